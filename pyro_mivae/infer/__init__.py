@@ -1,0 +1,7 @@
+"""Inference: the ELBO with the information term, its channels and its dual pass."""
+
+from pyro_mivae.infer.binding import DataArgs
+from pyro_mivae.infer.channel import CHANNELS, Channel, straight_through
+from pyro_mivae.infer.elbo import TraceMI_ELBO
+
+__all__ = ["CHANNELS", "Channel", "DataArgs", "TraceMI_ELBO", "straight_through"]

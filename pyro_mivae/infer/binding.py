@@ -1,0 +1,324 @@
+"""Where the generated x' goes: finding the guide's data among its arguments."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from pyro import poutine
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from pyro_mivae.infer.channel import Forward
+
+Rebind = Callable[
+    [dict[str, Tensor], tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]
+]
+DataArgs = Mapping[str, str | int | None] | Rebind
+"""``{"site": "argument"}`` (a name, a position, or None where the guide does not
+read the site), or ``(generated, args, kwargs) -> (args, kwargs)``."""
+
+Frames = list[tuple[int, Tensor, int]]  # (dim of the value, indices, full size) of a plate
+
+
+def parameters_of(fn: Any) -> Mapping[str, inspect.Parameter]:
+    """The named parameters of a model or guide; empty where there is no signature."""
+    fn = poutine.unwrap(fn)
+    target = fn.forward if isinstance(fn, torch.nn.Module) else fn
+    try:
+        return inspect.signature(target).parameters
+    except (TypeError, ValueError):
+        return {}
+
+
+def argument_of(
+    value: Tensor, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> str | None:
+    """The name of the parameter of `fn` whose argument holds `value` or a view of it."""
+    names = [n for n, p in parameters_of(fn).items() if p.kind is not p.VAR_POSITIONAL]
+    for name, argument in [*zip(names, args, strict=False), *kwargs.items()]:
+        if any(_is_view(value, leaf) for leaf in pytree.tree_leaves(argument)):
+            return name
+    return None
+
+
+class Binding:
+    """Puts x' where a guide expects the data.
+
+    In this order: `data_args`; the arguments that *are* the observed value or a
+    view of it; under subsampled plates the argument that the observed value was
+    taken from; the keyword ``observations`` (the convention of
+    :class:`pyro.infer.CSIS` and :class:`pyro.infer.ReweightedWakeSleep`).
+    """
+
+    def __init__(self, data_args: DataArgs | None = None) -> None:
+        self.data_args = data_args
+        # Subsampled arguments are recognised by their values, which a GPU would have
+        # to be waited for: once found, a site's argument is remembered.
+        self._subsampled: dict[str, int] = {}
+
+    def __call__(
+        self,
+        forward: Forward,
+        generated: dict[str, Tensor],
+        guide: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Returns the guide's arguments with x' in place of the data.
+
+        Args:
+            forward: The forward run of the model.
+            generated: x' by site.
+            guide: The guide, for the names of its parameters.
+            args: The positional arguments of model and guide.
+            kwargs: The keyword arguments of model and guide.
+
+        Raises:
+            ValueError: If a site has no place, with the line to write.
+        """
+        if callable(self.data_args):
+            return self.data_args(dict(generated), args, kwargs)
+        named = dict(self.data_args or {})
+        self._check_named(named, forward, generated)
+        kwargs = dict(kwargs)
+        leaves, spec = pytree.tree_flatten((args, kwargs))
+        originals, leaves, missing = list(leaves), list(leaves), []
+        for site, value in generated.items():
+            if site in named:
+                continue
+            places = self._places(site, forward, originals)
+            for index, write in places:
+                leaves[index] = write(leaves[index], value)
+            if not places:
+                missing.append(site)
+        args, kwargs = pytree.tree_unflatten(leaves, spec)
+        for site, argument in named.items():
+            if site in generated and argument is not None:
+                args, kwargs = _bind_named(
+                    argument, site, generated[site], forward, guide, args, kwargs
+                )
+        if missing and "observations" in parameters_of(guide):
+            # Replaced as a whole: real values of other sites must not leak in.
+            kwargs["observations"] = dict(kwargs.get("observations") or {}, **generated)
+            missing = []
+        if missing:
+            raise ValueError(_no_place(missing, forward, guide, args, kwargs))
+        return args, kwargs
+
+    @staticmethod
+    def _check_named(
+        named: Mapping[str, Any], forward: Forward, generated: Mapping[str, Tensor]
+    ) -> None:
+        for site in named:
+            if site not in generated and site not in forward.trace:
+                raise ValueError(
+                    f"data_args names the site '{site}', which the model does not have; "
+                    f"its generated sites are {sorted(generated)}"
+                )
+
+    def _places(
+        self, site: str, forward: Forward, leaves: Sequence[Any]
+    ) -> list[tuple[int, Callable[[Tensor, Tensor], Tensor]]]:
+        original = forward.originals[site]
+        if not isinstance(original, Tensor):
+            return []
+        tensors = [(i, leaf) for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+        whole = [i for i, leaf in tensors if _is_view(original, leaf)]
+        if whole:
+            return [(i, _whole_writer(original, leaves[i])) for i in whole]
+        parts = [i for i, leaf in tensors if _is_part(original, leaf)]
+        if parts:
+            return [(i, _part_writer(original, leaves[i])) for i in parts]
+        frames = subsampled_frames(forward.trace, site)
+        if frames:
+            index = self._find_subsampled(site, original, frames, tensors)
+            if index is not None:
+                return [(index, lambda leaf, value: scatter(leaf, value, frames))]
+        return []
+
+    def _find_subsampled(
+        self, site: str, original: Tensor, frames: Frames, tensors: list[tuple[int, Tensor]]
+    ) -> int | None:
+        shape = _full_shape(original.shape, frames)
+        candidates = {i: leaf for i, leaf in tensors if leaf.numel() == shape.numel()}
+        known = self._subsampled.get(site)
+        if known in candidates:
+            return known
+        for index, leaf in candidates.items():
+            taken = leaf.reshape(shape)
+            for dim, indices, _ in frames:
+                taken = taken.index_select(dim, indices)
+            if taken.dtype == original.dtype and torch.equal(taken, original):
+                self._subsampled[site] = index
+                return index
+        return None
+
+
+def subsampled_frames(trace: poutine.Trace, site: str) -> Frames:
+    """The vectorised plates around `site` that hold a part of their full size."""
+    node = trace.nodes[site]
+    frames = []
+    for frame in node["cond_indep_stack"]:
+        if frame.vectorized and frame.full_size is not None and frame.size < frame.full_size:
+            dim = frame.dim - node["fn"].event_dim
+            frames.append((dim, trace.nodes[frame.name]["value"], frame.full_size))
+    return frames
+
+
+def scatter(full: Tensor, value: Tensor, frames: Frames) -> Tensor:
+    """Writes `value`, a subsample, into a copy of `full` at the plates' indices.
+
+    Args:
+        full: The argument that holds all data; the shape of `value` with the plates'
+            full sizes, or a reshape of that.
+        value: x' at the subsample.
+        frames: ``(dim, indices, full size)`` of each subsampled plate.
+    """
+
+    def write(target: Tensor, rest: Frames) -> Tensor:
+        if not rest:
+            return value.expand(target.shape)
+        dim, indices, _ = rest[0]
+        return target.index_copy(dim, indices, write(target.index_select(dim, indices), rest[1:]))
+
+    target = full.detach().to(value.dtype).reshape(_full_shape(value.shape, frames))
+    return write(target, frames).reshape(full.shape)
+
+
+def _full_shape(shape: Sequence[int], frames: Frames) -> torch.Size:
+    sizes = list(shape)
+    for dim, _, full_size in frames:
+        sizes[dim] = full_size
+    return torch.Size(sizes)
+
+
+def _same_storage(a: Tensor, b: Any) -> bool:
+    # data_ptr() is 0 on fake and meta tensors, the storage's address is not.
+    if not isinstance(b, Tensor) or a.layout != torch.strided or b.layout != torch.strided:
+        return False
+    return bool(a.untyped_storage()._cdata == b.untyped_storage()._cdata)
+
+
+def _extent(value: Tensor) -> tuple[int, int]:
+    """First and last storage position of a non-empty tensor."""
+    first = value.storage_offset()
+    span = sum((n - 1) * s for n, s in zip(value.shape, value.stride(), strict=True))
+    return first, first + span
+
+
+def _is_view(value: Tensor, leaf: Any) -> bool:
+    """Whether `leaf` is `value` or a view that shows the same numbers."""
+    if not _same_storage(value, leaf) or value.numel() == 0 or value.dtype != leaf.dtype:
+        return False
+    same_layout = value.shape == leaf.shape and value.stride() == leaf.stride()
+    return (
+        value.storage_offset() == leaf.storage_offset()
+        and value.numel() == leaf.numel()
+        and (same_layout or leaf.is_contiguous())
+        and _extent(value) == _extent(leaf)
+    )
+
+
+def _is_part(value: Tensor, leaf: Tensor) -> bool:
+    """Whether `value` is a slice (or another strided part) of the contiguous `leaf`."""
+    if not _same_storage(value, leaf) or value.numel() == 0 or value.dtype != leaf.dtype:
+        return False
+    overlaps = any(n > 1 and s == 0 for n, s in zip(value.shape, value.stride(), strict=True))
+    (first, last), (leaf_first, leaf_last) = _extent(value), _extent(leaf)
+    inside = leaf_first <= first and last <= leaf_last
+    return leaf.is_contiguous() and inside and not overlaps
+
+
+def _whole_writer(original: Tensor, leaf: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    same_order = original.stride() == leaf.stride() or original.is_contiguous()
+    if not same_order:  # a transposed view
+        return _part_writer(original, leaf)
+    shape = leaf.shape
+    return lambda _, value: value.reshape(shape)
+
+
+def _part_writer(original: Tensor, leaf: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    offset = original.storage_offset() - leaf.storage_offset()
+
+    def write(target: Tensor, value: Tensor) -> Tensor:
+        target = target.to(value.dtype).contiguous().clone()
+        value = value.reshape(original.shape)
+        return target.as_strided_scatter(value, original.shape, original.stride(), offset)
+
+    return write
+
+
+def _bind_named(
+    argument: str | int,
+    site: str,
+    value: Tensor,
+    forward: Forward,
+    guide: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    names = list(parameters_of(guide))
+    position = argument if isinstance(argument, int) else None
+    if isinstance(argument, str) and argument not in kwargs and argument in names:
+        position = names.index(argument)
+    if position is not None and position < len(args):
+        placed = _fit(value, args[position], site, forward, argument)
+        return (*args[:position], placed, *args[position + 1 :]), kwargs
+    if isinstance(argument, int) or (
+        names and argument not in names and argument not in kwargs and not _takes_any_keyword(guide)
+    ):
+        raise ValueError(
+            f"data_args sends site '{site}' to {argument!r}, but the guide takes "
+            f"{names or f'{len(args)} positional arguments'}"
+        )
+    return args, {**kwargs, argument: _fit(value, kwargs.get(argument), site, forward, argument)}
+
+
+def _takes_any_keyword(guide: Any) -> bool:
+    return any(p.kind is p.VAR_KEYWORD for p in parameters_of(guide).values())
+
+
+def _fit(value: Tensor, target: Any, site: str, forward: Forward, argument: str | int) -> Tensor:
+    """x' in the shape of the argument that it replaces."""
+    if not isinstance(target, Tensor) or target.shape == value.shape:
+        return value
+    if target.numel() == value.numel():
+        return value.reshape(target.shape)
+    frames = subsampled_frames(forward.trace, site)
+    if frames and target.numel() == _full_shape(value.shape, frames).numel():
+        return scatter(target, value, frames)
+    raise ValueError(
+        f"data_args sends site '{site}' of shape {tuple(value.shape)} to the argument "
+        f"{argument!r} of shape {tuple(target.shape)}: the sizes differ; pass a callable "
+        "data_args=lambda generated, args, kwargs: (new_args, new_kwargs) instead"
+    )
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    return type(value).__name__
+
+
+def _no_place(
+    missing: list[str],
+    forward: Forward,
+    guide: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> str:
+    parameters = list(parameters_of(guide))
+    named = {**dict(zip(parameters, args, strict=False)), **kwargs}
+    sites = ", ".join(f"'{s}' {_describe(forward.originals[s])}" for s in missing)
+    arguments = ", ".join(f"{n}: {_describe(v)}" for n, v in named.items()) or "none"
+    example = parameters[0] if parameters else "data"
+    return (
+        "the guide has to read the generated data in place of the real ones, but no argument "
+        f"is the value observed at {sites}, or a view of it (arguments: {arguments}). "
+        f"Say where it goes, for example data_args={{'{missing[0]}': '{example}'}} (None if the "
+        "guide does not read it), or pass a callable "
+        "data_args=lambda generated, args, kwargs: (new_args, new_kwargs)"
+    )

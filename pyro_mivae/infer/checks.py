@@ -1,0 +1,130 @@
+"""Checks of a guide against its model that Pyro leaves to silence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+from torch.distributions import constraints, transforms
+
+from pyro_mivae.infer.channel import unwrap
+
+Bounds = tuple[Tensor, Tensor]
+
+
+def latent_sites(trace: Any) -> list[str]:
+    """Names of the latent sample sites of a trace, without the plates' subsamples."""
+    return [
+        name
+        for name, site in trace.nodes.items()
+        if site["type"] == "sample" and not site["is_observed"] and not site_is_subsample(site)
+    ]
+
+
+def require_rsample(guide_trace: Any) -> None:
+    """Refuses guide sites whose gradient ``TraceMeanField_ELBO`` would lose in silence.
+
+    Raises:
+        ValueError: If a site's distribution has no reparameterised sampler.
+    """
+    for name in latent_sites(guide_trace):
+        site = guide_trace.nodes[name]
+        if not getattr(site["fn"], "has_rsample", False):
+            raise ValueError(
+                f"guide site '{name}' is a {type(unwrap(site['fn'])).__name__}, which has no "
+                "reparameterised sampler: TraceMeanField_ELBO would lose its gradient. Use "
+                "elbo=TraceEnum_ELBO() to sum it out or elbo=TraceGraph_ELBO() for "
+                "score-function gradients"
+            )
+
+
+def support_bounds(fn: Any) -> Bounds | None:
+    """Bounds (low, high) of a distribution's support, or None where they are not known.
+
+    Affine maps are unrolled, since a transformed distribution may report the whole
+    real line; any other map is believed only if it reports an interval.
+    """
+    fn = unwrap(fn)
+    if isinstance(fn, dist.Delta):
+        return None  # reports the real line, whatever its point
+    if not isinstance(fn, torch.distributions.TransformedDistribution):
+        try:
+            return _constraint_bounds(fn.support)
+        except (AttributeError, NotImplementedError):
+            return None
+    bounds = support_bounds(fn.base_dist)
+    for transform in _flat(fn.transforms):
+        if isinstance(transform, transforms.AffineTransform):
+            if bounds is not None:
+                ends = [transform.loc + transform.scale * end for end in bounds]
+                bounds = torch.minimum(*ends), torch.maximum(*ends)
+        else:
+            codomain = _constraint_bounds(transform.codomain)
+            unbounded = codomain is not None and bool((codomain[1] - codomain[0]).isinf().all())
+            bounds = None if unbounded and transform.codomain is constraints.real else codomain
+    return bounds
+
+
+def _flat(chain: Any) -> list[Any]:
+    flat: list[Any] = []
+    for transform in chain:
+        if isinstance(transform, transforms.ComposeTransform):
+            flat += _flat(transform.parts)
+        elif isinstance(transform, transforms.IndependentTransform):
+            flat += _flat([transform.base_transform])
+        else:
+            flat.append(transform)
+    return flat
+
+
+def _constraint_bounds(constraint: Any) -> Bounds | None:
+    while hasattr(constraint, "base_constraint"):  # constraints.independent
+        constraint = constraint.base_constraint
+    if constraint is constraints.boolean:
+        ends: tuple[Any, Any] = (0.0, 1.0)
+    elif isinstance(constraint, type(constraints.real)):
+        ends = (-torch.inf, torch.inf)
+    else:
+        low = getattr(constraint, "lower_bound", None)
+        high = getattr(constraint, "upper_bound", None)
+        if low is None and high is None:
+            return None
+        ends = (-torch.inf if low is None else low, torch.inf if high is None else high)
+    low, high = (torch.as_tensor(end, dtype=torch.float64).detach().cpu() for end in ends)
+    return low, high
+
+
+def require_support(model_trace: Any, guide_trace: Any) -> None:
+    """Refuses a guide whose support provably exceeds the prior's.
+
+    A Normal guide under a Uniform prior has finite losses, and no gradient, until a
+    draw leaves the prior's support. A narrower support is legitimate. The bounds are
+    read on the host, so this is meant for the first step only.
+
+    Raises:
+        ValueError: If a site's guide can draw where its prior has no density.
+    """
+    for name in latent_sites(guide_trace):
+        if name not in model_trace or model_trace.nodes[name]["is_observed"]:
+            continue
+        p, q = model_trace.nodes[name]["fn"], guide_trace.nodes[name]["fn"]
+        prior, posterior = support_bounds(p), support_bounds(q)
+        if prior is None or posterior is None:
+            continue
+        tolerance = 1e-6 * (1 + torch.where(prior[0].isinf(), 0.0, prior[0].abs()).max())
+        below = (posterior[0] < prior[0] - tolerance).any()
+        above = (posterior[1] > prior[1] + tolerance).any()
+        if below or above:
+            raise ValueError(
+                f"the guide's support exceeds the prior's at site '{name}': the guide "
+                f"({type(unwrap(q)).__name__}) draws from {_interval(posterior)}, the prior "
+                f"({type(unwrap(p)).__name__}) has density on {_interval(prior)} only. Use a "
+                "guide of the prior's support (pyro_mivae.priors pairs them)"
+            )
+
+
+def _interval(bounds: Bounds) -> str:
+    return f"({float(bounds[0].min()):g}, {float(bounds[1].max()):g})"

@@ -1,0 +1,288 @@
+"""``TraceMI_ELBO``: an ELBO with the information between code and generated data."""
+
+from __future__ import annotations
+
+import logging
+import math
+import numbers
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from pyro.infer import ELBO, TraceEnum_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
+from pyro.infer.util import is_validation_enabled, torch_backward, torch_item
+from pyro.util import warn_if_nan
+from torch import Tensor
+
+from pyro_mivae.infer.binding import DataArgs
+from pyro_mivae.infer.channel import Channel, check_channel
+from pyro_mivae.infer.dual import Codes, Dims, DualPass, DualTerms
+from pyro_mivae.infer.parts import BASES, BaseParts, base_parts
+
+logger = logging.getLogger(__name__)
+
+Weight = float | Callable[[int], float]
+"""A number, or a schedule: a function of the step."""
+
+
+class TraceMI_ELBO(ELBO):  # type: ignore[misc]
+    r"""An ELBO plus a bound on the information between a code and what the model generates.
+
+    Wraps a base ELBO and adds the reconstruction term of the *dual* VAE: the code is
+    drawn from its prior, data x' are generated, the guide is scored on them. Summed
+    over the data, in nats, the loss is
+
+    .. math::
+
+        -\mathbb{E}_q[\log p(x|z)] + \beta\, \mathrm{KL}(q(z|x) \,\|\, p(z))
+        - \lambda\, I(c; x'), \qquad
+        I(c; x') = \mathbb{E}_{z \sim p(z),\, x' \sim p(x|z)}[\log q(c|x') - \log p(c)]
+
+    The last term is the lower bound of Barber and Agakov (2003) on the mutual
+    information, as used by Ducau and Trénous (2016); it may be negative. Works with
+    :class:`pyro.infer.SVI` and, for modules, as ``elbo(model, guide)`` with a torch
+    optimiser::
+
+        elbo = TraceMI_ELBO(channel="straight-through", codes="c", mi_weight=1.0)
+        svi = SVI(model, guide, pyro.optim.Adam({"lr": 1e-3}), elbo)
+
+    Args:
+        channel: How x' is generated and how gradients reach the decoder, see
+            :data:`~pyro_mivae.infer.Channel`. Under ``"mean"`` the term is a score, not
+            a bound.
+        mi_weight: lambda >= 0, a number or a callable of the step.
+        kl_weight: beta >= 0 of the base part; 1 with TraceGraph and TraceEnum.
+        codes: A latent site, several, None for all that model and guide share, or a
+            mapping ``{"z": slice(5, 10)}`` that picks event dimensions of a factorised
+            site. A code that a call observes is left out in that call.
+        observed: Observed sites that keep their data value in the dual pass
+            (covariates): the bound is then on I(c; x' | y).
+        elbo: The base: :class:`~pyro.infer.TraceMeanField_ELBO` (default),
+            :class:`~pyro.infer.Trace_ELBO`, :class:`~pyro.infer.TraceGraph_ELBO` or
+            :class:`~pyro.infer.TraceEnum_ELBO`. The last two wait for the device.
+        data_args: Where the guide expects x': ``{"site": "argument"}``, a position, None
+            for a site that the guide does not read, or a callable ``(generated, args,
+            kwargs) -> (args, kwargs)``. Usually found by itself: the arguments that are
+            the observed value or a view of it.
+        num_dual_particles: Forward runs averaged for the dual term.
+        baseline: Whether the ``"sample"`` channel's score-function terms use the
+            leave-one-out mean over independent data (never with a batch of one, nor
+            through batch normalisation in training mode).
+
+    Attributes:
+        step: The step of the schedules; advanced by :meth:`loss_and_grads`.
+        kl_estimators: After a call, ``"analytic"`` or ``"sampled"`` for each KL.
+
+    Raises:
+        ValueError: If an argument is out of range, the base is not supported, or, at a
+            call, model and guide do not fit (the message says how).
+
+    References:
+        Barber and Agakov (2003), *The IM algorithm*, eq. 3; Ducau and Trénous (2016),
+        *Mutual information in variational autoencoders*.
+    """
+
+    def __init__(
+        self,
+        *,
+        channel: Channel,
+        mi_weight: Weight = 1.0,
+        kl_weight: Weight = 1.0,
+        codes: str | Iterable[str] | Codes | None = None,
+        observed: str | Iterable[str] = (),
+        elbo: ELBO | None = None,
+        data_args: DataArgs | None = None,
+        num_dual_particles: int = 1,
+        baseline: bool = True,
+    ) -> None:
+        base = TraceMeanField_ELBO() if elbo is None else elbo
+        check_channel(channel)
+        _check_base(base, kl_weight)
+        if not isinstance(num_dual_particles, int) or num_dual_particles < 1:
+            raise ValueError(f"num_dual_particles must be at least 1, found {num_dual_particles!r}")
+        super().__init__(
+            num_particles=base.num_particles,
+            vectorize_particles=base.vectorize_particles,
+            retain_graph=base.retain_graph,
+        )
+        self.max_plate_nesting = base.max_plate_nesting
+        self.base = base
+        self.channel = channel
+        self.mi_weight = _checked("mi_weight (lambda)", mi_weight)
+        self.kl_weight = _checked("kl_weight (beta)", kl_weight)
+        self.codes = _as_codes(codes)
+        self.observed = (observed,) if isinstance(observed, str) else tuple(observed)
+        self.num_dual_particles = num_dual_particles
+        self.step = 0
+        self.kl_estimators: dict[str, str] = {}
+        self._support_checked = False
+        self._dual = DualPass(
+            channel=channel,
+            codes=self.codes,
+            observed=self.observed,
+            data_args=data_args,
+            baseline=baseline,
+        )
+
+    def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:
+        return self.base._get_trace(model, guide, args, kwargs)
+
+    def terms(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """The parts of the loss, in nats, summed over the data as Pyro's losses are.
+
+        Always runs the dual pass, also at ``mi_weight=0``; never waits for the device
+        with the default base or ``Trace_ELBO``.
+
+        Returns:
+            Tensors of shape ``()``: ``log_likelihood``, ``kl``, ``kl/<site>``, ``mi``,
+            ``mi/<site>`` (chain-rule shares of ``mi``) and ``loss = -log_likelihood +
+            kl_weight * kl - mi_weight * mi``; with TraceEnum and TraceGraph ``elbo``,
+            ``mi``, ``mi/<site>`` and ``loss``. ``loss`` carries the gradient, the others
+            are detached.
+        """
+        return self._terms(model, guide, args, kwargs, always_dual=True)
+
+    def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
+        """The loss as a number (nats, summed over the data)."""
+        with torch.no_grad():
+            terms = self._terms(model, guide, args, kwargs)
+        loss = float(torch_item(terms["loss"]))
+        warn_if_nan(loss, "loss")
+        return loss
+
+    def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """The loss as a tensor of shape ``()`` that carries the gradient estimator."""
+        loss = self._terms(model, guide, args, kwargs)["loss"]
+        if is_validation_enabled():
+            warn_if_nan(loss, "loss")
+        return loss
+
+    def loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
+        """The loss as a number, after a backward pass; advances the schedules' step."""
+        differentiable = self._terms(model, guide, args, kwargs)["loss"]
+        torch_backward(differentiable, retain_graph=self.retain_graph)
+        self.step += 1
+        loss = float(torch_item(differentiable))
+        warn_if_nan(loss, "loss")
+        return loss
+
+    def state_dict(self) -> dict[str, int]:
+        """What a checkpoint has to keep: the step of the schedules."""
+        return {"step": self.step}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Restores :meth:`state_dict`."""
+        self.step = int(state["step"])
+
+    def weights(self) -> tuple[float, float]:
+        """``(mi_weight, kl_weight)`` at the current step."""
+        values = []
+        for name in ("mi_weight", "kl_weight"):
+            weight = getattr(self, name)
+            if callable(weight):
+                weight = _checked(f"{name} at step {self.step}", weight(self.step))
+            values.append(weight)
+        return values[0], values[1]
+
+    def _terms(
+        self,
+        model: Any,
+        guide: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        always_dual: bool = False,
+    ) -> dict[str, Tensor]:
+        """The one place where the parts are computed."""
+        mi_weight, kl_weight = self.weights()
+        base = base_parts(
+            self.base,
+            model,
+            guide,
+            args,
+            kwargs,
+            kl_weight=kl_weight,
+            check_support=not self._support_checked,
+        )
+        self._support_checked = True
+        self._note_kl(base.kl_estimators)
+        self.max_plate_nesting = self.base.max_plate_nesting
+        # Only the number 0 skips the dual pass: reading a tensor would wait for the device.
+        skip = isinstance(mi_weight, numbers.Number) and mi_weight == 0
+        runs = self.num_dual_particles if always_dual or not skip else 0
+        duals = [self._dual(model, guide, args, kwargs) for _ in range(runs)]
+        return _assemble(base, duals, mi_weight)
+
+    def _note_kl(self, estimators: dict[str, str]) -> None:
+        for site, kind in estimators.items():
+            if self.kl_estimators.get(site) != kind:
+                logger.info("KL of site '%s' is %s", site, kind)
+        self.kl_estimators.update(estimators)
+
+
+def _assemble(base: BaseParts, duals: list[DualTerms], mi_weight: Any) -> dict[str, Tensor]:
+    like = base.surrogate
+    terms: dict[str, Tensor] = {}
+    if base.log_likelihood is None:
+        terms["elbo"] = _tensor(base.elbo, like).detach()
+    else:
+        terms["log_likelihood"] = _tensor(base.log_likelihood, like).detach()
+        terms["kl"] = _tensor(sum(base.kl.values()), like).detach()
+        terms.update({f"kl/{site}": _tensor(kl, like).detach() for site, kl in base.kl.items()})
+    value, surrogate = -_tensor(base.elbo, like), -_tensor(like, like)
+    if duals:
+        mi = _mean([dual.value for dual in duals])
+        terms["mi"] = _tensor(mi, like).detach()
+        for site in duals[0].per_site:
+            terms[f"mi/{site}"] = _mean([dual.per_site[site] for dual in duals]).detach()
+        value = value - mi_weight * mi
+        surrogate = surrogate - mi_weight * _mean([dual.surrogate for dual in duals])
+    terms["loss"] = value.detach()
+    if surrogate.requires_grad:
+        terms["loss"] = terms["loss"] + (surrogate - surrogate.detach())
+    return terms
+
+
+def _mean(values: list[Any]) -> Any:
+    return sum(values[1:], values[0]) / len(values)
+
+
+def _tensor(value: Any, like: Any) -> Tensor:
+    if isinstance(value, Tensor):
+        return value
+    return torch.as_tensor(value, device=like.device if isinstance(like, Tensor) else None)
+
+
+def _checked(name: str, weight: Any) -> Any:
+    if callable(weight) or isinstance(weight, Tensor):
+        return weight
+    if not isinstance(weight, numbers.Real) or not math.isfinite(weight) or weight < 0:
+        raise ValueError(
+            f"{name} must be a finite number >= 0 or a callable of the step, found {weight!r}"
+        )
+    return weight
+
+
+def _check_base(base: Any, kl_weight: Any) -> None:
+    if type(base) not in BASES:
+        names = ", ".join(cls.__name__ for cls in BASES)
+        raise ValueError(
+            f"unsupported base ELBO {type(base).__name__}: expected an instance of {names} "
+            "(subclasses may compute their loss elsewhere, where the dual term would be lost)"
+        )
+    weighted = not isinstance(kl_weight, numbers.Number) or kl_weight != 1
+    if weighted and type(base) in (TraceGraph_ELBO, TraceEnum_ELBO):
+        raise ValueError(
+            f"kl_weight must be 1 with {type(base).__name__}, which does not separate the KL, "
+            f"found {kl_weight!r}: use elbo=Trace_ELBO() or TraceMeanField_ELBO()"
+        )
+
+
+def _as_codes(codes: str | Iterable[str] | Codes | None) -> dict[str, Dims | None] | None:
+    if codes is None:
+        return None
+    if isinstance(codes, str):
+        codes = (codes,)
+    found = dict(codes) if isinstance(codes, Mapping) else dict.fromkeys(codes)
+    if not found:
+        raise ValueError("codes is empty: name a latent site, or pass None for all of them")
+    return found

@@ -1,0 +1,195 @@
+"""The parts of Pyro's ELBOs as tensors: log-likelihood, KL per site, gradient surrogate.
+
+Pyro's own ``differentiable_loss`` waits for the device (``.item()``) and gives the
+sum only. For ``Trace_ELBO`` and ``TraceMeanField_ELBO`` the parts are read off the
+base's traces; the values are Pyro's.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from pyro.distributions.util import is_identically_zero, scale_and_mask
+from pyro.infer import ELBO, Trace_ELBO, TraceEnum_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
+from pyro.infer.traceenum_elbo import _compute_dice_elbo
+from pyro.infer.util import MultiFrameTensor
+from torch import Tensor
+
+from pyro_mivae.infer.checks import require_rsample, require_support
+
+logger = logging.getLogger(__name__)
+
+BASES: tuple[type[ELBO], ...] = (
+    TraceMeanField_ELBO,
+    Trace_ELBO,
+    TraceGraph_ELBO,
+    TraceEnum_ELBO,
+)
+
+
+@dataclass
+class BaseParts:
+    """The base ELBO in nats, summed over the data, averaged over particles.
+
+    Attributes:
+        elbo: Its value, with ``kl_weight`` applied; shape ``()``.
+        surrogate: A tensor whose gradient is the estimator of the ELBO's gradient.
+        log_likelihood: Log-probability of the observed sites, or None where the
+            base does not separate it.
+        kl: KL of each latent site (a sampled estimate where `kl_estimators` says so).
+        kl_estimators: ``"analytic"`` or ``"sampled"`` for each site in `kl`.
+    """
+
+    elbo: Any = 0.0
+    surrogate: Any = 0.0
+    log_likelihood: Any = None
+    kl: dict[str, Any] = field(default_factory=dict)
+    kl_estimators: dict[str, str] = field(default_factory=dict)
+
+
+def base_parts(
+    base: ELBO,
+    model: Any,
+    guide: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    kl_weight: Any = 1.0,
+    check_support: bool = False,
+) -> BaseParts:
+    """Runs the base ELBO once.
+
+    Args:
+        base: One of :data:`BASES`.
+        model: A Pyro model.
+        guide: Its guide.
+        args: Positional arguments of both.
+        kwargs: Keyword arguments of both.
+        kl_weight: beta; 1 for TraceGraph and TraceEnum.
+        check_support: Whether to compare the supports of guide and prior (reads the
+            bounds on the host).
+
+    Raises:
+        ValueError: If a guide site is not reparameterised under ``TraceMeanField_ELBO``,
+            or a guide's support exceeds its prior's.
+    """
+    if type(base) is TraceGraph_ELBO:
+        elbo, surrogate_loss = base._loss_and_surrogate_loss(model, guide, args, kwargs)
+        # The first is the ELBO, not a loss.
+        return BaseParts(elbo=elbo, surrogate=-surrogate_loss)
+    parts = BaseParts()
+    if type(base) is not TraceEnum_ELBO:
+        parts.log_likelihood = 0.0
+    for model_trace, guide_trace in base._get_traces(model, guide, args, kwargs):
+        if check_support:
+            require_support(model_trace, guide_trace)
+        if type(base) is TraceEnum_ELBO:
+            elbo = _compute_dice_elbo(model_trace, guide_trace) / base.num_particles
+            parts.elbo = parts.elbo + elbo
+            parts.surrogate = parts.surrogate + elbo
+            continue
+        if type(base) is TraceMeanField_ELBO:
+            require_rsample(guide_trace)
+        _add_particle(parts, base, model_trace, guide_trace, kl_weight)
+    return parts
+
+
+def _add_particle(
+    parts: BaseParts, base: ELBO, model_trace: Any, guide_trace: Any, kl_weight: Any
+) -> None:
+    share = 1.0 / base.num_particles
+    log_likelihood, surrogate = 0.0, 0.0
+    kl: dict[str, Any] = {}
+    for name, site in _samples(model_trace):
+        if site["is_observed"]:
+            log_likelihood = log_likelihood + site["log_prob_sum"]
+            continue
+        analytic = None
+        if type(base) is TraceMeanField_ELBO:
+            analytic = _analytic_kl(site, guide_trace.nodes[name])
+            _say_once(parts, name, analytic is not None)
+        if analytic is None:
+            # A site of the model alone counts as Pyro counts it: by its log-density.
+            kl[name] = -site["log_prob_sum"]
+            if name in guide_trace:
+                kl[name] = kl[name] + guide_trace.nodes[name]["log_prob_sum"]
+        else:
+            kl[name] = analytic
+        surrogate = surrogate - kl_weight * _pathwise_kl(
+            site, guide_trace.nodes.get(name), analytic
+        )
+    for name, site in _samples(guide_trace):
+        if name not in model_trace:
+            kl[name] = site["log_prob_sum"]
+            surrogate = surrogate - kl_weight * _sum(site["score_parts"].entropy_term)
+    total_kl = sum(kl.values())
+    surrogate = surrogate + log_likelihood
+    if type(base) is Trace_ELBO:
+        surrogate = surrogate + _score_terms(model_trace, guide_trace, kl_weight)
+    parts.elbo = parts.elbo + share * (log_likelihood - kl_weight * total_kl)
+    parts.surrogate = parts.surrogate + share * surrogate
+    parts.log_likelihood = parts.log_likelihood + share * log_likelihood
+    for name, value in kl.items():
+        parts.kl[name] = parts.kl.get(name, 0.0) + share * value
+
+
+def _samples(trace: Any) -> list[tuple[str, dict[str, Any]]]:
+    return [(name, site) for name, site in trace.nodes.items() if site["type"] == "sample"]
+
+
+def _sum(term: Any) -> Any:
+    return term.sum() if isinstance(term, Tensor) else term
+
+
+def _pathwise_kl(model_site: Any, guide_site: Any, analytic: Any) -> Any:
+    """The KL as a function of the parameters along the draw's path."""
+    if analytic is not None:
+        return analytic
+    entropy = 0.0 if guide_site is None else _sum(guide_site["score_parts"].entropy_term)
+    return entropy - model_site["log_prob_sum"]
+
+
+def _analytic_kl(model_site: Any, guide_site: Any) -> Any:
+    try:
+        kl = torch.distributions.kl_divergence(guide_site["fn"], model_site["fn"])
+    except NotImplementedError:
+        return None
+    kl = scale_and_mask(kl, scale=guide_site["scale"], mask=guide_site["mask"])
+    if isinstance(kl, Tensor):
+        return kl.sum()
+    return kl * guide_site["fn"].batch_shape.numel()
+
+
+def _say_once(parts: BaseParts, name: str, analytic: bool) -> None:
+    parts.kl_estimators[name] = "analytic" if analytic else "sampled"
+
+
+def _score_terms(model_trace: Any, guide_trace: Any, kl_weight: Any) -> Any:
+    """Score-function terms of the guide's draws without ``rsample``, Rao-Blackwellised by plates.
+
+    As in Pyro's ``Trace_ELBO``, with the KL weighted, and with the guide's auxiliary
+    sites in the cost.
+    """
+    log_r, total = None, 0.0
+    for _, site in _samples(guide_trace):
+        score = site["score_parts"].score_function
+        if is_identically_zero(score):
+            continue
+        if log_r is None:
+            log_r = _log_ratio(model_trace, guide_trace, kl_weight)
+        total = total + (log_r.sum_to(site["cond_indep_stack"]) * score).sum()
+    return total
+
+
+def _log_ratio(model_trace: Any, guide_trace: Any, kl_weight: Any) -> MultiFrameTensor:
+    log_r = MultiFrameTensor()
+    terms = [
+        (site, 1.0 if site["is_observed"] else kl_weight) for _, site in _samples(model_trace)
+    ] + [(site, -kl_weight) for _, site in _samples(guide_trace)]
+    for site, weight in terms:
+        frames = [f for f in site["cond_indep_stack"] if f.vectorized]
+        log_r.add((frames, (weight * site["log_prob"]).detach()))
+    return log_r
