@@ -12,6 +12,17 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from pyro_mivae.infer.channel import Forward
+from pyro_mivae.infer.views import (
+    Frames,
+    Writer,
+    full_shape,
+    is_part,
+    is_view,
+    part_writer,
+    scatter,
+    subsampled_frames,
+    whole_writer,
+)
 
 Rebind = Callable[
     [dict[str, Tensor], tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]
@@ -19,8 +30,6 @@ Rebind = Callable[
 DataArgs = Mapping[str, str | int | None] | Rebind
 """``{"site": "argument"}`` (a name, a position, or None where the guide does not
 read the site), or ``(generated, args, kwargs) -> (args, kwargs)``."""
-
-Frames = list[tuple[int, Tensor, int]]  # (dim of the value, indices, full size) of a plate
 
 
 def parameters_of(fn: Any) -> Mapping[str, inspect.Parameter]:
@@ -39,7 +48,7 @@ def argument_of(
     """The name of the parameter of `fn` whose argument holds `value` or a view of it."""
     names = [n for n, p in parameters_of(fn).items() if p.kind is not p.VAR_POSITIONAL]
     for name, argument in [*zip(names, args, strict=False), *kwargs.items()]:
-        if any(_is_view(value, leaf) for leaf in pytree.tree_leaves(argument)):
+        if any(is_view(value, leaf) for leaf in pytree.tree_leaves(argument)):
             return name
     return None
 
@@ -121,17 +130,17 @@ class Binding:
 
     def _places(
         self, site: str, forward: Forward, leaves: Sequence[Any]
-    ) -> list[tuple[int, Callable[[Tensor, Tensor], Tensor]]]:
+    ) -> list[tuple[int, Writer]]:
         original = forward.originals[site]
         if not isinstance(original, Tensor):
             return []
         tensors = [(i, leaf) for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-        whole = [i for i, leaf in tensors if _is_view(original, leaf)]
+        whole = [i for i, leaf in tensors if is_view(original, leaf)]
         if whole:
-            return [(i, _whole_writer(original, leaves[i])) for i in whole]
-        parts = [i for i, leaf in tensors if _is_part(original, leaf)]
+            return [(i, whole_writer(original, leaves[i])) for i in whole]
+        parts = [i for i, leaf in tensors if is_part(original, leaf)]
         if parts:
-            return [(i, _part_writer(original, leaves[i])) for i in parts]
+            return [(i, part_writer(original, leaves[i])) for i in parts]
         frames = subsampled_frames(forward.trace, site)
         if frames:
             index = self._find_subsampled(site, original, frames, tensors)
@@ -142,7 +151,7 @@ class Binding:
     def _find_subsampled(
         self, site: str, original: Tensor, frames: Frames, tensors: list[tuple[int, Tensor]]
     ) -> int | None:
-        shape = _full_shape(original.shape, frames)
+        shape = full_shape(original.shape, frames)
         candidates = {i: leaf for i, leaf in tensors if leaf.numel() == shape.numel()}
         known = self._subsampled.get(site)
         if known in candidates:
@@ -155,100 +164,6 @@ class Binding:
                 self._subsampled[site] = index
                 return index
         return None
-
-
-def subsampled_frames(trace: poutine.Trace, site: str) -> Frames:
-    """The vectorised plates around `site` that hold a part of their full size."""
-    node = trace.nodes[site]
-    frames = []
-    for frame in node["cond_indep_stack"]:
-        if frame.vectorized and frame.full_size is not None and frame.size < frame.full_size:
-            dim = frame.dim - node["fn"].event_dim
-            frames.append((dim, trace.nodes[frame.name]["value"], frame.full_size))
-    return frames
-
-
-def scatter(full: Tensor, value: Tensor, frames: Frames) -> Tensor:
-    """Writes `value`, a subsample, into a copy of `full` at the plates' indices.
-
-    Args:
-        full: The argument that holds all data; the shape of `value` with the plates'
-            full sizes, or a reshape of that.
-        value: x' at the subsample.
-        frames: ``(dim, indices, full size)`` of each subsampled plate.
-    """
-
-    def write(target: Tensor, rest: Frames) -> Tensor:
-        if not rest:
-            return value.expand(target.shape)
-        dim, indices, _ = rest[0]
-        return target.index_copy(dim, indices, write(target.index_select(dim, indices), rest[1:]))
-
-    target = full.detach().to(value.dtype).reshape(_full_shape(value.shape, frames))
-    return write(target, frames).reshape(full.shape)
-
-
-def _full_shape(shape: Sequence[int], frames: Frames) -> torch.Size:
-    sizes = list(shape)
-    for dim, _, full_size in frames:
-        sizes[dim] = full_size
-    return torch.Size(sizes)
-
-
-def _same_storage(a: Tensor, b: Any) -> bool:
-    # data_ptr() is 0 on fake and meta tensors, the storage's address is not.
-    if not isinstance(b, Tensor) or a.layout != torch.strided or b.layout != torch.strided:
-        return False
-    return bool(a.untyped_storage()._cdata == b.untyped_storage()._cdata)
-
-
-def _extent(value: Tensor) -> tuple[int, int]:
-    """First and last storage position of a non-empty tensor."""
-    first = value.storage_offset()
-    span = sum((n - 1) * s for n, s in zip(value.shape, value.stride(), strict=True))
-    return first, first + span
-
-
-def _is_view(value: Tensor, leaf: Any) -> bool:
-    """Whether `leaf` is `value` or a view that shows the same numbers."""
-    if not _same_storage(value, leaf) or value.numel() == 0 or value.dtype != leaf.dtype:
-        return False
-    same_layout = value.shape == leaf.shape and value.stride() == leaf.stride()
-    return (
-        value.storage_offset() == leaf.storage_offset()
-        and value.numel() == leaf.numel()
-        and (same_layout or leaf.is_contiguous())
-        and _extent(value) == _extent(leaf)
-    )
-
-
-def _is_part(value: Tensor, leaf: Tensor) -> bool:
-    """Whether `value` is a slice (or another strided part) of the contiguous `leaf`."""
-    if not _same_storage(value, leaf) or value.numel() == 0 or value.dtype != leaf.dtype:
-        return False
-    overlaps = any(n > 1 and s == 0 for n, s in zip(value.shape, value.stride(), strict=True))
-    (first, last), (leaf_first, leaf_last) = _extent(value), _extent(leaf)
-    inside = leaf_first <= first and last <= leaf_last
-    return leaf.is_contiguous() and inside and not overlaps
-
-
-def _whole_writer(original: Tensor, leaf: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    same_order = original.stride() == leaf.stride() or original.is_contiguous()
-    if not same_order:  # a transposed view
-        return _part_writer(original, leaf)
-    shape = leaf.shape
-    return lambda _, value: value.reshape(shape)
-
-
-def _part_writer(original: Tensor, leaf: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    offset = original.storage_offset() - leaf.storage_offset()
-
-    def write(target: Tensor, value: Tensor) -> Tensor:
-        target = target.to(value.dtype).contiguous().clone()
-        value = value.reshape(original.shape)
-        return target.as_strided_scatter(value, original.shape, original.stride(), offset)
-
-    return write
 
 
 def _bind_named(
@@ -282,13 +197,13 @@ def _takes_any_keyword(guide: Any) -> bool:
 
 
 def _fit(value: Tensor, target: Any, site: str, forward: Forward, argument: str | int) -> Tensor:
-    """x' in the shape of the argument that it replaces."""
+    """Returns x' in the shape of the argument that it replaces."""
     if not isinstance(target, Tensor) or target.shape == value.shape:
         return value
     if target.numel() == value.numel():
         return value.reshape(target.shape)
     frames = subsampled_frames(forward.trace, site)
-    if frames and target.numel() == _full_shape(value.shape, frames).numel():
+    if frames and target.numel() == full_shape(value.shape, frames).numel():
         return scatter(target, value, frames)
     raise ValueError(
         f"data_args sends site '{site}' of shape {tuple(value.shape)} to the argument "

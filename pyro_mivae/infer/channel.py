@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
+
+from pyro_mivae.infer.sites import unwrap
 
 Channel = Literal["mean", "sample", "straight-through", "sleep"]
 """The four channels.
@@ -37,18 +38,6 @@ def check_channel(channel: str) -> None:
     """Raises a ``ValueError`` that lists the channels unless `channel` is one."""
     if channel not in CHANNELS:
         raise ValueError(f"unknown channel {channel!r}: expected one of {', '.join(CHANNELS)}")
-
-
-def unwrap(fn: Any) -> Any:
-    """Removes ``.to_event()``, ``.mask()`` and generic ``.expand()`` wrappers."""
-    wrappers = (
-        torch.distributions.Independent,
-        dist.MaskedDistribution,
-        dist.ExpandedDistribution,
-    )
-    while isinstance(fn, wrappers):
-        fn = fn.base_dist
-    return fn
 
 
 def has_useful_mean(fn: Any) -> bool:
@@ -87,7 +76,7 @@ class _StraightThrough(torch.autograd.Function):
         pass
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
         return None, grad
 
 

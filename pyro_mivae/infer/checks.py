@@ -6,22 +6,12 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.distributions import constraints, transforms
 
-from pyro_mivae.infer.channel import unwrap
+from pyro_mivae.infer.sites import latent_sites, unwrap
 
 Bounds = tuple[Tensor, Tensor]
-
-
-def latent_sites(trace: Any) -> list[str]:
-    """Names of the latent sample sites of a trace, without the plates' subsamples."""
-    return [
-        name
-        for name, site in trace.nodes.items()
-        if site["type"] == "sample" and not site["is_observed"] and not site_is_subsample(site)
-    ]
 
 
 def require_rsample(guide_trace: Any) -> None:

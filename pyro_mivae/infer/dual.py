@@ -11,14 +11,11 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyro.distributions as dist
 import torch
 from pyro import poutine
-from pyro.distributions.util import scale_and_mask
 from pyro.infer.util import MultiFrameTensor
 from pyro.ops.provenance import detach_provenance, get_provenance, track_provenance
 from pyro.poutine.messenger import Messenger
@@ -26,15 +23,11 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyro_mivae.infer.binding import Binding, DataArgs, argument_of, parameters_of
-from pyro_mivae.infer.channel import Channel, Forward, generate, unwrap
-from pyro_mivae.infer.checks import latent_sites
+from pyro_mivae.infer.channel import Channel, Forward, generate
+from pyro_mivae.infer.score import BatchNormWatch, leave_one_out, score_functions
+from pyro_mivae.infer.sites import Codes, Dims, chosen_dims, latent_sites, site_log_prob
 
 logger = logging.getLogger(__name__)
-
-Dims = slice | int | list[int]
-"""Which event dimensions of a site are code."""
-
-Codes = Mapping[str, Dims | None]
 
 
 @dataclass
@@ -50,39 +43,6 @@ class DualTerms:
     value: Tensor | float = 0.0
     per_site: dict[str, Tensor] = field(default_factory=dict)
     surrogate: Tensor | float = 0.0
-
-
-def elementwise(fn: Any, value: Tensor, site: str) -> Tensor:
-    """log-probability of each event dimension of a factorised distribution.
-
-    Args:
-        fn: ``Independent`` over a univariate distribution (what ``.to_event()`` makes).
-        value: A value, shape ``batch_shape + event_shape``.
-        site: The site's name, for the message.
-
-    Returns:
-        log-probabilities in nats, shape ``batch_shape + event_shape``.
-
-    Raises:
-        ValueError: If the distribution does not factorise over event dimensions.
-    """
-    base, masks = fn, []
-    while isinstance(base, dist.MaskedDistribution | torch.distributions.Independent):
-        if isinstance(base, dist.MaskedDistribution):
-            masks.append(base._mask)
-        base = base.base_dist
-    if not fn.event_shape or base.event_shape:
-        raise ValueError(
-            f"codes slices the event dimensions of site '{site}', but its {type(base).__name__} "
-            f"of event shape {tuple(base.event_shape)} does not factorise over them: expected "
-            "a univariate distribution with .to_event(1); name the whole site instead"
-        )
-    log_prob: Tensor = base.log_prob(value)
-    for mask in masks:
-        if isinstance(mask, Tensor):
-            mask = mask.reshape(mask.shape + (1,) * (log_prob.dim() - mask.dim()))
-        log_prob = scale_and_mask(log_prob, mask=mask)
-    return log_prob
 
 
 class _ReplayCodes(Messenger):  # type: ignore[misc]
@@ -106,19 +66,12 @@ class _ReplayCodes(Messenger):  # type: ignore[misc]
             value, dims = source["value"], self.codes[name]
             if dims is not None:
                 own = msg["fn"](*msg["args"], **msg["kwargs"])
-                value = torch.where(_chosen(dims, value), value, own)
+                value = torch.where(chosen_dims(dims, value), value, own)
         elif site_is_subsample(source) and site_is_subsample(msg):
             value = source["value"]
         else:
             return
         msg["value"], msg["done"] = value, True
-
-
-def _chosen(dims: Dims, value: Tensor) -> Tensor:
-    """A mask over the last dimension, shape ``(value.shape[-1],)``."""
-    chosen = torch.zeros(value.shape[-1], dtype=torch.bool, device=value.device)
-    chosen[dims] = True
-    return chosen
 
 
 class DualPass:
@@ -161,7 +114,7 @@ class DualPass:
                 "generated data: write the guide as a function or a module"
             )
         use_baseline = self.baseline and self.channel == "sample"
-        with _BatchNormWatch(use_baseline) as watch:
+        with BatchNormWatch(use_baseline) as watch:
             forward = generate(model, args, kwargs, channel=self.channel, observed=self.observed)
             codes = self._resolve(forward, model, args, kwargs)
             if not codes:
@@ -283,102 +236,21 @@ class DualPass:
         per_site: dict[str, Tensor] = {}
         cost = MultiFrameTensor()
         for name, dims in codes.items():
-            total = 0.0
+            log_ratio = []
             for sign, trace in ((1, guide_trace), (-1, forward.trace)):
-                log_prob = sign * _log_prob(trace.nodes[name], dims)
-                frames = [f for f in trace.nodes[name]["cond_indep_stack"] if f.vectorized]
-                cost.add((frames, detach_provenance(log_prob.detach())))
-                total = total + log_prob.sum()
-            per_site[name] = detach_provenance(total)
+                log_prob = sign * site_log_prob(trace.nodes[name], dims)
+                stack = trace.nodes[name]["cond_indep_stack"]
+                cost.add((stack, detach_provenance(log_prob.detach())))
+                log_ratio.append(log_prob.sum())
+            per_site[name] = detach_provenance(log_ratio[0] + log_ratio[1])
         first, *others = per_site.values()
         value = sum(others, first)
         surrogate = value
         if torch.is_grad_enabled():
-            for site, log_q in _score_functions(forward, guide_trace, codes, self.channel):
+            for site, log_q in score_functions(forward, guide_trace, codes, self.channel):
                 frames = frozenset(f for f in site["cond_indep_stack"] if f.vectorized)
                 downstream = cost.sum_to(site["cond_indep_stack"])
                 if baseline:
-                    downstream = downstream - _leave_one_out(cost, downstream, frames)
+                    downstream = downstream - leave_one_out(cost, downstream, frames)
                 surrogate = surrogate + detach_provenance((log_q * downstream).sum())
         return DualTerms(value, per_site, surrogate)
-
-
-def _log_prob(site: dict[str, Any], dims: Dims | None) -> Tensor:
-    """Scaled and masked log-probability of a site or of some of its dimensions."""
-    if dims is None:
-        log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
-    else:
-        log_prob = elementwise(site["fn"], site["value"], site["name"])
-        chosen = log_prob[..., dims if not isinstance(dims, int) else [dims]]
-        log_prob = chosen.flatten(log_prob.dim() - len(site["fn"].event_shape)).sum(-1)
-    return scale_and_mask(log_prob, site["scale"], site["mask"])
-
-
-def _score_functions(
-    forward: Forward, guide_trace: poutine.Trace, codes: Codes, channel: Channel
-) -> list[tuple[dict[str, Any], Tensor]]:
-    """log-probabilities, unscaled and unmasked, of the draws without a pathwise gradient.
-
-    These are the forward run's, unless nothing of it has a gradient, and the
-    guide's own draws of sites (or dimensions) that are not code.
-    """
-    found = []
-    if channel != "sleep":
-        for name in forward.score_sites:
-            site = forward.trace.nodes[name]
-            found.append((site, _unmasked(site["fn"]).log_prob(site["value"])))
-    for name in latent_sites(guide_trace):
-        site, fn = guide_trace.nodes[name], guide_trace.nodes[name]["fn"]
-        if getattr(fn, "has_rsample", False) or (name in codes and codes[name] is None):
-            continue
-        log_q = _unmasked(fn).log_prob(site["value"])
-        if name in codes:
-            log_q = log_q - _log_prob({**site, "scale": 1.0, "mask": None}, codes[name])
-        found.append((site, log_q))
-    return [(site, log_q) for site, log_q in found if log_q.requires_grad]
-
-
-def _unmasked(fn: Any) -> Any:
-    """The distribution that the draw came from: a mask hides its density, not its draws."""
-    base = unwrap(fn)
-    added = len(fn.event_shape) - len(base.event_shape)
-    shape = fn.batch_shape + fn.event_shape[:added]
-    return base.expand(shape).to_event(added)
-
-
-def _leave_one_out(
-    cost: MultiFrameTensor, downstream: Tensor, frames: frozenset[Any]
-) -> Tensor | float:
-    """Mean cost of the other data, which a datum's own draw cannot have influenced.
-
-    That holds along the plates that all cost terms and the site are in; elsewhere,
-    and for a batch of one, there is no baseline.
-    """
-    common = frames.intersection(*cost.keys())
-    dims = [f.dim for f in common if -f.dim <= downstream.dim() and downstream.shape[f.dim] > 1]
-    if not dims:
-        return 0.0
-    count = torch.Size([downstream.shape[d] for d in dims]).numel()
-    return (downstream.sum(dims, keepdim=True) - downstream) / (count - 1)
-
-
-class _BatchNormWatch:
-    """Notices batch normalisation in training mode, which makes data depend on each other."""
-
-    def __init__(self, active: bool) -> None:
-        self.active = active
-        self.coupled = False
-
-    def __enter__(self) -> _BatchNormWatch:
-        if self.active:
-            register = torch.nn.modules.module.register_module_forward_pre_hook
-            self._handle = register(self._look)
-        return self
-
-    def _look(self, module: torch.nn.Module, inputs: Any) -> None:
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm) and module.training:
-            self.coupled = True
-
-    def __exit__(self, *exception: object) -> None:
-        if self.active:
-            self._handle.remove()

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from pyro_mivae.infer.binding import DataArgs
 from pyro_mivae.infer.channel import Channel, check_channel
-from pyro_mivae.infer.dual import Codes, Dims, DualPass, DualTerms
+from pyro_mivae.infer.dual import DualPass, DualTerms
 from pyro_mivae.infer.parts import BASES, BaseParts, base_parts
+from pyro_mivae.infer.sites import Codes, Dims
 
 logger = logging.getLogger(__name__)
 
@@ -207,7 +208,7 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
         self._note_kl(base.kl_estimators)
         self.max_plate_nesting = self.base.max_plate_nesting
         # Only the number 0 skips the dual pass: reading a tensor would wait for the device.
-        skip = isinstance(mi_weight, numbers.Number) and mi_weight == 0
+        skip = not isinstance(mi_weight, Tensor) and mi_weight == 0
         runs = self.num_dual_particles if always_dual or not skip else 0
         duals = [self._dual(model, guide, args, kwargs) for _ in range(runs)]
         return _assemble(base, duals, mi_weight)
@@ -269,7 +270,7 @@ def _check_base(base: Any, kl_weight: Any) -> None:
             f"unsupported base ELBO {type(base).__name__}: expected an instance of {names} "
             "(subclasses may compute their loss elsewhere, where the dual term would be lost)"
         )
-    weighted = not isinstance(kl_weight, numbers.Number) or kl_weight != 1
+    weighted = bool(kl_weight != 1)  # a schedule is not the number 1 either
     if weighted and type(base) in (TraceGraph_ELBO, TraceEnum_ELBO):
         raise ValueError(
             f"kl_weight must be 1 with {type(base).__name__}, which does not separate the KL, "

@@ -1,0 +1,99 @@
+"""Sites of traces: wrappers of distributions, latent sites, densities of event dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions.util import scale_and_mask
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+
+Dims = slice | int | list[int]
+"""Which event dimensions of a site are code."""
+
+Codes = Mapping[str, Dims | None]
+"""Code sites; None where the whole site is code."""
+
+
+def unwrap(fn: Any) -> Any:
+    """Removes ``.to_event()``, ``.mask()`` and generic ``.expand()`` wrappers."""
+    wrappers = (
+        torch.distributions.Independent,
+        dist.MaskedDistribution,
+        dist.ExpandedDistribution,
+    )
+    while isinstance(fn, wrappers):
+        fn = fn.base_dist
+    return fn
+
+
+def unmasked(fn: Any) -> Any:
+    """The distribution that the draw came from: a mask hides its density, not its draws."""
+    base = unwrap(fn)
+    added = len(fn.event_shape) - len(base.event_shape)
+    shape = fn.batch_shape + fn.event_shape[:added]
+    return base.expand(shape).to_event(added)
+
+
+def latent_sites(trace: Any) -> list[str]:
+    """Names of the latent sample sites of a trace, without the plates' subsamples."""
+    return [
+        name
+        for name, site in trace.nodes.items()
+        if site["type"] == "sample" and not site["is_observed"] and not site_is_subsample(site)
+    ]
+
+
+def elementwise(fn: Any, value: Tensor, site: str) -> Tensor:
+    """log-probability of each event dimension of a factorised distribution.
+
+    Args:
+        fn: ``Independent`` over a univariate distribution (what ``.to_event()`` makes).
+        value: A value, shape ``batch_shape + event_shape``.
+        site: The site's name, for the message.
+
+    Returns:
+        log-probabilities in nats, shape ``batch_shape + event_shape``.
+
+    Raises:
+        ValueError: If the distribution does not factorise over event dimensions.
+    """
+    base, masks = fn, []
+    while isinstance(base, dist.MaskedDistribution | torch.distributions.Independent):
+        if isinstance(base, dist.MaskedDistribution):
+            masks.append(base._mask)
+        base = base.base_dist
+    if not fn.event_shape or base.event_shape:
+        raise ValueError(
+            f"codes slices the event dimensions of site '{site}', but its {type(base).__name__} "
+            f"of event shape {tuple(base.event_shape)} does not factorise over them: expected "
+            "a univariate distribution with .to_event(1); name the whole site instead"
+        )
+    log_prob: Tensor = base.log_prob(value)
+    for mask in masks:
+        if isinstance(mask, Tensor):
+            mask = mask.reshape(mask.shape + (1,) * (log_prob.dim() - mask.dim()))
+        log_prob = scale_and_mask(log_prob, mask=mask)
+    return log_prob
+
+
+def chosen_dims(dims: Dims, value: Tensor) -> Tensor:
+    """A mask over the last dimension, shape ``(value.shape[-1],)``."""
+    chosen = torch.zeros(value.shape[-1], dtype=torch.bool, device=value.device)
+    chosen[dims] = True
+    return chosen
+
+
+def site_log_prob(site: dict[str, Any], dims: Dims | None) -> Tensor:
+    """Scaled and masked log-probability of a site or of some of its dimensions."""
+    if dims is None:
+        log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+    else:
+        log_prob = elementwise(site["fn"], site["value"], site["name"])
+        chosen = log_prob[..., dims if not isinstance(dims, int) else [dims]]
+        log_prob = chosen.flatten(log_prob.dim() - len(site["fn"].event_shape)).sum(-1)
+    scaled: Tensor = scale_and_mask(log_prob, site["scale"], site["mask"])
+    return scaled

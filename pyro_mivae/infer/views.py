@@ -1,0 +1,113 @@
+"""Views and subsamples: which tensor shows which part of another, and writing through it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from pyro import poutine
+from torch import Tensor
+
+Frames = list[tuple[int, Tensor, int]]
+"""``(dim of the value, indices, full size)`` of each subsampled plate."""
+
+Writer = Callable[[Tensor, Tensor], Tensor]
+"""``(argument, x') -> argument with x' in it``."""
+
+
+def subsampled_frames(trace: poutine.Trace, site: str) -> Frames:
+    """The vectorised plates around `site` that hold a part of their full size."""
+    node = trace.nodes[site]
+    frames = []
+    for frame in node["cond_indep_stack"]:
+        if frame.vectorized and frame.full_size is not None and frame.size < frame.full_size:
+            dim = frame.dim - node["fn"].event_dim
+            frames.append((dim, trace.nodes[frame.name]["value"], frame.full_size))
+    return frames
+
+
+def scatter(full: Tensor, value: Tensor, frames: Frames) -> Tensor:
+    """Writes `value`, a subsample, into a copy of `full` at the plates' indices.
+
+    Args:
+        full: The argument that holds all data; the shape of `value` with the plates'
+            full sizes, or a reshape of that.
+        value: x' at the subsample.
+        frames: ``(dim, indices, full size)`` of each subsampled plate.
+    """
+
+    def write(target: Tensor, rest: Frames) -> Tensor:
+        if not rest:
+            return value.expand(target.shape)
+        dim, indices, _ = rest[0]
+        return target.index_copy(dim, indices, write(target.index_select(dim, indices), rest[1:]))
+
+    target = full.detach().to(value.dtype).reshape(full_shape(value.shape, frames))
+    return write(target, frames).reshape(full.shape)
+
+
+def full_shape(shape: Sequence[int], frames: Frames) -> torch.Size:
+    """The shape of a site's value if its plates were not subsampled."""
+    sizes = list(shape)
+    for dim, _, full_size in frames:
+        sizes[dim] = full_size
+    return torch.Size(sizes)
+
+
+def _same_storage(a: Tensor, b: Any) -> bool:
+    # data_ptr() is 0 on fake and meta tensors, the storage's address is not.
+    if not isinstance(b, Tensor) or a.layout != torch.strided or b.layout != torch.strided:
+        return False
+    return bool(a.untyped_storage()._cdata == b.untyped_storage()._cdata)
+
+
+def _extent(value: Tensor) -> tuple[int, int]:
+    """First and last storage position of a non-empty tensor."""
+    first = int(value.storage_offset())
+    span = sum(int((n - 1) * s) for n, s in zip(value.shape, value.stride(), strict=True))
+    return first, first + span
+
+
+def is_view(value: Tensor, leaf: Any) -> bool:
+    """Whether `leaf` is `value` or a view that shows the same numbers."""
+    if not _same_storage(value, leaf) or value.numel() == 0 or value.dtype != leaf.dtype:
+        return False
+    same_layout = value.shape == leaf.shape and value.stride() == leaf.stride()
+    return (
+        value.storage_offset() == leaf.storage_offset()
+        and value.numel() == leaf.numel()
+        and (same_layout or leaf.is_contiguous())
+        and _extent(value) == _extent(leaf)
+    )
+
+
+def is_part(value: Tensor, leaf: Tensor) -> bool:
+    """Whether `value` is a slice (or another strided part) of the contiguous `leaf`."""
+    if not _same_storage(value, leaf) or value.numel() == 0 or value.dtype != leaf.dtype:
+        return False
+    overlaps = any(n > 1 and s == 0 for n, s in zip(value.shape, value.stride(), strict=True))
+    (first, last), (leaf_first, leaf_last) = _extent(value), _extent(leaf)
+    inside = leaf_first <= first and last <= leaf_last
+    return leaf.is_contiguous() and inside and not overlaps
+
+
+def whole_writer(original: Tensor, leaf: Tensor) -> Writer:
+    """Puts x' in place of an argument that `original` shows as a whole."""
+    same_order = original.stride() == leaf.stride() or original.is_contiguous()
+    if not same_order:  # a transposed view
+        return part_writer(original, leaf)
+    shape = leaf.shape
+    return lambda _, value: value.reshape(shape)
+
+
+def part_writer(original: Tensor, leaf: Tensor) -> Writer:
+    """Puts x' at the places of an argument that `original` shows."""
+    offset = original.storage_offset() - leaf.storage_offset()
+
+    def write(target: Tensor, value: Tensor) -> Tensor:
+        target = target.to(value.dtype).contiguous().clone()
+        value = value.reshape(original.shape)
+        return target.as_strided_scatter(value, original.shape, original.stride(), offset)
+
+    return write
