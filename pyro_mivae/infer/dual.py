@@ -108,20 +108,28 @@ class DualPass:
         self, model: Any, guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> DualTerms:
         """Runs model and guide once on the arguments of both."""
+        use_baseline = self.baseline and self.channel == "sample"
+        with BatchNormWatch(use_baseline) as watch:
+            forward, guide_trace, codes = self.traces(model, guide, args, kwargs)
+        if not codes:
+            return DualTerms()
+        return self._score(forward, guide_trace, codes, use_baseline and not watch.coupled)
+
+    def traces(
+        self, model: Any, guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Forward, poutine.Trace, Codes]:
+        """The forward run, the guide's run on x' and the codes that are latent in this call."""
         if isinstance(poutine.unwrap(guide), Messenger):
             raise ValueError(
                 "a GuideMessenger draws its values while the model runs and cannot be scored on "
                 "generated data: write the guide as a function or a module"
             )
-        use_baseline = self.baseline and self.channel == "sample"
-        with BatchNormWatch(use_baseline) as watch:
-            forward = generate(model, args, kwargs, channel=self.channel, observed=self.observed)
-            codes = self._resolve(forward, model, args, kwargs)
-            if not codes:
-                return DualTerms()
-            guide_trace = self._run_guide(forward, codes, guide, args, kwargs)
-        codes = self._shared(codes, guide_trace)
-        return self._score(forward, guide_trace, codes, use_baseline and not watch.coupled)
+        forward = generate(model, args, kwargs, channel=self.channel, observed=self.observed)
+        codes = self._resolve(forward, model, args, kwargs)
+        if not codes and self.codes is not None:
+            return forward, poutine.Trace(), {}
+        guide_trace = self._run_guide(forward, codes, guide, args, kwargs)
+        return forward, guide_trace, self._shared(codes, guide_trace)
 
     def _resolve(
         self, forward: Forward, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
