@@ -1,0 +1,69 @@
+"""Checkpoints that are atomic, rotate, and are loaded without executing anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from pyro_mivae.files import atomic_path
+
+NAME = "checkpoint.ckpt"
+PREVIOUS = "checkpoint-previous.ckpt"
+
+
+def save_checkpoint(fabric: Fabric, folder: Path, state: dict[str, Any]) -> Path:
+    """Writes ``folder/checkpoint.ckpt`` and keeps the one before as ``-previous``.
+
+    At every moment at least one of the two is a whole checkpoint.
+
+    Args:
+        fabric: The Fabric that holds what `state` refers to.
+        folder: An existing folder.
+        state: Modules, optimisers and plain values, as for :meth:`Fabric.save`.
+    """
+    path = folder / NAME
+    with atomic_path(path) as temporary:
+        fabric.save(temporary, state)
+        if path.exists():
+            path.replace(folder / PREVIOUS)
+    return path
+
+
+def load_checkpoint(folder: Path) -> dict[str, Any]:
+    """Reads the newest checkpoint of a folder on the host, without executing anything in it.
+
+    Raises:
+        FileNotFoundError: If the folder has none.
+        ValueError: If the file is damaged or holds more than tensors and plain values.
+    """
+    for path in (folder / NAME, folder / PREVIOUS):
+        if path.exists():
+            break
+    else:
+        raise FileNotFoundError(f"no checkpoint in {folder}: expected {NAME}")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        hint = f"; {PREVIOUS} beside it is older" if (folder / PREVIOUS).exists() else ""
+        raise ValueError(f"{path} can't be read as a checkpoint ({error}){hint}") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} is no checkpoint: expected a dict, found {type(state).__name__}")
+    return state
+
+
+def random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """The state of torch's generators of the host and, if it is a GPU, of the device."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def restore_random_state(state: dict[str, torch.Tensor], device: torch.device) -> None:
+    """Sets what :func:`random_state` read."""
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)

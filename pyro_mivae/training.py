@@ -1,0 +1,216 @@
+"""Training any model/guide pair: one loop, through Lightning Fabric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyro
+import torch
+from lightning_fabric import Fabric
+from pyro import poutine
+from pyro.infer import ELBO
+from torch import Tensor, nn
+
+from pyro_mivae.batches import Batches, Prepare, arguments
+from pyro_mivae.checkpoints import load_checkpoint
+from pyro_mivae.history import History
+from pyro_mivae.infer import TraceMI_ELBO
+from pyro_mivae.loop import Callback, Event, Interrupted, Loop, NonFiniteError, Objective
+
+__all__ = [
+    "Callback",
+    "Event",
+    "Interrupted",
+    "NonFiniteError",
+    "evaluate",
+    "evaluation",
+    "fit",
+    "make_fabric",
+]
+
+Data = Tensor | Sequence[Tensor]
+
+
+def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
+    """A Fabric on one device.
+
+    Args:
+        device: ``"auto"`` (a GPU where there is one), ``"cpu"`` or ``"cuda"``.
+        precision: As Fabric names it, for example ``"32-true"`` or ``"bf16-mixed"``.
+
+    Raises:
+        ValueError: If CUDA is asked for and not there.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device='cuda', but torch finds no CUDA device: use 'auto' or 'cpu'")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
+
+
+def fit(
+    model: Any,
+    guide: Any,
+    elbo: ELBO,
+    data: Data,
+    *,
+    steps: int,
+    batch_size: int | None = 100,
+    prepare: Prepare | None = None,
+    optimizer: Callable[[list[Tensor]], torch.optim.Optimizer] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "32-true",
+    log_every: int = 100,
+    callbacks: Sequence[Callback] = (),
+    folder: Path | None = None,
+    checkpoint_every: int = 1000,
+    resume: bool = False,
+    progress: bool = True,
+) -> History:
+    """Trains a model/guide pair.
+
+    Modules are moved to the device and trained there; for functions the parameters
+    are collected from Pyro's store by tracing the pair once. Nothing in a step waits
+    for the device: terms are collected there and read every `log_every` steps. Pyro's
+    validation is on for the first step only. Under ``fit`` the parameters of
+    :class:`~pyro.nn.PyroModule` stay out of Pyro's global store.
+
+    Args:
+        model: A Pyro model, called with the batch.
+        guide: Its guide, called with the same.
+        elbo: A :class:`~pyro_mivae.infer.TraceMI_ELBO`, or an ELBO of Pyro.
+        data: Tensors of equal length; moved to the device as a whole, shuffled by index
+            there.
+        steps: Steps to have done at the end, earlier ones of a resumed run included.
+        batch_size: Data in a step; the last batch of an epoch may be smaller. None
+            passes all data, unshuffled, to every step (for models that subsample).
+        prepare: Makes the arguments of model and guide from the tensors of a batch.
+        optimizer: Makes a torch optimiser from the parameters; default Adam(1e-3).
+        seed: Seeds torch's global generators and the order of the data.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        precision: As Lightning Fabric names it.
+        log_every: Steps between two readings of the terms.
+        callbacks: Called with an :class:`Event` after each reading, epoch, and at the end.
+        folder: Where checkpoints go; None writes none. With one, SIGINT and SIGTERM stop
+            the run after a checkpoint.
+        checkpoint_every: Steps between two checkpoints.
+        resume: Whether to go on from the checkpoint in `folder`.
+        progress: Whether to show a progress bar (on a terminal).
+
+    Returns:
+        The history: means over the steps between two readings, in nats per datum.
+
+    Raises:
+        NonFiniteError: If a term is NaN or infinite.
+        Interrupted: After SIGINT or SIGTERM, with the checkpoint written.
+        ValueError: If the data or the settings do not fit.
+    """
+    tensors = as_tensors(data)
+    numbers = {"steps": steps, "log_every": log_every, "checkpoint_every": checkpoint_every}
+    for name, number in {**numbers, "batch_size": batch_size}.items():
+        if number is not None and number < 1:
+            raise ValueError(f"{name} must be at least 1, found {number}")
+    if resume and folder is None:
+        raise ValueError("resume=True needs the folder of the checkpoint")
+    fabric = make_fabric(device, precision)
+    tensors = [tensor.to(fabric.device) for tensor in tensors]
+    pyro.set_rng_seed(seed)
+    with pyro.settings.context(module_local_params=True):
+        objective = Objective(model, guide, elbo).to(fabric.device)
+        batches = Batches(tensors, batch_size, seed, prepare)
+        stored = _stored_parameters(objective, batches, fabric.device)
+        parameters = [*objective.parameters(), *stored.values()]
+        if not any(parameter.requires_grad for parameter in parameters):
+            raise ValueError("model and guide have no parameters to train")
+        made = torch.optim.Adam(parameters, lr=1e-3) if optimizer is None else optimizer(parameters)
+        wrapped, optim = fabric.setup(objective, made)
+        loop = Loop(
+            fabric, objective, wrapped, optim, stored, batches, log_every, callbacks, folder
+        )
+        if resume and folder is not None:
+            loop.restore(load_checkpoint(folder))
+        loop.run(steps, checkpoint_every, progress)
+    return loop.history
+
+
+def evaluate(
+    model: Any,
+    guide: Any,
+    elbo: TraceMI_ELBO,
+    data: Data,
+    *,
+    batch_size: int = 500,
+    prepare: Prepare | None = None,
+    seed: int = 0,
+) -> dict[str, float]:
+    """The terms of `elbo` over data, in nats per datum.
+
+    Forks the random state and seeds it, and runs modules in evaluation mode: nothing
+    of a training changes, and two calls agree.
+
+    Args:
+        model: A Pyro model.
+        guide: Its guide.
+        elbo: What to evaluate; the dual term always is.
+        data: Tensors of equal length on the model's device.
+        batch_size: Data in a batch.
+        prepare: As in :func:`fit`.
+        seed: Of the draws.
+    """
+    tensors = as_tensors(data)
+    totals: dict[str, float] = {}
+    with evaluation(model, guide, device=tensors[0].device, seed=seed):
+        for batch in zip(*(torch.split(tensor, batch_size) for tensor in tensors), strict=True):
+            terms = elbo.terms(model, guide, *arguments(batch, prepare))
+            for name, value in zip(terms, torch.stack(list(terms.values())).tolist(), strict=True):
+                totals[name] = totals.get(name, 0.0) + value
+    return {name: total / len(tensors[0]) for name, total in totals.items()}
+
+
+@contextmanager
+def evaluation(*parts: Any, device: torch.device, seed: int = 0) -> Iterator[None]:
+    """No gradients, modules in evaluation mode, a forked and seeded random state."""
+    modules = [m for part in parts if isinstance(part, nn.Module) for m in part.modules()]
+    modes = [module.training for module in modules]
+    devices = [device] if device.type == "cuda" else []
+    with torch.no_grad(), torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        for module in modules:
+            module.training = False
+        try:
+            yield
+        finally:
+            for module, mode in zip(modules, modes, strict=True):
+                module.training = mode
+
+
+def as_tensors(data: Data) -> list[Tensor]:
+    """One tensor or several, checked to be of equal length."""
+    tensors = [data] if isinstance(data, Tensor) else list(data)
+    if not tensors or not all(isinstance(tensor, Tensor) for tensor in tensors):
+        raise ValueError("data must be a tensor or a sequence of tensors")
+    lengths = [len(tensor) for tensor in tensors]
+    if len(set(lengths)) > 1 or lengths[0] == 0:
+        raise ValueError(f"data must be tensors of equal length above 0, found lengths {lengths}")
+    return tensors
+
+
+def _stored_parameters(
+    objective: Objective, batches: Batches, device: torch.device
+) -> dict[str, Tensor]:
+    """Parameters that are not the modules' own: those that a run finds in Pyro's store."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        args, _ = batches(0)
+        with torch.no_grad(), poutine.trace(param_only=True) as capture:
+            objective.elbo.loss(objective.model, objective.guide, *args)
+    own = {id(parameter) for parameter in objective.parameters()}
+    found = {}
+    for name, site in capture.trace.nodes.items():
+        parameter = site["value"].unconstrained()
+        if id(parameter) not in own:
+            found[name] = parameter
+    return found

@@ -1,0 +1,261 @@
+"""The VAE of the poster: two latent sites, a code ``"c"`` and noise ``"z"``, and data ``"x"``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.distributions import Distribution
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pyro_mivae.datasets import binarize
+from pyro_mivae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from pyro_mivae.priors import Posterior, Prior, make_prior
+
+Network = str | nn.Module | Callable[[int], nn.Module]
+
+
+class Likelihood(nn.Module):
+    """p(x|z) given the decoder's output, and how images become x.
+
+    A subclass defines :meth:`forward`; images are uint8, x is a float tensor.
+    """
+
+    def forward(self, output: Tensor) -> Distribution:
+        """The distribution of x, event_shape the image's, from the decoder's output."""
+        raise NotImplementedError
+
+    def observe(self, images: Tensor) -> Tensor:
+        """The data x of uint8 images, shape ``(..., height, width)``; grey values by default."""
+        return images / 255.0
+
+
+class Bernoulli(Likelihood):
+    """Binary pixels; x is a binarised image.
+
+    Args:
+        binarization: ``"dynamic"`` draws each pixel anew with its grey value as the
+            probability (Burda et al. 2015), ``"fixed"`` thresholds at one half.
+    """
+
+    def __init__(self, *, binarization: str = "dynamic") -> None:
+        super().__init__()
+        if binarization not in ("dynamic", "fixed"):
+            raise ValueError(f"binarization must be 'dynamic' or 'fixed', found {binarization!r}")
+        self.binarization = binarization
+
+    def forward(self, output: Tensor) -> Distribution:
+        """Bernoulli pixels with `output` as logits."""
+        return dist.Bernoulli(logits=_single(output)).to_event(2)
+
+    def observe(self, images: Tensor) -> Tensor:
+        """Binarised images."""
+        return binarize(images, threshold=None if self.binarization == "dynamic" else 0.5)
+
+
+class Grey(Likelihood):
+    """The poster's: the Bernoulli log-density at grey values in [0, 1].
+
+    That is minus the cross-entropy, no normalised density of grey images; what it
+    generates under the channels that draw is binary.
+    """
+
+    def forward(self, output: Tensor) -> Distribution:
+        """Bernoulli pixels with `output` as logits, which accept grey values."""
+        return dist.Bernoulli(logits=_single(output), validate_args=False).to_event(2)
+
+
+class Gaussian(Likelihood):
+    """Grey pixels with Gaussian noise of one learnt standard deviation.
+
+    Args:
+        scale: Its initial value.
+    """
+
+    def __init__(self, *, scale: float = 0.3) -> None:
+        super().__init__()
+        if not scale > 0:
+            raise ValueError(f"scale must be positive, found {scale!r}")
+        # softplus(raw_scale) + 1e-3 is the standard deviation.
+        self.raw_scale = nn.Parameter(torch.tensor(scale).expm1().log())
+
+    def forward(self, output: Tensor) -> Distribution:
+        """Normal pixels with mean `output`."""
+        output = _single(output)
+        scale = F.softplus(self.raw_scale.to(output.dtype)) + 1e-3
+        return dist.Normal(output, scale).to_event(2)
+
+
+LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
+    "bernoulli": Bernoulli,
+    "bernoulli-fixed": lambda: Bernoulli(binarization="fixed"),
+    "grey": Grey,
+    "gaussian": Gaussian,
+}
+"""The likelihoods by name."""
+
+
+class Generator(nn.Module):
+    r"""The model :math:`p(c)\,p(z)\,p(x|c,z)`; see :class:`MIVAE` for the arguments."""
+
+    def __init__(
+        self, priors: dict[str, Prior], decoder: nn.Module, likelihood: Likelihood
+    ) -> None:
+        super().__init__()
+        self.priors = nn.ModuleDict(priors)
+        self.decoder = decoder
+        self.likelihood = likelihood
+
+    def decode(self, *latents: Tensor) -> Distribution:
+        """p(x|c, z), batch_shape ``(..., batch)``, event_shape the image's."""
+        distribution: Distribution = self.likelihood(self.decoder(torch.cat(latents, -1)))
+        return distribution
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Generates x, shape ``(batch, height, width)``; observed in the ELBO."""
+        with pyro.plate("data", len(x), dim=-1, device=x.device):
+            latents = [pyro.sample(name, prior()) for name, prior in self.priors.items()]
+            drawn: Tensor = pyro.sample("x", self.decode(*latents), obs=x)
+        return drawn
+
+
+class Recognizer(nn.Module):
+    r"""The guide :math:`q(c|x)\,q(z|x)`; see :class:`MIVAE` for the arguments."""
+
+    def __init__(self, posteriors: dict[str, Posterior], encoder: nn.Module) -> None:
+        super().__init__()
+        self.posteriors = nn.ModuleDict(posteriors)
+        self.encoder = encoder
+
+    def encode(self, x: Tensor) -> dict[str, Distribution]:
+        """q(c|x) and q(z|x), each of batch_shape ``(..., batch)`` and event_shape ``(dim,)``."""
+        families: Any = self.posteriors
+        sizes = [q.dim * q.num_params for q in families.values()]
+        raw = self.encoder(x).split(sizes, -1)
+        return {name: q(part) for (name, q), part in zip(families.items(), raw, strict=True)}
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Draws the code and the noise of x, shape ``(batch, height, width)``."""
+        with pyro.plate("data", len(x), dim=-1, device=x.device):
+            return {name: pyro.sample(name, q) for name, q in self.encode(x).items()}
+
+
+class MIVAE(nn.Module):
+    r"""A VAE whose latent vector is split into a code c and noise z.
+
+    .. math::
+
+        p(c)\,p(z)\,p(x|c,z), \qquad q(c|x)\,q(z|x)
+
+    `model` and `guide` are modules; they train with :class:`pyro.infer.SVI`, as
+    ``elbo(vae.model, vae.guide)`` with a torch optimiser, or with
+    :func:`pyro_mivae.training.fit`. Sites: ``"c"``, ``"z"`` (if `noise_dim` > 0) and
+    ``"x"``, in the plate ``"data"``.
+
+    Args:
+        code_dim: Dimensions of the code c.
+        noise_dim: Dimensions of the noise z; 0 leaves the site out.
+        prior: p(c), by name (see :data:`~pyro_mivae.priors.PRIORS`) or a prior.
+        noise_prior: p(z), likewise.
+        posterior: Guide family of the code, by name; None for the prior's default.
+        noise_posterior: Guide family of the noise, likewise.
+        likelihood: p(x|c, z), by name (see :data:`LIKELIHOODS`) or a likelihood.
+        encoder: ``"mlp"`` (the poster's), ``"conv"``, a module from images ``(..., height,
+            width)`` to the posteriors' raw parameters, or a callable that makes one from
+            their number.
+        decoder: ``"mlp"``, ``"conv"``, a module from ``(..., code_dim + noise_dim)`` to
+            images, or a callable that makes one from the number of its inputs.
+        image_shape: Height and width.
+
+    Raises:
+        ValueError: If a name is unknown or a prior's dimension does not fit.
+
+    References:
+        Kingma and Welling (2014), *Auto-encoding variational Bayes*; Ducau and Trénous
+        (2016), *Mutual information in variational autoencoders*.
+    """
+
+    def __init__(
+        self,
+        *,
+        code_dim: int = 5,
+        noise_dim: int = 5,
+        prior: str | Prior = "gaussian",
+        noise_prior: str | Prior = "gaussian",
+        posterior: str | None = None,
+        noise_posterior: str | None = None,
+        likelihood: str | Likelihood = "bernoulli",
+        encoder: Network = "mlp",
+        decoder: Network = "mlp",
+        image_shape: tuple[int, int] = (28, 28),
+    ) -> None:
+        super().__init__()
+        priors = {"c": _prior("prior", prior, "code_dim", code_dim)}
+        families = {"c": priors["c"].posterior(posterior)}
+        if noise_dim:
+            priors["z"] = _prior("noise_prior", noise_prior, "noise_dim", noise_dim)
+            families["z"] = priors["z"].posterior(noise_posterior)
+        if isinstance(likelihood, str):
+            if likelihood not in LIKELIHOODS:
+                choices = ", ".join(LIKELIHOODS)
+                raise ValueError(f"unknown likelihood {likelihood!r}: expected one of {choices}")
+            likelihood = LIKELIHOODS[likelihood]()
+        num_raw = sum(q.dim * q.num_params for q in families.values())
+        encoders = {"mlp": MLPEncoder, "conv": ConvEncoder}
+        decoders = {"mlp": MLPDecoder, "conv": ConvDecoder}
+        self.image_shape = image_shape
+        self.guide = Recognizer(
+            families, _network("encoder", encoder, encoders, num_raw, image_shape)
+        )
+        self.model = Generator(
+            priors,
+            _network("decoder", decoder, decoders, code_dim + noise_dim, image_shape),
+            likelihood,
+        )
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """p(x|c, z)."""
+        return self.model.likelihood
+
+    @property
+    def priors(self) -> dict[str, Prior]:
+        """p(c) and p(z), by site."""
+        return dict(self.model.priors.items())  # type: ignore[arg-type]
+
+
+def _single(output: Tensor) -> Tensor:
+    """At least float32: half precision is for networks, not for densities."""
+    return output.float() if output.dtype in (torch.float16, torch.bfloat16) else output
+
+
+def _prior(argument: str, prior: str | Prior, dim_argument: str, dim: int) -> Prior:
+    if isinstance(prior, str):
+        return make_prior(prior, dim)
+    if prior.dim != dim:
+        raise ValueError(f"{argument} has {prior.dim} dimensions, but {dim_argument} is {dim}")
+    return prior
+
+
+def _network(
+    argument: str,
+    network: Network,
+    choices: dict[str, Any],
+    size: int,
+    image_shape: tuple[int, int],
+) -> nn.Module:
+    if isinstance(network, nn.Module):
+        return network
+    if callable(network):
+        return network(size)
+    if network not in choices:
+        raise ValueError(
+            f"unknown {argument} {network!r}: expected one of {', '.join(choices)}, a module or "
+            "a callable"
+        )
+    made: nn.Module = choices[network](size, image_shape=image_shape)
+    return made
