@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from pyro import poutine
+from pyro.ops.provenance import detach_provenance
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 from torch.distributions import kl_divergence
@@ -62,7 +63,7 @@ def mi_per_dimension(
                 ratio = elementwise(q["fn"], q["value"], name) - elementwise(
                     p["fn"], p["value"], name
                 )
-                _accumulate(totals, name, ratio, q["fn"])
+                _accumulate(totals, name, detach_provenance(ratio), q["fn"])
     return {name: total / len(tensors[0]) for name, total in totals.items()}
 
 
@@ -200,8 +201,8 @@ def _per_datum(trace: Any, count: int) -> Tensor:
                 "whose every site is inside the data's pyro.plate"
             )
         log_prob = site["log_prob"]
-        dim = log_prob.dim() + max(frames, key=lambda frame: -frame.dim).dim
-        total = total + log_prob.movedim(dim, 0).flatten(1).sum(-1)
+        dim = min(frame.dim for frame in frames)
+        total = total + log_prob.movedim(dim, 0).reshape(count, -1).sum(-1)
     summed: Tensor = total
     return summed
 

@@ -132,7 +132,7 @@ class Loop:
         with bar, _signals(active=self.folder is not None) as received:
             try:
                 while self.step < steps:
-                    self._one_step()
+                    self.one_step()
                     # Checking every distribution costs a tenth of a step, and waits
                     # for a GPU: the first step stands for the others.
                     pyro.enable_validation(False)
@@ -192,7 +192,8 @@ class Loop:
         elbo = self.objective.elbo
         return elbo.state_dict() if isinstance(elbo, TraceMI_ELBO) else {}
 
-    def _one_step(self) -> None:
+    def one_step(self) -> None:
+        """One batch: forward, backward, update; the terms stay on the device."""
         args, count = self.batches(self.step)
         terms = self.wrapped(*args)
         if not terms["loss"].requires_grad:

@@ -1,0 +1,154 @@
+"""Median time of a training step of the library over a hand-written PyTorch loop.
+
+Same networks, loss, optimiser and data; the two sides alternate in one run, since the
+machines are noisy. The hand-written side is what a good PyTorch user would write for the
+Gaussian MI-VAE with the poster's channel (x' is the decoder's mean).
+
+    python -m benchmarks.step_time --batch-sizes 100 1000
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import tyro
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pyro_mivae.batches import Batches
+from pyro_mivae.history import History
+from pyro_mivae.infer import TraceMI_ELBO
+from pyro_mivae.loop import Loop, Objective
+from pyro_mivae.training import make_fabric
+from pyro_mivae.vae import MIVAE
+
+LATENT = 10
+"""5 code and 5 noise dimensions, as in the poster."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is timed."""
+
+    batch_sizes: tuple[int, ...] = (100, 1000)
+    """Batch sizes."""
+    steps: int = 200
+    """Timed steps of each side at the smallest batch size; fewer at larger ones."""
+    smoke: bool = False
+    """A run of seconds."""
+
+
+class HandWritten(nn.Module):
+    """The same VAE in plain PyTorch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(784, 500),
+            nn.Softplus(),
+            nn.Linear(500, 500),
+            nn.Softplus(),
+            nn.Linear(500, 2 * LATENT),
+        )
+        self.decoder = nn.Sequential(
+            nn.Linear(LATENT, 500),
+            nn.Softplus(),
+            nn.Linear(500, 500),
+            nn.Softplus(),
+            nn.Linear(500, 784),
+        )
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of q(z|x)."""
+        loc, raw = self.encoder(x).chunk(2, -1)
+        return loc, F.softplus(raw) + 1e-4
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The loss per datum: -log-likelihood + KL - MI of the first half of the code."""
+        loc, scale = self.encode(x)
+        z = loc + scale * torch.randn_like(scale)
+        logits = self.decoder(z)
+        reconstruction = F.binary_cross_entropy_with_logits(
+            logits, x.flatten(1), reduction="sum"
+        )
+        kl = 0.5 * (loc**2 + scale**2 - 2 * scale.log() - 1).sum()
+        prior = torch.randn_like(z)
+        loc, scale = self.encode(torch.sigmoid(self.decoder(prior)))
+        code = prior[:, : LATENT // 2]
+        loc, scale = loc[:, : LATENT // 2], scale[:, : LATENT // 2]
+        mi = (0.5 * code**2 - 0.5 * ((code - loc) / scale) ** 2 - scale.log()).sum()
+        return (reconstruction + kl - mi) / len(x)
+
+
+def hand_written_step(images: Tensor, batch_size: int) -> Callable[[], None]:
+    """A step of the hand-written loop."""
+    module = HandWritten().to(images.device)
+    optimizer = torch.optim.Adam(module.parameters(), lr=1e-3)
+    order = torch.randperm(len(images), device=images.device)
+    position = 0
+
+    def step() -> None:
+        nonlocal position
+        index = order[position : position + batch_size]
+        position = (position + batch_size) % (len(images) - batch_size)
+        loss = module(torch.bernoulli(images[index] / 255.0))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def library_step(images: Tensor, batch_size: int) -> Callable[[], None]:
+    """A step of :func:`pyro_mivae.training.fit`, eager."""
+    vae = MIVAE(prior="gaussian")
+    fabric = make_fabric(images.device.type)
+    objective = Objective(vae.model, vae.guide, TraceMI_ELBO(channel="mean", codes="c"))
+    optimizer = torch.optim.Adam(objective.parameters(), lr=1e-3)
+    wrapped, wrapped_optimizer = fabric.setup(objective, optimizer)
+    batches = Batches([images], batch_size, 0, vae.likelihood.observe)
+    loop = Loop(
+        fabric, objective, wrapped, wrapped_optimizer, {}, batches, 10**9, [], None, 0, History()
+    )
+    return loop.one_step
+
+
+def compare(batch_size: int, steps: int) -> tuple[float, float, float]:
+    """Median seconds of the hand-written step and of ours, and the median ratio of pairs."""
+    device = make_fabric().device
+    images = torch.randint(0, 256, (20_000, 28, 28), dtype=torch.uint8, device=device)
+    sides = [hand_written_step(images, batch_size), library_step(images, batch_size)]
+    for _ in range(5):
+        for side in sides:
+            side()
+    torch.distributions.Distribution.set_default_validate_args(False)
+    seconds: list[list[float]] = [[], []]
+    for _ in range(steps):
+        for taken, side in zip(seconds, sides, strict=True):
+            started = time.perf_counter()
+            side()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            taken.append(time.perf_counter() - started)
+    ratios = [ours / theirs for theirs, ours in zip(*seconds, strict=True)]
+    return statistics.median(seconds[0]), statistics.median(seconds[1]), statistics.median(ratios)
+
+
+def main() -> None:
+    """Prints the table."""
+    config = tyro.cli(Config, description=__doc__, prog="python -m benchmarks.step_time")
+    smallest = min(config.batch_sizes)
+    print("batch  hand-written  library  ratio (median of pairs)")
+    for batch_size in config.batch_sizes:
+        steps = 2 if config.smoke else max(20, config.steps * smallest // batch_size)
+        theirs, ours, ratio = compare(batch_size, steps)
+        print(f"{batch_size:5d}  {1e3 * theirs:9.2f} ms  {1e3 * ours:6.2f} ms  {ratio:.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Experiments with pyro_mivae; each module is a program: ``python -m experiments.mnist``."""

@@ -1,0 +1,26 @@
+"""What every test starts from; `float64` is for the tests that compare with exact values."""
+
+import pyro
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def fresh_start():
+    """A clean param store, a fixed seed, and Pyro's validation."""
+    pyro.clear_param_store()
+    pyro.set_rng_seed(0)
+    with pyro.validation_enabled(True):
+        yield
+    pyro.clear_param_store()
+
+
+@pytest.fixture
+def float64():
+    """Double precision by default, and one thread: for small tensors more only cost time."""
+    before = torch.get_default_dtype(), torch.get_num_threads()
+    torch.set_default_dtype(torch.float64)
+    torch.set_num_threads(1)
+    yield
+    torch.set_default_dtype(before[0])
+    torch.set_num_threads(before[1])
