@@ -1,0 +1,25 @@
+"""The figures of a run, drawn from plain data: a history and ArviZ's groups, never a model.
+
+Each function returns a :class:`matplotlib.figure.Figure` of its own, to be shown by a notebook or
+kept by ``figure.savefig``: pyplot, the backend and Matplotlib's settings are left alone.
+"""
+
+from pyro_mivae.plotting.figures import (
+    codes_by_class,
+    information_bars,
+    prior_samples,
+    reconstructions,
+    redraw,
+    training_curves,
+    traversals,
+)
+
+__all__ = [
+    "codes_by_class",
+    "information_bars",
+    "prior_samples",
+    "reconstructions",
+    "redraw",
+    "training_curves",
+    "traversals",
+]

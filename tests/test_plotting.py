@@ -1,0 +1,318 @@
+import itertools
+import json
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.colors import same_color, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+from matplotlib.text import Text
+
+from pyro_mivae.groups import DRAWS, IMAGE, make_group, make_tree, write
+from pyro_mivae.history import History
+from pyro_mivae.plotting import (
+    codes_by_class,
+    information_bars,
+    prior_samples,
+    reconstructions,
+    redraw,
+    training_curves,
+    traversals,
+)
+
+BLUE, ORANGE = "#0072B2", "#D55E00"
+QUANTILES = [0.02, 0.5, 0.975]
+LABELS = np.array([2, 0, 1, 1, 0, 2, 2])
+N, CODES, NOISE = len(LABELS), 4, 2
+HEIGHT, WIDTH = 3, 5
+
+FIGURES = (
+    "training_curves",
+    "reconstructions",
+    "prior_samples",
+    "traversals",
+    "information_bars",
+    "codes_by_class",
+)
+
+
+def make_history():
+    history = History()
+    for step in (10, 20, 30):
+        terms = {"log_likelihood": -100.0 + step, "kl": 5.0, "kl/c": 2.0 + step, "kl/z": 3.0}
+        mi = {"mi/sleep": 1.0, "mi/c/sleep": step / 10}
+        history.add(step, step / 10, "train", {"loss": 103.0 - step, **terms, **mi})
+        mi = {f"mi/{s}/{c}": 1.0 for s, c in itertools.product("cz", ("mean", "sample"))}
+        history.add(step, step / 10, "validation", terms | mi)
+    return history
+
+
+def make_tree_of(*without):
+    """Image i is grey i / 10, its reconstruction i / 10 + 0.05; the code of class k is about k."""
+    rng = np.random.default_rng(0)
+    shades = np.arange(N).reshape(-1, 1, 1) * np.ones((HEIGHT, WIDTH))
+    stops = np.arange(CODES * 3).reshape(CODES, 3, 1, 1) * np.ones((HEIGHT, WIDTH)) / 20
+    codes = LABELS[:, None] + rng.normal(size=(1, 6, N, CODES)) / 10
+    groups = {
+        "prior_predictive": {
+            "x_mean": ((*DRAWS, *IMAGE[1:]), rng.uniform(size=(1, 23, HEIGHT, WIDTH)))
+        },
+        "posterior": {"c": ((*DRAWS, "image", "c_dim"), codes)},
+        "posterior_predictive": {"x_mean": ((*DRAWS, *IMAGE), shades[None, None] / 10 + 0.05)},
+        "observed_data": {"x": (IMAGE, (shades > 3).astype(np.int8))},
+        "constant_data": {
+            "label": ("image", LABELS),
+            "grey": (IMAGE, (25.5 * shades).astype(np.uint8)),
+        },
+        "traversal": {"x_mean": (("c_dim", "quantile", *IMAGE[1:]), stops)},
+        "information": {
+            "kl_c": ("c_dim", np.array([1.0, 2.0, 3.0, 4.0])),
+            "kl_z": ("z_dim", np.array([1.0, 2.0])),
+            "mi_c": (
+                ("channel", "c_dim"),
+                np.array([[0.5, 0.1, -0.2, 3.0], [0.2, 1.5, -0.1, 0.4]]),
+            ),
+            "mi_z": (("channel", "z_dim"), np.array([[0.1, 0.2], [0.3, 0.25]])),
+        },
+    }
+    coords = {"quantile": QUANTILES, "channel": ["mean", "sample"]}
+    return make_tree({n: make_group(g, coords) for n, g in groups.items() if n not in without}, {})
+
+
+def tiles(figure, gap=1):
+    """The shade in the middle of each image of a mosaic."""
+    canvas = figure.axes[0].images[0].get_array().filled(np.nan)
+    return canvas[gap + HEIGHT // 2 :: HEIGHT + gap, gap + WIDTH // 2 :: WIDTH + gap]
+
+
+def texts(labels):
+    return [label.get_text() for label in labels]
+
+
+def test_training_curves_show_every_column():
+    figure = training_curves(make_history())
+    loss, kl, mi = figure.axes
+    lines = {line.get_label(): line for axes in figure.axes for line in axes.lines}
+    assert texts(loss.get_legend().get_texts()) == [
+        "loss, train",
+        "−ELBO, train",
+        "−ELBO, validation",
+    ]
+    np.testing.assert_array_equal(lines["loss, train"].get_xydata(), [[10, 93], [20, 83], [30, 73]])
+    np.testing.assert_array_equal(lines["−ELBO, train"].get_ydata(), [95, 85, 75])
+    np.testing.assert_array_equal(lines["code c, train"].get_ydata(), [12, 22, 32])
+    assert len(kl.lines) == 4
+    assert texts(mi.get_legend().get_texts()) == [
+        "code c, train, channel sleep",
+        "code c, validation, channel mean",
+        "code c, validation, channel sample",
+        "noise z, validation, channel mean",
+        "noise z, validation, channel sample",
+    ]
+    for axes in figure.axes:
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", "nats per datum")
+        for line in axes.lines[1:]:
+            if "code" in line.get_label():
+                assert same_color(line.get_color(), BLUE)
+            if "noise" in line.get_label():
+                assert same_color(line.get_color(), ORANGE)
+    styles = [line.get_linestyle() for line in mi.lines]
+    assert styles[0] == "-"
+    assert len(set(styles[:3])) == 3
+
+
+def test_training_curves_of_other_pairs():
+    history = History()
+    history.add(1, 1.0, "train", {"loss": 3.0, "elbo": -2.0, "mi/u/sample": 1.0})
+    loss, kl, mi = training_curves(history).axes
+    assert [line.get_label() for line in loss.lines] == ["loss, train", "−ELBO, train"]
+    assert loss.lines[1].get_ydata()[0] == 2
+    assert not kl.lines
+    assert [line.get_label() for line in mi.lines] == ["u, train, channel sample"]
+
+
+def test_reconstructions_stand_below_the_originals_of_their_class():
+    figure = reconstructions(make_tree_of())
+    axes = figure.axes[0]
+    # Labels 2 0 1 1 0 2 2: the first of each class, then the second; the third row is left out.
+    order = np.array([[1, 2, 0], [4, 3, 5]])
+    found = tiles(figure)
+    np.testing.assert_allclose(found[::2], order / 10, atol=0.005)  # bytes
+    np.testing.assert_allclose(found[1::2], order / 10 + 0.05)
+    assert texts(axes.get_yticklabels()) == ["original", "reconstruction"] * 2
+    np.testing.assert_allclose(axes.get_yticks(), (np.arange(4) + 0.5) * (HEIGHT + 1))
+
+
+def test_reconstructions_without_labels_and_grey_values():
+    figure = reconstructions(make_tree_of("constant_data"), rows=2, columns=4)
+    found = tiles(figure)
+    np.testing.assert_array_equal(found[0], [0, 0, 0, 0])
+    np.testing.assert_array_equal(found[2], [1, 1, 1, np.nan])
+    np.testing.assert_allclose(found[3], [0.45, 0.55, 0.65, np.nan])
+
+
+def test_prior_samples_fill_the_rows():
+    tree = make_tree_of()
+    figure = prior_samples(tree, columns=10)
+    means = tree["prior_predictive"]["x_mean"].values[0, :20, HEIGHT // 2, WIDTH // 2]
+    np.testing.assert_array_equal(tiles(figure), means.reshape(2, 10))
+    assert tiles(prior_samples(tree, columns=50)).shape == (1, 23)
+
+
+def test_traversals_are_ordered_by_information():
+    tree = make_tree_of()
+    stops = np.arange(CODES * 3).reshape(CODES, 3) / 20
+    for channel, order, mi, name in (
+        (None, [1, 3, 0, 2], ["1.50", "0.40", "0.20", "−0.10"], "MI bound, channel sample"),
+        ("mean", [3, 0, 1, 2], ["3.00", "0.50", "0.10", "−0.20"], "MI score, channel mean"),
+    ):
+        figure = traversals(tree, channel=channel)
+        axes = figure.axes[0]
+        np.testing.assert_allclose(tiles(figure), stops[order])
+        labels = [f"$c_{{{d}}}$:  {number} nats" for d, number in zip(order, mi, strict=True)]
+        assert texts(axes.get_yticklabels()) == labels
+        assert axes.get_ylabel() == name
+        assert texts(axes.get_xticklabels()) == ["2%", "50%", "97.5%"]
+        np.testing.assert_allclose(axes.get_xticks(), (np.arange(3) + 0.5) * (WIDTH + 1))
+
+
+def test_traversals_without_information_keep_their_order():
+    figure = traversals(make_tree_of("information"))
+    np.testing.assert_allclose(tiles(figure), np.arange(12).reshape(4, 3) / 20)
+    assert texts(figure.axes[0].get_yticklabels()) == [f"$c_{{{d}}}$" for d in range(4)]
+
+
+def test_information_bars_stand_side_by_side():
+    figure = information_bars(make_tree_of())
+    code, noise = figure.axes
+    assert [code.get_title(), noise.get_title()] == ["Code c", "Noise z"]
+    names = ["MI score, channel mean", "MI bound, channel sample", "KL(q || p)"]
+    heights = [[0.1, 3, 0.5, -0.2], [1.5, 0.4, 0.2, -0.1], [2, 4, 1, 3]]
+    for axes in (code, noise):
+        assert texts(axes.get_legend().get_texts()) == names
+        edges = sorted((b.get_x(), b.get_x() + b.get_width()) for b in axes.patches)
+        assert all(one[1] <= next_[0] for one, next_ in itertools.pairwise(edges))
+    for bars, expected in zip(code.containers, heights, strict=True):
+        np.testing.assert_allclose([bar.get_height() for bar in bars], expected)
+    assert texts(code.get_xticklabels()) == ["$c_{1}$", "$c_{3}$", "$c_{0}$", "$c_{2}$"]
+    assert texts(noise.get_xticklabels()) == ["$z_{0}$", "$z_{1}$"]
+    for axes, colour in ((code, BLUE), (noise, ORANGE)):
+        np.testing.assert_allclose(axes.containers[1][0].get_facecolor()[:3], to_rgb(colour))
+    assert code.get_ylabel() == "nats per datum"
+
+
+def test_codes_by_class_have_a_panel_a_dimension_and_a_violin_a_class():
+    figure = codes_by_class(make_tree_of())
+    panels = [axes for axes in figure.axes if axes.axison]
+    assert [axes.get_title()[:7] for axes in panels] == [f"$c_{{{d}}}$" for d in (1, 3, 0, 2)]
+    colours = []
+    for axes in panels:
+        assert len(axes.collections) == 3
+        assert texts(axes.get_xticklabels()) == ["0", "1", "2"]
+        np.testing.assert_allclose(axes.lines[-1].get_ydata(), [0, 1, 2], atol=0.1)
+        for k, body in enumerate(axes.collections):
+            middle = body.get_paths()[0].vertices[:, 1].mean()
+            assert abs(middle - k) < 0.3
+        colours.append([tuple(body.get_facecolor()[0]) for body in axes.collections])
+    assert len(set(colours[0])) == 3
+    assert all(row == colours[0] for row in colours)
+    assert "MI bound, channel sample" in figure.get_supxlabel()
+
+
+def write_run(folder, *without, config=None):
+    write(make_tree_of(*without), folder / "posterior.nc")
+    make_history().write_csv(folder / "history.csv")
+    if config is not None:
+        (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Collects the text boxes that are really drawn, by figure."""
+    boxes = {}
+    original = Text.draw
+
+    def draw(self, renderer, *args, **kwargs):
+        original(self, renderer, *args, **kwargs)
+        if self.get_visible() and self.get_text().strip():
+            box = self.get_window_extent(renderer)
+            boxes.setdefault(self.get_figure(root=True), {})[self] = box
+
+    monkeypatch.setattr(Text, "draw", draw)
+    return boxes
+
+
+def test_redraw_from_the_folder_alone(tmp_path, drawn):
+    settings = {"prior": "uniform", "channel": "sleep", "mi_weight": 0.5}
+    write_run(tmp_path, config={"seed": 1, "data": {"name": "mnist-5k"}, "model": settings})
+    before = dict(matplotlib.rcParams)
+    paths = redraw(str(tmp_path))
+    assert dict(matplotlib.rcParams) == before
+    assert tuple(paths) == FIGURES
+    for name, path in paths.items():
+        assert path == tmp_path / "figures" / f"{name}.png"
+        height, width = imread(path).shape[:2]
+        assert 300 < height < 3000
+        assert 500 < width < 3000
+    assert len(list((tmp_path / "figures").iterdir())) == len(FIGURES)
+    assert len(drawn) == len(FIGURES)
+    for figure, boxes in drawn.items():
+        heading = "prior uniform  ·  training channel sleep  ·  λ = 0.5  ·  data mnist-5k"
+        assert figure.get_suptitle() == heading
+        for (one, box), (other, other_box) in itertools.combinations(boxes.items(), 2):
+            assert not box.overlaps(other_box), f"{one.get_text()!r} is on {other.get_text()!r}"
+
+
+def test_redraw_leaves_out_what_was_not_measured(tmp_path):
+    write_run(tmp_path, "information", "constant_data")
+    assert tuple(redraw(tmp_path)) == FIGURES[:4]
+    assert tuple(redraw(tmp_path)) == FIGURES[:4]  # over the old files
+
+
+def test_redraw_needs_a_run(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no posterior\.nc"):
+        redraw(tmp_path)
+    write(make_tree_of(), tmp_path / "posterior.nc")
+    with pytest.raises(FileNotFoundError, match=r"no history\.csv"):
+        redraw(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("draw", "group", "message"),
+    [
+        (reconstructions, "posterior_predictive", "'x_mean' in its group 'posterior_predictive'"),
+        (prior_samples, "prior_predictive", "'x_mean' in its group 'prior_predictive'"),
+        (traversals, "traversal", "'x_mean' in its group 'traversal'"),
+        (information_bars, "information", "'information': pass per_dimension"),
+        (codes_by_class, "constant_data", "'label' in its group 'constant_data'.*labels"),
+    ],
+)
+def test_what_is_missing_is_named(draw, group, message):
+    with pytest.raises(ValueError, match=message):
+        draw(make_tree_of(group))
+
+
+def test_an_unmeasured_channel_is_an_error():
+    with pytest.raises(ValueError, match=r"channel 'sleep': expected one of \['mean', 'sample'\]"):
+        traversals(make_tree_of(), channel="sleep")
+
+
+def test_figures_need_no_pyplot():
+    code = (
+        "import sys\n"
+        "from pyro_mivae import history, plotting\n"
+        "plotting.training_curves(history.History()).canvas.draw()\n"
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_functions_return_figures_of_their_own():
+    tree = make_tree_of()
+    functions = (reconstructions, prior_samples, traversals, information_bars, codes_by_class)
+    figures = [function(tree) for function in functions]
+    assert all(type(figure) is Figure for figure in figures)
+    assert len({id(figure) for figure in figures}) == len(functions)
