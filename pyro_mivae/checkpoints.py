@@ -14,6 +14,10 @@ NAME = "checkpoint.ckpt"
 PREVIOUS = "checkpoint-previous.ckpt"
 
 
+class CheckpointError(ValueError):
+    """A checkpoint is missing, damaged, or of another model."""
+
+
 def save_checkpoint(fabric: Fabric, folder: Path, state: dict[str, Any]) -> Path:
     """Writes ``folder/checkpoint.ckpt`` and keeps the one before as ``-previous``.
 
@@ -36,21 +40,21 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
     """Reads the newest checkpoint of a folder on the host, without executing anything in it.
 
     Raises:
-        FileNotFoundError: If the folder has none.
-        ValueError: If the file is damaged or holds more than tensors and plain values.
+        CheckpointError: If the folder has none, or the file is damaged or holds more than
+            tensors and plain values.
     """
     for path in (folder / NAME, folder / PREVIOUS):
         if path.exists():
             break
     else:
-        raise FileNotFoundError(f"no checkpoint in {folder}: expected {NAME}")
+        raise CheckpointError(f"no checkpoint in {folder}: expected {NAME}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         hint = f"; {PREVIOUS} beside it is older" if (folder / PREVIOUS).exists() else ""
-        raise ValueError(f"{path} can't be read as a checkpoint ({error}){hint}") from error
+        raise CheckpointError(f"{path} can't be read as a checkpoint ({error}){hint}") from error
     if not isinstance(state, dict):
-        raise ValueError(f"{path} is no checkpoint: expected a dict, found {type(state).__name__}")
+        raise CheckpointError(f"{path} is no checkpoint: expected a dict, found {type(state).__name__}")
     return state
 
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from pyro_mivae.batches import Prepare, arguments
-from pyro_mivae.infer.channel import Channel, unwrap
+from pyro_mivae.infer.channel import Channel
 from pyro_mivae.infer.dual import DualPass
-from pyro_mivae.infer.sites import elementwise, latent_sites
+from pyro_mivae.infer.sites import elementwise, latent_sites, unwrap
 from pyro_mivae.training import Data, as_tensors, evaluation
 
 

@@ -21,7 +21,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from pyro_mivae.batches import Batches
-from pyro_mivae.checkpoints import random_state, restore_random_state, save_checkpoint
+from pyro_mivae.checkpoints import (
+    CheckpointError,
+    random_state,
+    restore_random_state,
+    save_checkpoint,
+)
 from pyro_mivae.history import History
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.infer.parts import BASES
@@ -173,7 +178,7 @@ class Loop:
         """Goes back to where :meth:`save` was."""
         self.objective.load_state_dict(state["objective"])
         if set(state["stored"]) != set(self.stored):
-            raise ValueError(
+            raise CheckpointError(
                 f"the checkpoint has the stored parameters {sorted(state['stored'])}, model and "
                 f"guide have {sorted(self.stored)}"
             )

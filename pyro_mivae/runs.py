@@ -48,15 +48,17 @@ def create_run(folder: Path, *, overwrite: bool = False) -> Path:
 
 
 def write_config(folder: Path, settings: Mapping[str, Any], data: Mapping[str, Any]) -> None:
-    """Writes ``config.json``: settings, data, versions, commit and command."""
+    """Writes ``config.json``: settings, data, versions, commit, and all commands so far."""
+    path = folder / CONFIG
+    before = read_config(folder).get("commands", []) if path.exists() else []
     config = {
         "settings": dict(settings),
         "data": dict(data),
         "versions": versions(),
         "commit": commit(),
-        "command": [Path(sys.executable).name, *sys.argv],
+        "commands": [*before, [Path(sys.executable).name, *sys.argv]],
     }
-    write_json(folder / CONFIG, config)
+    write_json(path, config)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

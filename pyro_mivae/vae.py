@@ -109,10 +109,17 @@ class Generator(nn.Module):
         self.priors = nn.ModuleDict(priors)
         self.decoder = decoder
         self.likelihood = likelihood
+        # The decoder sees latents in units of their prior's spread at the start: with the
+        # raw values a uniform code loses to a Gaussian noise and is ignored (docs: Priors).
+        with torch.no_grad():
+            starts = [prior() for prior in priors.values()]
+            self.register_buffer("latent_loc", torch.cat([p.mean for p in starts]))
+            self.register_buffer("latent_scale", torch.cat([p.stddev for p in starts]))
 
     def decode(self, *latents: Tensor) -> Distribution:
         """p(x|c, z), batch_shape ``(..., batch)``, event_shape the image's."""
-        distribution: Distribution = self.likelihood(self.decoder(torch.cat(latents, -1)))
+        standardized = (torch.cat(latents, -1) - self.latent_loc) / self.latent_scale
+        distribution: Distribution = self.likelihood(self.decoder(standardized))
         return distribution
 
     def forward(self, x: Tensor) -> Tensor:

@@ -35,6 +35,8 @@ def test_config_names_versions_and_commit(tmp_path):
     assert config["versions"]["torch"] == torch.__version__.split("+")[0]
     assert config["settings"]["path"] == str(tmp_path)
     assert "commit" in config
+    runs.write_config(tmp_path, {"seed": 3}, {})
+    assert len(runs.read_config(tmp_path)["commands"]) == 2
 
 
 def test_damaged_or_missing_config(tmp_path):

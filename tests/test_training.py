@@ -12,7 +12,7 @@ from pyro.nn import PyroModule, PyroParam
 from torch import nn
 
 from pyro_mivae.batches import Batches, permutation
-from pyro_mivae.checkpoints import NAME, PREVIOUS, load_checkpoint
+from pyro_mivae.checkpoints import NAME, PREVIOUS, CheckpointError, load_checkpoint
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.training import Interrupted, NonFiniteError, evaluate, fit
 
@@ -73,9 +73,7 @@ def interrupt_at(step, number=signal.SIGINT):
 def test_learns_the_known_optimum():
     model, guide = pair()
     adam = lambda parameters: torch.optim.Adam(parameters, lr=0.03)  # noqa: E731
-    train(
-        model, guide, TraceMI_ELBO(channel="mean", mi_weight=0.0), steps=1500, optimizer=adam
-    )
+    train(model, guide, TraceMI_ELBO(channel="mean", mi_weight=0.0), steps=1500, optimizer=adam)
     # E[x] = shift; the posterior is N((x - shift) / 2, 1/2).
     assert abs(model.shift.item() - X.mean().item()) < 0.1
     weight = guide.linear.weight[:, 0]
@@ -157,7 +155,7 @@ def test_checkpoints_rotate_and_are_loaded_without_executing_anything(tmp_path):
     with pytest.raises(ValueError, match=rf"can't be read.*{PREVIOUS}"):
         load_checkpoint(tmp_path)
     assert not (tmp_path / "executed").exists()
-    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+    with pytest.raises(CheckpointError, match="no checkpoint"):
         load_checkpoint(tmp_path / "nowhere")
 
 
@@ -177,9 +175,7 @@ def test_function_pairs_train_through_the_param_store(tmp_path):
             pyro.sample("x", dist.Normal(z + shift, 1.0), obs=x)
 
     def guide(x):
-        scale = pyro.param(
-            "scale", torch.tensor(1.0), constraint=dist.constraints.positive
-        )
+        scale = pyro.param("scale", torch.tensor(1.0), constraint=dist.constraints.positive)
         weight = pyro.param("weight", torch.tensor(0.1))
         with pyro.plate("data", len(x)):
             pyro.sample("z", dist.Normal(weight * x, scale))

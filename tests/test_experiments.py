@@ -1,0 +1,168 @@
+"""Every experiment has --smoke, and it runs; the main job as a user calls it."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import arviz as az
+import pytest
+import torch
+
+from experiments import mnist
+from pyro_mivae.plotting import redraw
+
+ROOT = Path(__file__).parents[1]
+PROGRAMS = sorted(
+    path.stem for path in (ROOT / "experiments").glob("*.py") if not path.stem.startswith("_")
+)
+FIGURES = {
+    "training_curves",
+    "reconstructions",
+    "prior_samples",
+    "traversals",
+    "information_bars",
+    "codes_by_class",
+}
+
+
+def program(*arguments, **kwargs):
+    command = [sys.executable, "-m", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, **kwargs)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_every_experiment_runs_with_smoke(name, tmp_path):
+    done = program(f"experiments.{name}", "--smoke", "--out", str(tmp_path / "run"), timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path / "run") in done.stdout.replace("\n", "")
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """A run of the main job, in this process."""
+    folder = tmp_path_factory.mktemp("runs") / "smoke"
+    assert mnist.main(["--smoke", "--prior", "uniform", "--out", str(folder)]) == 0
+    return folder
+
+
+def test_what_a_run_leaves_behind(smoke):
+    names = {path.name for path in smoke.iterdir()}
+    assert names >= {
+        "config.json",
+        "history.csv",
+        "checkpoint.ckpt",
+        "metrics.json",
+        "posterior.nc",
+        "figures",
+    }
+    assert {path.stem for path in (smoke / "figures").glob("*.png")} == FIGURES
+    config = json.loads((smoke / "config.json").read_text())
+    assert config["settings"]["model"]["prior"] == "uniform"
+    assert config["data"]["name"] == "mnist-5k"
+    assert len(config["data"]["checksum"]) == 64
+    with (smoke / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["split"] for row in rows} == {"train", "validation"}
+    last = next(row for row in reversed(rows) if row["split"] == "validation")
+    for column in (
+        "log_likelihood",
+        "kl/c",
+        "kl/z",
+        "mi/c/mean",
+        "mi/c/sample",
+        "mi/z/mean",
+        "mi/z/sample",
+        "loss",
+    ):
+        float(last[column])
+    assert any(row["mi/c/straight-through"] for row in rows if row["split"] == "train")
+
+
+def test_metrics_add_up(smoke):
+    metrics = json.loads((smoke / "metrics.json").read_text())
+    test = metrics["test"]
+    assert test["elbo"] == pytest.approx(test["log_likelihood"] - test["kl"])
+    for site in ("c", "z"):
+        measured = metrics["per_dimension"][site]
+        assert len(measured["kl"]) == 5
+        # Analytic for the noise; for the code's sampled KL within sampling error.
+        assert sum(measured["kl"]) == pytest.approx(test[f"kl/{site}"], rel=1e-3, abs=0.02)
+        for channel in ("mean", "sample"):
+            total = sum(measured[f"mi/{channel}"])
+            assert total == pytest.approx(test[f"mi/{site}/{channel}"], abs=0.2)
+    assert metrics["kl_estimators"] == {"c": "sampled", "z": "analytic"}
+    assert metrics["log_evidence"]["num_images"] == 20
+
+
+def test_draws_are_read_by_arviz_and_figures_redrawn_from_the_folder_alone(smoke):
+    data = az.from_netcdf(smoke / "posterior.nc")
+    assert {"posterior", "prior", "observed_data", "sample_stats"} <= set(data.groups())
+    assert float(abs(data.posterior["c"]).max()) < 1.0
+    before = {p.name: p.read_bytes() for p in (smoke / "figures").glob("*.png")}
+    for path in (smoke / "figures").glob("*.png"):
+        path.unlink()
+    redraw(smoke)
+    assert {p.name: p.read_bytes() for p in (smoke / "figures").glob("*.png")} == before
+
+
+def test_a_folder_in_use_is_refused(smoke, capsys):
+    before = (smoke / "checkpoint.ckpt").read_bytes()
+    assert mnist.main(["--smoke", "--out", str(smoke)]) == 1
+    assert "--resume" in capsys.readouterr().err
+    assert (smoke / "checkpoint.ckpt").read_bytes() == before
+
+
+def test_resume_refuses_other_settings(smoke, capsys):
+    assert mnist.main(["--resume", str(smoke), "--mi-weight", "3"]) == 1
+    assert "--mi-weight would change" in capsys.readouterr().err
+
+
+def test_resume_trains_on_and_equals_one_long_run(tmp_path):
+    short, long = tmp_path / "short", tmp_path / "long"
+    flags = ["--smoke", "--prior", "uniform", "--code-dim", "2"]
+    assert mnist.main([*flags, "--steps", "20", "--out", str(short)]) == 0
+    assert mnist.main(["--resume", str(short), "--steps", "30"]) == 0
+    assert mnist.main([*flags, "--steps", "30", "--out", str(long)]) == 0
+    states = [
+        torch.load(folder / "checkpoint.ckpt", weights_only=True)["objective"]
+        for folder in (short, long)
+    ]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_bad_flags_say_what_to_do(capsys, tmp_path):
+    out = ["--out", str(tmp_path / "new")]
+    assert mnist.main(["--posterior", "normal", "--prior", "uniform", *out]) == 1
+    assert "expected one of logit-normal, beta" in capsys.readouterr().err
+    assert mnist.main(["--mi-weight", "-1", "--smoke", *out]) == 1
+    assert "mi_weight" in capsys.readouterr().err
+    assert mnist.main(["--resume", str(tmp_path)]) == 1
+    assert "is not a run" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(tmp_path):
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "experiments.mnist", "--data", "mnist-5k"]
+    process = subprocess.Popen(
+        [*command, "--steps", "100000", "--out", str(folder)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.monotonic() + 120
+    while not (folder / "history.csv").exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert f"--resume {folder}" in out
+    assert (folder / "checkpoint.ckpt").exists()
