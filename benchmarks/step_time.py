@@ -111,7 +111,7 @@ def library_step(images: Tensor, batch_size: int) -> Callable[[], None]:
     objective = Objective(vae.model, vae.guide, TraceMI_ELBO(channel="mean", codes="c"))
     optimizer = torch.optim.Adam(objective.parameters(), lr=1e-3)
     wrapped, wrapped_optimizer = fabric.setup(objective, optimizer)
-    batches = Batches([images], batch_size, 0, vae.likelihood.observe)
+    batches = Batches([images], batch_size, 0, vae.observe)
     loop = Loop(
         fabric, objective, wrapped, wrapped_optimizer, {}, batches, 10**9, [], None, 0, History()
     )

@@ -133,12 +133,12 @@ def run(config: Config, folder: Path, vae: MIVAE, elbo: TraceMI_ELBO, digits: Di
         digits.train.images,
         steps=training.steps,
         batch_size=training.batch_size,
-        prepare=vae.likelihood.observe,
+        prepare=vae.observe,
         optimizer=lambda parameters: torch.optim.Adam(parameters, lr=training.learning_rate),
         seed=training.seed,
         device=training.device,
         precision=training.precision,
-        log_every=min(50, training.validate_every),
+        log_every=max(n for n in range(1, 51) if training.validate_every % n == 0),
         callbacks=[record],
         folder=folder,
         checkpoint_every=training.checkpoint_every,
@@ -162,7 +162,7 @@ def evaluate_channels(vae: MIVAE, elbo: TraceMI_ELBO, images: torch.Tensor) -> d
             vae.guide,
             TraceMI_ELBO(channel=channel),
             images,
-            prepare=vae.likelihood.observe,
+            prepare=vae.observe,
         )
         for name, value in measured.items():
             if name != "loss":
@@ -177,7 +177,7 @@ def evaluate_channels(vae: MIVAE, elbo: TraceMI_ELBO, images: torch.Tensor) -> d
 
 def measure(config: Config, vae: MIVAE, elbo: TraceMI_ELBO, digits: Digits) -> dict[str, Any]:
     """All measurements on the test images, in nats per datum."""
-    images, prepare = digits.test.images, vae.likelihood.observe
+    images, prepare = digits.test.images, vae.observe
     terms = evaluate_channels(vae, elbo, images)
     per_dimension: dict[str, dict[str, list[float]]] = {site: {} for site in vae.priors}
     kl = kl_per_dimension(vae.model, vae.guide, images, prepare=prepare)
@@ -223,7 +223,7 @@ def _write_draws(
     count = min(500, len(digits.test))
     images, labels = digits.test.images[:count], digits.test.labels[:count]
     with evaluation(device=images.device, seed=config.training.seed):
-        x = vae.likelihood.observe(images)
+        x = vae.observe(images)
     tree = inference_data.inference_data(
         vae,
         x,

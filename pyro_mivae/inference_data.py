@@ -38,7 +38,7 @@ def inference_data(
     attrs: Mapping[str, str | float] | None = None,
     seed: int = 0,
 ) -> xr.DataTree:
-    """Draws from prior and posterior of a :class:`MIVAE`, with what they predict.
+    """Draws from prior and posterior of a :class:`~pyro_mivae.vae.MIVAE`, with what they predict.
 
     Modules run in evaluation mode and the random state is forked and seeded: two calls agree, and
     nothing of a training changes. The groups, where ``z`` is as ``c``, with ``z_dim``:

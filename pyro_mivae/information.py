@@ -157,7 +157,7 @@ def log_evidence(
         model: A Pyro model whose data are in one vectorised plate.
         guide: Its guide.
         data: Tensors of equal length N.
-        num_samples: K.
+        num_samples: The number K of draws.
         batch_size: Data in a batch.
         prepare: Makes the arguments of model and guide from a batch.
         seed: Of the draws.

@@ -12,6 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from pyro import poutine
 from pyro.infer import ELBO
+from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyro_mivae.batches import Batches, Prepare, arguments
@@ -102,7 +103,7 @@ def fit(
         progress: Whether to show a progress bar (on a terminal).
 
     Returns:
-        The history: means over the steps between two readings, in nats per datum.
+        The history, with means over the steps between two readings, in nats per datum.
 
     Raises:
         NonFiniteError: If a term is NaN or infinite.
@@ -121,6 +122,7 @@ def fit(
     pyro.set_rng_seed(seed)
     with pyro.settings.context(module_local_params=True):
         objective = Objective(model, guide, elbo).to(fabric.device)
+        _make_local(objective)
         batches = Batches(tensors, batch_size, seed, prepare)
         stored = _stored_parameters(objective, batches, fabric.device)
         parameters = [*objective.parameters(), *stored.values()]
@@ -199,6 +201,13 @@ def as_tensors(data: Data) -> list[Tensor]:
     return tensors
 
 
+def _make_local(objective: Objective) -> None:
+    """Lets PyroModules that were made under Pyro's default settings run with local parameters."""
+    for module in objective.modules():
+        if isinstance(module, PyroModule) and not hasattr(module._pyro_context, "param_state"):
+            module._pyro_context.param_state = {"params": {}, "constraints": {}}
+
+
 def _stored_parameters(
     objective: Objective, batches: Batches, device: torch.device
 ) -> dict[str, Tensor]:
@@ -210,7 +219,9 @@ def _stored_parameters(
     own = {id(parameter) for parameter in objective.parameters()}
     found = {}
     for name, site in capture.trace.nodes.items():
-        parameter = site["value"].unconstrained()
+        value = site["value"]
+        # What a PyroModule reports while the store is local is the parameter itself.
+        parameter = value.unconstrained() if hasattr(value, "unconstrained") else value
         if id(parameter) not in own:
             found[name] = parameter
     return found

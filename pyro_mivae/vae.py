@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro.distributions import Distribution
+from pyro.nn import PyroModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -99,18 +101,23 @@ LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
 """The likelihoods by name."""
 
 
-class Generator(nn.Module):
+# Pyro's store knows parameters by name: without one of its own a second model in the same
+# process would silently take the weights of the first.
+_numbers = itertools.count()
+
+
+class Generator(PyroModule):  # type: ignore[misc]
     r"""The model :math:`p(c)\,p(z)\,p(x|c,z)`; see :class:`MIVAE` for the arguments."""
 
     def __init__(
         self, priors: dict[str, Prior], decoder: nn.Module, likelihood: Likelihood
     ) -> None:
-        super().__init__()
+        super().__init__(f"generator{next(_numbers)}")
         self.priors = nn.ModuleDict(priors)
         self.decoder = decoder
         self.likelihood = likelihood
         # The decoder sees latents in units of their prior's spread at the start: with the
-        # raw values a uniform code loses to a Gaussian noise and is ignored (docs: Priors).
+        # raw values a uniform code beside a Gaussian noise learns late or never.
         with torch.no_grad():
             starts = [prior() for prior in priors.values()]
             self.register_buffer("latent_loc", torch.cat([p.mean for p in starts]))
@@ -130,11 +137,11 @@ class Generator(nn.Module):
         return drawn
 
 
-class Recognizer(nn.Module):
+class Recognizer(PyroModule):  # type: ignore[misc]
     r"""The guide :math:`q(c|x)\,q(z|x)`; see :class:`MIVAE` for the arguments."""
 
     def __init__(self, posteriors: dict[str, Posterior], encoder: nn.Module) -> None:
-        super().__init__()
+        super().__init__(f"recognizer{next(_numbers)}")
         self.posteriors = nn.ModuleDict(posteriors)
         self.encoder = encoder
 
@@ -228,6 +235,10 @@ class MIVAE(nn.Module):
     def likelihood(self) -> Likelihood:
         """p(x|c, z)."""
         return self.model.likelihood
+
+    def observe(self, images: Tensor) -> Tensor:
+        """The data x of uint8 images ``(..., height, width)``, in the model's number format."""
+        return self.likelihood.observe(images).to(self.model.latent_loc.dtype)
 
     @property
     def priors(self) -> dict[str, Prior]:

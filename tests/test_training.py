@@ -213,6 +213,13 @@ def test_pyro_modules_stay_out_of_the_param_store():
     assert moved
 
 
+def test_pyro_modules_made_under_default_settings_train():
+    model = PyroPair()
+    train(model, AutoNormal(model), Trace_ELBO(), steps=5, batch_size=None)
+    assert len(pyro.get_param_store()) == 0
+    assert model.scale.item() != 2.0
+
+
 def test_two_models_in_one_process_both_learn():
     first, second = pair(1), pair(2)
     before = state(*first), state(*second)

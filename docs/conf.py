@@ -1,0 +1,47 @@
+"""Sphinx settings. No intersphinx inventories are fetched: the build needs no network."""
+
+import re
+
+from pyro_mivae import __version__
+
+project = "pyro_mivae"
+author = "The pyro_mivae developers"
+copyright = "2026, The pyro_mivae developers"
+version = release = __version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.mathjax",
+]
+exclude_patterns = ["_build"]
+
+default_role = "code"  # `this` in docstrings is an argument
+smartquotes = False  # x' is x'
+
+html_theme = "furo"
+html_title = f"pyro_mivae {__version__}"
+html_show_sourcelink = False
+
+myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+# Short names in signatures in place of what they stand for; the API pages explain them.
+autodoc_type_aliases = {name: name for name in ("Channel", "Codes", "Data", "DataArgs", "Network")}
+python_use_unqualified_type_names = True
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+
+
+def _plain_aliases(app, what, name, obj, options, signature, return_annotation):
+    """In a union an alias shows as ``TypeAliasForwardRef('Codes')``."""
+    plain = re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", signature or "")
+    return plain or signature, return_annotation
+
+
+def setup(app):
+    app.connect("autodoc-process-signature", _plain_aliases)
