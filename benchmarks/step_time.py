@@ -73,9 +73,7 @@ class HandWritten(nn.Module):
         loc, scale = self.encode(x)
         z = loc + scale * torch.randn_like(scale)
         logits = self.decoder(z)
-        reconstruction = F.binary_cross_entropy_with_logits(
-            logits, x.flatten(1), reduction="sum"
-        )
+        reconstruction = F.binary_cross_entropy_with_logits(logits, x.flatten(1), reduction="sum")
         kl = 0.5 * (loc**2 + scale**2 - 2 * scale.log() - 1).sum()
         prior = torch.randn_like(z)
         loc, scale = self.encode(torch.sigmoid(self.decoder(prior)))

@@ -54,7 +54,8 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
         hint = f"; {PREVIOUS} beside it is older" if (folder / PREVIOUS).exists() else ""
         raise CheckpointError(f"{path} can't be read as a checkpoint ({error}){hint}") from error
     if not isinstance(state, dict):
-        raise CheckpointError(f"{path} is no checkpoint: expected a dict, found {type(state).__name__}")
+        found = type(state).__name__
+        raise CheckpointError(f"{path} is no checkpoint: expected a dict, found {found}")
     return state
 
 

@@ -17,9 +17,14 @@ def test_replaces_the_content(tmp_path):
 def test_a_failed_write_leaves_the_old_content_and_no_litter(tmp_path):
     path = tmp_path / "a.txt"
     write_atomically(path, "old")
-    with pytest.raises(ZeroDivisionError), atomic_path(path) as temporary:
-        temporary.write_text("half")
-        raise ZeroDivisionError
+
+    def fail():
+        with atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
 

@@ -1,0 +1,466 @@
+import contextlib
+import math
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import scipy.stats
+import torch
+from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
+from torch.distributions import kl_divergence
+from torch.nn.functional import softplus
+
+from pyro_mivae.distributions import IntervalUniform
+from pyro_mivae.priors import (
+    PRIORS,
+    GaussianPrior,
+    LaplacePrior,
+    MixturePrior,
+    UniformPrior,
+    make_prior,
+)
+
+F32, F64 = torch.float32, torch.float64
+PAIRS = [(name, family) for name, prior in PRIORS.items() for family in prior.posteriors]
+ANALYTIC = [
+    ("gaussian", "normal"),
+    ("uniform", "beta"),
+    ("laplace", "laplace"),
+    ("laplace", "normal"),
+]
+OPTIONS = {
+    "gaussian": {"loc": 0.7, "scale": 2.0},
+    "uniform": {"low": 5.0, "high": 7.5},
+    "laplace": {"loc": -0.3, "scale": 0.4},
+    "mixture": {"components": 3},
+}
+DIM = 3
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+    pyro.clear_param_store()
+    with pyro.validation_enabled():
+        yield
+
+
+@contextlib.contextmanager
+def no_validation():
+    """Pyro's validation looks at values, which fake and meta tensors do not have."""
+    with pyro.validation_enabled(False):
+        before = torch.distributions.Distribution._validate_args
+        torch.distributions.Distribution.set_default_validate_args(False)
+        try:
+            yield
+        finally:
+            torch.distributions.Distribution.set_default_validate_args(before)
+
+
+def shaken(name):
+    """A prior in float64, with options that are not the default and weights that are learnt."""
+    prior = make_prior(name, DIM, **OPTIONS[name]).double()
+    with torch.no_grad():
+        for parameter in prior.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    return prior
+
+
+def kl_or_sample(q, p, value):
+    """What Pyro's mean-field ELBO does, per datum."""
+    try:
+        return kl_divergence(q, p)
+    except NotImplementedError:
+        return q.log_prob(value) - p.log_prob(value)
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_prior_shapes_and_device(name):
+    prior = make_prior(name, DIM)
+    assert prior.dim == DIM
+    p = prior()
+    assert (p.batch_shape, p.event_shape) == ((), (DIM,))
+    assert p.base_dist.batch_shape == (DIM,)
+    assert p.has_rsample
+    assert p.rsample((5,)).dtype == F32
+    p = prior.double()()
+    assert p.rsample((5,)).dtype == p.log_prob(p.sample()).dtype == F64
+    # Half precision is for networks: the distribution stays in float32.
+    assert prior.bfloat16()().rsample().dtype == F32
+    meta = make_prior(name, DIM).to("meta")
+    assert all(x.device.type == "meta" for x in meta.state_dict().values())
+    with no_validation():
+        p = meta()
+        assert p.log_prob(p.rsample((5,))).device.type == "meta"
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_state_dict_and_learnable_parameters(name):
+    prior, other = shaken(name), make_prior(name, DIM, **OPTIONS[name]).double()
+    other.load_state_dict(prior.state_dict())
+    value = prior().sample((4,))
+    torch.testing.assert_close(other().log_prob(value), prior().log_prob(value))
+    learnt = [key for key, _ in prior.named_parameters()]
+    assert learnt == (["logits", "loc", "raw_scale"] if name == "mixture" else [])
+    if learnt:
+        prior().log_prob(value).sum().backward()
+        assert all((x.grad != 0).all() for x in prior.parameters())
+
+
+def test_densities_are_scipys():
+    value = torch.linspace(-0.9, 0.9, 7, dtype=F64).unsqueeze(-1).expand(7, DIM)
+    for prior, twin in [
+        (GaussianPrior(DIM), scipy.stats.norm()),
+        (GaussianPrior(DIM, loc=0.7, scale=2.0), scipy.stats.norm(0.7, 2.0)),
+        (UniformPrior(DIM), scipy.stats.uniform(-1, 2)),
+        (UniformPrior(DIM, low=-3, high=1), scipy.stats.uniform(-3, 4)),
+        (LaplacePrior(DIM), scipy.stats.laplace(0, 1 / math.sqrt(2))),
+        (LaplacePrior(DIM, loc=-0.3, scale=0.4), scipy.stats.laplace(-0.3, 0.4 / math.sqrt(2))),
+    ]:
+        expected = torch.tensor(twin.logpdf(value.numpy())).sum(-1)
+        torch.testing.assert_close(prior.double()().log_prob(value), expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "laplace"])
+def test_scale_is_the_standard_deviation(name):
+    p = make_prior(name, DIM, loc=0.3, scale=2.0)()
+    torch.testing.assert_close(p.mean, torch.full((DIM,), 0.3))
+    torch.testing.assert_close(p.variance.sqrt(), torch.full((DIM,), 2.0))
+    for family in PRIORS[name].posteriors:
+        q = make_prior(name, DIM, loc=0.3, scale=2.0).posterior(family)(torch.zeros(2 * DIM))
+        torch.testing.assert_close(q.mean, p.mean)
+        torch.testing.assert_close(q.variance, p.variance)
+
+
+@pytest.mark.parametrize("components", [1, 2, 5, 20])
+def test_mixture_starts_spread_out_with_mean_0_and_variance_1(components):
+    prior = MixturePrior(DIM, components=components).double()
+    p = prior().base_dist
+    torch.testing.assert_close(p.mean, torch.zeros(DIM, dtype=F64), atol=1e-6, rtol=0)
+    torch.testing.assert_close(p.variance, torch.ones(DIM, dtype=F64), atol=1e-5, rtol=0)
+    quantiles = scipy.stats.norm.ppf([(k + 0.5) / components for k in range(components)])
+    torch.testing.assert_close(prior.loc[1].detach(), torch.tensor(quantiles), atol=1e-6, rtol=0)
+    assert (p.loc.diff() > 0).all()
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_quantile_inverts_the_cdf(name):
+    prior = shaken(name)
+    p = torch.linspace(0, 1, 99, dtype=F64)[1:-1]
+    q = prior.quantile(p)
+    assert q.shape == (97, DIM)
+    assert (q.diff(dim=0) > 0).all()
+    cdf = prior().base_dist.cdf(q)
+    torch.testing.assert_close(cdf, p.unsqueeze(-1).expand(97, DIM), rtol=1e-9, atol=1e-12)
+    assert prior.quantile(torch.tensor(0.5)).shape == (DIM,)
+    assert prior.quantile(torch.rand(2, 4)).shape == (2, 4, DIM)
+    if name == "uniform":
+        edges = prior.quantile(torch.tensor([0.0, 1.0], dtype=F64))
+        assert ((edges > prior.low) & (edges < prior.high)).all()
+
+
+@pytest.mark.parametrize(("name", "family"), PAIRS)
+@pytest.mark.parametrize("lead", [(), (5,), (2, 5)])
+def test_posterior_shapes(name, family, lead):
+    posterior = make_prior(name, DIM).posterior(family)
+    assert (posterior.name, posterior.dim, posterior.num_params) == (family, DIM, 2)
+    raw = torch.randn(*lead, 2 * DIM)
+    q = posterior(raw)
+    assert (q.batch_shape, q.event_shape) == (lead, (DIM,))
+    assert q.base_dist.batch_shape == (*lead, DIM)
+    assert q.has_rsample
+    assert q.rsample((7,)).shape == (7, *lead, DIM)
+    for dtype, expected in [(torch.float16, F32), (torch.bfloat16, F32), (F32, F32), (F64, F64)]:
+        assert posterior(raw.to(dtype)).rsample().dtype == expected
+
+
+@pytest.mark.parametrize(("name", "family"), PAIRS)
+def test_posterior_lives_on_the_priors_support(name, family):
+    prior = make_prior(name, DIM, **OPTIONS[name])
+    p, q = prior(), prior.posterior(family)(5 * torch.randn(1000, 2 * DIM))
+    assert repr(q.support.base_constraint) == repr(p.support.base_constraint)
+    assert p.log_prob(q.sample()).isfinite().all()
+    assert q.log_prob(p.sample((1000,))).isfinite().all()
+
+
+def test_raw_numbers_of_one_parameter_come_first():
+    raw = torch.tensor([1.0, 2.0, 3.0, 0.0, 1.0, 2.0])
+    shift = math.log(math.e - 1)
+    q = GaussianPrior(DIM).posterior()(raw).base_dist
+    torch.testing.assert_close(q.loc, raw[:3])
+    torch.testing.assert_close(q.scale, softplus(raw[3:] + shift), rtol=0, atol=2e-4)
+    q = UniformPrior(DIM).posterior("beta")(raw).base_dist.base_dist
+    torch.testing.assert_close(q.concentration1, softplus(raw[:3] + shift), rtol=0, atol=2e-2)
+    torch.testing.assert_close(q.concentration0, softplus(raw[3:] + shift), rtol=0, atol=2e-2)
+    q = UniformPrior(DIM).posterior("logit-normal")(raw).base_dist.base_dist
+    torch.testing.assert_close(q.loc, 1.7488007394 * raw[:3])
+    assert (q.scale.diff() > 0).all()
+
+
+@pytest.mark.parametrize(("name", "family"), PAIRS)
+def test_raw_zero_is_the_prior_or_comes_close(name, family):
+    prior = make_prior(name, 1, **OPTIONS[name]).double()
+    q, p = prior.posterior(family)(torch.zeros(2, dtype=F64)), prior()
+    value = q.sample((100_000,))
+    gap = q.log_prob(value) - p.log_prob(value)
+    kl, error = gap.mean(), gap.std() / math.sqrt(len(gap))
+    known = 0.0
+    if family == "logit-normal":
+        known = 0.009512  # the least a logit-normal can have
+    elif (name, family) == ("laplace", "normal"):
+        known = 2 / math.sqrt(math.pi) - 0.5 * (1 + math.log(math.pi))  # of equal moments
+    elif name == "mixture":
+        known = 0.0174  # of three components with the moments of a standard normal
+    assert abs(kl - known) < 5 * error + 1e-6
+
+
+def test_logit_normal_scale_at_raw_zero_is_the_best():
+    y = torch.linspace(-12, 12, 4001, dtype=F64)
+    weight = torch.exp(-0.5 * y**2) / math.sqrt(2 * math.pi)
+
+    def kl(scale):
+        q = dist.Normal(torch.zeros((), dtype=F64), scale)
+        log_jacobian = -softplus(scale * y) - softplus(-scale * y)
+        return torch.trapezoid(weight * (q.log_prob(scale * y) - log_jacobian), y)
+
+    best = UniformPrior(1).posterior()(torch.zeros(2, dtype=F64)).base_dist.base_dist.scale
+    best = best.clone().requires_grad_()
+    kl(best).backward()
+    assert best.grad.abs() < 1e-9
+    assert kl(best) < min(kl(best * 0.99), kl(best * 1.01))
+    assert kl(best).item() == pytest.approx(0.009512, abs=1e-6)
+
+
+@pytest.mark.parametrize(("name", "family"), PAIRS)
+def test_kl_is_analytic_where_it_can_be(name, family):
+    prior = shaken(name)
+    p, q = prior(), prior.posterior(family)(torch.randn(4, 2 * DIM, dtype=F64))
+    if (name, family) not in ANALYTIC:
+        with pytest.raises(NotImplementedError):
+            kl_divergence(q, p)
+        return
+    kl = kl_divergence(q, p)
+    assert kl.shape == (4,)
+    assert (kl > 0).all()
+    value = q.sample((50_000,))
+    gap = q.log_prob(value) - p.log_prob(value)
+    assert ((kl - gap.mean(0)).abs() < 5 * gap.std(0) / math.sqrt(len(gap))).all()
+    # As in a plate, which expands both.
+    wide = kl_divergence(q.expand((6, 4)), p.expand((6, 4)))
+    torch.testing.assert_close(wide, kl.expand(6, 4))
+
+
+@pytest.mark.parametrize(("name", "family"), PAIRS)
+def test_kl_in_pyros_elbos(name, family):
+    prior = shaken(name)
+    raw = torch.randn(2 * DIM, dtype=F64).expand(500, -1)
+    posterior = prior.posterior(family)
+
+    def model():
+        with pyro.plate("data", 500):
+            pyro.sample("c", prior())
+
+    def guide():
+        with pyro.plate("data", 500):
+            pyro.sample("c", posterior(raw))
+
+    sampled = torch.tensor([Trace_ELBO().loss(model, guide) for _ in range(20)], dtype=F64)
+    mean_field = torch.tensor(
+        [TraceMeanField_ELBO().loss(model, guide) for _ in range(20)], dtype=F64
+    )
+    error = math.hypot(sampled.std(), mean_field.std()) / math.sqrt(20)
+    assert abs(sampled.mean() - mean_field.mean()) < 5 * error
+    assert sampled.std() > 1e-2
+    assert (mean_field.std() < 1e-5) == ((name, family) in ANALYTIC)
+
+
+@pytest.mark.parametrize(("name", "family"), PAIRS)
+@pytest.mark.parametrize("first", [-1e4, -100.0, 0.0, 100.0, 1e4])
+@pytest.mark.parametrize("second", [-1e4, -100.0, 0.0, 100.0, 1e4])
+def test_extreme_raw_numbers_stay_finite(name, family, first, second):
+    prior = make_prior(name, DIM)
+    raw = torch.cat([torch.full((50, DIM), first), torch.full((50, DIM), second)], -1)
+    raw.requires_grad_()
+    p, q = prior(), prior.posterior(family)(raw)
+    value = q.rsample()
+    outputs = {
+        "draw": value,
+        "log q of its draw": q.log_prob(value),
+        "log q of the prior's": q.log_prob(p.sample((50,))),
+        "log p": p.log_prob(value),
+        "KL": kl_or_sample(q, p, value),
+    }
+    for what, output in outputs.items():
+        assert output.isfinite().all(), what
+        if output.requires_grad:
+            (gradient,) = torch.autograd.grad(output.sum(), raw, retain_graph=True)
+            assert gradient.isfinite().all(), what
+
+
+@pytest.mark.parametrize(("name", "family"), PAIRS)
+@pytest.mark.parametrize("value", [-100.0, 100.0])
+def test_kl_pulls_an_extreme_location_back(name, family, value):
+    raw = torch.cat([torch.full((200, DIM), value), torch.zeros(200, DIM)], -1).requires_grad_()
+    prior = make_prior(name, DIM)
+    p, q = prior(), prior.posterior(family)(raw)
+    kl_or_sample(q, p, q.rsample()).mean().backward()
+    if family == "beta":
+        # A concentration near 0 is past the softplus' reach; the other one answers.
+        pull = raw.grad[:, :DIM] if value > 0 else raw.grad[:, DIM:]
+        assert (pull.sum(0) > 0).all()
+    else:
+        assert (raw.grad[:, :DIM].sum(0) * value > 0).all()
+
+
+@pytest.mark.parametrize("elbo", [Trace_ELBO, TraceMeanField_ELBO])
+def test_pyro_scores_a_saturated_draw_by_its_own_logit(elbo):
+    """Through plates, traces and replay the draw must stay the tensor that the map remembers."""
+    prior = make_prior("uniform", DIM)
+    posterior = prior.posterior("logit-normal")
+    raw = torch.cat([torch.full((4, DIM), 100.0), torch.zeros(4, DIM)], -1).requires_grad_()
+
+    def model():
+        with pyro.plate("data", 4):
+            pyro.sample("c", prior())
+
+    def guide():
+        with pyro.plate("data", 4):
+            pyro.sample("c", posterior(raw))
+
+    elbo(num_particles=10, vectorize_particles=True).differentiable_loss(model, guide).backward()
+    # KL grows as |y|, and y is raw times the scale at raw 0.
+    torch.testing.assert_close(raw.grad[:, :DIM], torch.full((4, DIM), 1.7488007394))
+
+
+def train(prior, posterior, steps):
+    """Trains q(c|x) by overshooting steps, to read c exactly and to forget it, by turns.
+
+    Returns the number of numbers that were not finite, and the raw numbers' extremes.
+    """
+    encoder = torch.nn.Linear(2 * DIM, DIM * posterior.num_params)
+    parameters = [*encoder.parameters(), *prior.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=1.0)
+    bad = torch.zeros(())
+    extremes = []
+    for step in range(steps):
+        p = prior()
+        code = p.rsample((16,))
+        raw = encoder(torch.cat([code, torch.randn(16, DIM)], -1))
+        q = posterior(raw)
+        draw = q.rsample()
+        kl = kl_or_sample(q, p, draw)
+        information = q.log_prob(code) - p.log_prob(code)
+        loss = (kl - 5 * math.sin(step / 50) * information.clamp(min=-1e4)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        for x in (loss, draw, code, raw, *(x.grad for x in parameters)):
+            bad += x.isfinite().logical_not().sum()
+        optimizer.step()
+        extremes += [raw.min().item(), raw.max().item()]
+    for parameter in parameters:
+        bad += parameter.isfinite().logical_not().sum()
+    return bad.item(), min(extremes), max(extremes)
+
+
+@pytest.mark.parametrize(("name", "family"), PAIRS)
+def test_no_nan_in_training(name, family):
+    prior = make_prior(name, DIM)
+    bad, lowest, highest = train(prior, prior.posterior(family), 300)
+    assert bad == 0
+    assert (lowest < -10, highest > 10) == (True, True)  # it did go far
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "family"), PAIRS)
+def test_no_nan_in_20000_training_steps(name, family):
+    prior = make_prior(name, DIM)
+    bad, lowest, highest = train(prior, prior.posterior(family), 20_000)
+    assert bad == 0
+    assert (lowest < -100, highest > 100) == (True, True)
+
+
+@pytest.mark.parametrize(("name", "family"), PAIRS)
+def test_forward_needs_no_host_and_makes_no_tensor_elsewhere(name, family):
+    fake = pytest.importorskip("torch._subclasses.fake_tensor")
+    with no_validation(), fake.FakeTensorMode():
+        with torch.device("cuda"):
+            prior, raw = make_prior(name, DIM), torch.empty(5, 2 * DIM)
+            probability = torch.empty(7)
+        p, q = prior(), prior.posterior(family)(raw)
+        value, code = q.rsample(), p.rsample((5,))
+        outputs = [
+            value,
+            code,
+            q.log_prob(value),
+            q.log_prob(code),
+            p.log_prob(value),
+            kl_or_sample(q.expand((5,)), p.expand((5,)), value),
+            prior.quantile(probability),
+        ]
+        assert all(x.device.type == "cuda" for x in outputs)
+
+
+@pytest.mark.parametrize(("name", "family"), PAIRS)
+def test_a_training_step_on_the_meta_device(name, family):
+    with no_validation():
+        prior = make_prior(name, DIM).to("meta")
+        raw = torch.nn.Parameter(torch.empty(5, 2 * DIM, device="meta"))
+        optimizer = torch.optim.Adam([raw, *prior.parameters()])
+        p, q = prior(), prior.posterior(family)(raw)
+        value = q.rsample()
+        loss = kl_or_sample(q, p, value).sum() - q.log_prob(p.rsample((5,))).sum()
+        loss = loss + value.sum()
+        if family == "beta":  # torch has no derivative of gamma draws there
+            assert loss.device.type == "meta"
+            return
+        loss.backward()
+        optimizer.step()
+        assert raw.grad.device.type == "meta"
+
+
+def test_the_sampled_kl_of_a_learnt_prior_moves_it():
+    prior = make_prior("mixture", 1, components=2)
+    q = dist.Normal(torch.tensor([3.0]), torch.tensor([0.2])).to_event(1)
+    optimizer = torch.optim.Adam(prior.parameters(), lr=0.05)
+    for _ in range(300):
+        value = q.sample((32,))
+        loss = (q.log_prob(value) - prior().log_prob(value)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.05
+    assert abs(prior().mean.item() - 3) < 0.2
+
+
+def test_two_options_of_one_prior():
+    assert isinstance(make_prior("uniform", 2, low=0, high=3)().base_dist, IntervalUniform)
+    assert make_prior("uniform", 2).posterior().name == "logit-normal"
+    assert make_prior("laplace", 2).posterior().name == "laplace"
+
+
+def test_errors_say_what_to_write():
+    with pytest.raises(ValueError, match="unknown prior 'normal': expected one of gaussian, unif"):
+        make_prior("normal", 2)
+    with pytest.raises(
+        ValueError, match="no posterior 'normal' fits UniformPrior: expected one of logit-normal, b"
+    ):
+        make_prior("uniform", 2).posterior("normal")
+    for name in PRIORS:
+        with pytest.raises(ValueError, match="dim must be at least 1, found 0"):
+            make_prior(name, 0)
+    with pytest.raises(ValueError, match="low < high, found low=1, high=-1"):
+        make_prior("uniform", 2, low=1, high=-1)
+    for name in ("gaussian", "laplace"):
+        with pytest.raises(ValueError, match="scale must be positive, found 0"):
+            make_prior(name, 2, scale=0.0)
+    with pytest.raises(ValueError, match="components must be at least 1, found 0"):
+        make_prior("mixture", 2, components=0)
+    with pytest.raises(TypeError, match="low"):
+        make_prior("gaussian", 2, low=0.0)
+    with pytest.raises(
+        ValueError,
+        match=r"'beta' posterior of 2 dimensions .* \(\.\.\., 4\), 2 per dim.* found \(5, 2\)",
+    ):
+        make_prior("uniform", 2).posterior("beta")(torch.zeros(5, 2))
+    with pytest.raises(ValueError, match=r"found \(\)"):
+        make_prior("gaussian", 2).posterior()(torch.zeros(()))
