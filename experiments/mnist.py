@@ -122,6 +122,7 @@ def run(config: Config, folder: Path, vae: MIVAE, elbo: TraceMI_ELBO, digits: Di
     def record(event: Event) -> None:
         if event.kind == "log" and event.step % training.validate_every == 0:
             terms = evaluate_channels(vae, elbo, digits.validation.images)
+            del terms["elbo"]  # log_likelihood - kl, as in the rows of the training
             event.history.add(event.step, event.epoch, "validation", terms)
         if event.kind != "epoch":
             event.history.write_csv(folder / runs.HISTORY)

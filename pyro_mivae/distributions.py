@@ -65,14 +65,9 @@ class IntervalUniform(dist.Uniform):  # type: ignore[misc]  # Pyro has no types
     Unlike torch's, its density is the same on both edges, as the (closed) support says.
 
     Args:
-        low: Lower bound, a Python number.
-        high: Upper bound, a Python number.
+        low, high: The bounds, Python numbers.
         like: Its shape is the batch shape; its dtype and device are those of the draws. Its
             values are not used.
-
-    Example:
-        >>> IntervalUniform(-1, 1, torch.zeros(3)).sample((5,)).shape
-        torch.Size([5, 3])
     """
 
     low: Tensor
@@ -123,8 +118,7 @@ class IntervalSigmoid(Transform):
     an edge count as the nearest number inside.
 
     Args:
-        low: Lower bound, a Python number.
-        high: Upper bound, a Python number.
+        low, high: The bounds, Python numbers.
     """
 
     domain = constraints.real
@@ -137,9 +131,10 @@ class IntervalSigmoid(Transform):
         self.codomain = constraints.interval(self.low, self.high)  # type: ignore[no-untyped-call]
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, IntervalSigmoid):
-            return False
-        return (self.low, self.high) == (other.low, other.high)
+        return isinstance(other, IntervalSigmoid) and (self.low, self.high) == (
+            other.low,
+            other.high,
+        )
 
     def _call(self, x: Tensor) -> Tensor:
         inner = interior(self.low, self.high, x.dtype)
@@ -174,8 +169,7 @@ class LogitNormal(dist.TransformedDistribution):  # type: ignore[misc]
     Args:
         loc: Mean of ``y``, any shape.
         scale: Standard deviation of ``y``, positive, broadcast with ``loc``.
-        low: Lower bound, a Python number.
-        high: Upper bound, a Python number.
+        low, high: The bounds, Python numbers.
     """
 
     def __init__(
@@ -258,8 +252,7 @@ class IntervalBeta(dist.TransformedDistribution):  # type: ignore[misc]
     Args:
         concentration1: :math:`a > 0`, any shape: large values push towards ``high``.
         concentration0: :math:`b > 0`, broadcast with ``concentration1``.
-        low: Lower bound, a Python number.
-        high: Upper bound, a Python number.
+        low, high: The bounds, Python numbers.
     """
 
     base_dist: LogitBeta

@@ -23,10 +23,12 @@ INTERVALS = [(-1, 1), (0, 1), (-1, 0), (5, 6), (-1000, 1000), (0.1, 0.3), (-1e-3
 
 
 @pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-    with pyro.validation_enabled():
-        yield
+def _one_thread():
+    """For small tensors more only cost time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def t(*values, dtype=F64):

@@ -14,8 +14,12 @@ CONVOLUTIONS = 9 * (1 * 32 + 32 * 64 + 64 * 64)
 
 
 @pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
+def _one_thread():
+    """For small tensors more only cost time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def _io(network, features, image_shape, lead, **kwargs):

@@ -38,11 +38,12 @@ DIM = 3
 
 
 @pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-    pyro.clear_param_store()
-    with pyro.validation_enabled():
-        yield
+def _one_thread():
+    """For small tensors more only cost time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @contextlib.contextmanager
