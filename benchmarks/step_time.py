@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import pyro
 import torch
 import tyro
 from torch import Tensor, nn
@@ -124,7 +125,7 @@ def compare(batch_size: int, steps: int) -> tuple[float, float, float]:
     for _ in range(5):
         for side in sides:
             side()
-    torch.distributions.Distribution.set_default_validate_args(False)
+    pyro.enable_validation(False)  # as fit does after its first step
     seconds: list[list[float]] = [[], []]
     for _ in range(steps):
         for taken, side in zip(seconds, sides, strict=True):
@@ -140,6 +141,7 @@ def compare(batch_size: int, steps: int) -> tuple[float, float, float]:
 def main() -> None:
     """Prints the table."""
     config = tyro.cli(Config, description=__doc__, prog="python -m benchmarks.step_time")
+    pyro.settings.set(module_local_params=True)  # as fit does
     smallest = min(config.batch_sizes)
     print("batch  hand-written  library  ratio (median of pairs)")
     for batch_size in config.batch_sizes:

@@ -10,7 +10,6 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro.distributions import Distribution
-from pyro.nn import PyroModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -101,18 +100,27 @@ LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
 """The likelihoods by name."""
 
 
-# Pyro's store knows parameters by name: without one of its own a second model in the same
-# process would silently take the weights of the first.
 _numbers = itertools.count()
 
 
-class Generator(PyroModule):  # type: ignore[misc]
+def _register(name: str, module: nn.Module) -> None:
+    """Tells Pyro's store of a module's parameters, for SVI; not where they stay local (fit).
+
+    The store knows them by name: without one of its own a second model in the same
+    process would silently take the weights of the first.
+    """
+    if not pyro.settings.get("module_local_params"):
+        pyro.module(name, module)
+
+
+class Generator(nn.Module):
     r"""The model :math:`p(c)\,p(z)\,p(x|c,z)`; see :class:`MIVAE` for the arguments."""
 
     def __init__(
         self, priors: dict[str, Prior], decoder: nn.Module, likelihood: Likelihood
     ) -> None:
-        super().__init__(f"generator{next(_numbers)}")
+        super().__init__()
+        self.name = f"generator{next(_numbers)}"
         self.priors = nn.ModuleDict(priors)
         self.decoder = decoder
         self.likelihood = likelihood
@@ -131,17 +139,19 @@ class Generator(PyroModule):  # type: ignore[misc]
 
     def forward(self, x: Tensor) -> Tensor:
         """Generates x, shape ``(batch, height, width)``; observed in the ELBO."""
+        _register(self.name, self)
         with pyro.plate("data", len(x), dim=-1, device=x.device):
             latents = [pyro.sample(name, prior()) for name, prior in self.priors.items()]
             drawn: Tensor = pyro.sample("x", self.decode(*latents), obs=x)
         return drawn
 
 
-class Recognizer(PyroModule):  # type: ignore[misc]
+class Recognizer(nn.Module):
     r"""The guide :math:`q(c|x)\,q(z|x)`; see :class:`MIVAE` for the arguments."""
 
     def __init__(self, posteriors: dict[str, Posterior], encoder: nn.Module) -> None:
-        super().__init__(f"recognizer{next(_numbers)}")
+        super().__init__()
+        self.name = f"recognizer{next(_numbers)}"
         self.posteriors = nn.ModuleDict(posteriors)
         self.encoder = encoder
 
@@ -154,6 +164,7 @@ class Recognizer(PyroModule):  # type: ignore[misc]
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Draws the code and the noise of x, shape ``(batch, height, width)``."""
+        _register(self.name, self)
         with pyro.plate("data", len(x), dim=-1, device=x.device):
             return {name: pyro.sample(name, q) for name, q in self.encode(x).items()}
 

@@ -15,12 +15,14 @@ from pyro_mivae.infer.channel import Forward
 from pyro_mivae.infer.views import (
     Frames,
     Writer,
+    describe,
+    fit,
     full_shape,
     is_part,
     is_view,
     part_writer,
+    plate_frames,
     scatter,
-    subsampled_frames,
     whole_writer,
 )
 
@@ -57,16 +59,16 @@ class Binding:
     """Puts x' where a guide expects the data.
 
     In this order: `data_args`; the arguments that *are* the observed value or a
-    view of it; under subsampled plates the argument that the observed value was
-    taken from; the keyword ``observations`` (the convention of
+    view of it; under plates the argument that the observed value was taken from,
+    at the plates' indices; the keyword ``observations`` (the convention of
     :class:`pyro.infer.CSIS` and :class:`pyro.infer.ReweightedWakeSleep`).
     """
 
     def __init__(self, data_args: DataArgs | None = None) -> None:
         self.data_args = data_args
-        # Subsampled arguments are recognised by their values, which a GPU would have
-        # to be waited for: once found, a site's argument is remembered.
-        self._subsampled: dict[str, int] = {}
+        # An argument that the plates' indices were applied to is recognised by its
+        # values, which a GPU would have to be waited for: once found, it is remembered.
+        self._by_value: dict[str, list[int]] = {}
 
     def __call__(
         self,
@@ -89,18 +91,24 @@ class Binding:
             ValueError: If a site has no place, with the line to write.
         """
         if callable(self.data_args):
-            return self.data_args(dict(generated), args, kwargs)
+            bound = self.data_args(dict(generated), args, kwargs)
+            if not (isinstance(bound, tuple) and [type(b) for b in bound] == [tuple, dict]):
+                raise ValueError(f"data_args must return (args, kwargs), found {describe(bound)}")
+            return bound
         named = dict(self.data_args or {})
         self._check_named(named, forward, generated)
         kwargs = dict(kwargs)
         leaves, spec = pytree.tree_flatten((args, kwargs))
         originals, leaves, missing = list(leaves), list(leaves), []
+        taken: dict[int, str] = {}
         for site, value in generated.items():
             if site in named:
                 continue
-            places = self._places(site, forward, originals)
+            places, whole = self._places(site, forward, originals)
             for index, write in places:
+                _check_place(site, value, forward.originals[site], taken.get(index))
                 leaves[index] = write(leaves[index], value)
+                taken |= {index: site} if whole else {}
             if not places:
                 missing.append(site)
         args, kwargs = pytree.tree_unflatten(leaves, spec)
@@ -110,7 +118,7 @@ class Binding:
                     argument, site, generated[site], forward, guide, args, kwargs
                 )
         if missing and "observations" in parameters_of(guide):
-            # Replaced as a whole: real values of other sites must not leak in.
+            # Only covariates keep the values that the caller gave.
             kwargs["observations"] = dict(kwargs.get("observations") or {}, **generated)
             missing = []
         if missing:
@@ -130,40 +138,54 @@ class Binding:
 
     def _places(
         self, site: str, forward: Forward, leaves: Sequence[Any]
-    ) -> list[tuple[int, Writer]]:
+    ) -> tuple[list[tuple[int, Writer]], bool]:
+        """Arguments that hold the observed value, and whether they hold nothing else."""
         original = forward.originals[site]
         if not isinstance(original, Tensor):
-            return []
+            return [], False
         tensors = [(i, leaf) for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
         whole = [i for i, leaf in tensors if is_view(original, leaf)]
         if whole:
-            return [(i, whole_writer(original, leaves[i])) for i in whole]
+            return [(i, whole_writer(original, leaves[i])) for i in whole], True
         parts = [i for i, leaf in tensors if is_part(original, leaf)]
         if parts:
-            return [(i, part_writer(original, leaves[i])) for i in parts]
-        frames = subsampled_frames(forward.trace, site)
-        if frames:
-            index = self._find_subsampled(site, original, frames, tensors)
-            if index is not None:
-                return [(index, lambda leaf, value: scatter(leaf, value, frames))]
-        return []
+            return [(i, part_writer(original, leaves[i])) for i in parts], False
+        frames = plate_frames(forward.trace, site)
+        found = self._find_by_value(site, original, frames, tensors) if frames else []
+        return [(i, lambda leaf, value: scatter(leaf, value, frames)) for i in found], True
 
-    def _find_subsampled(
+    def _find_by_value(
         self, site: str, original: Tensor, frames: Frames, tensors: list[tuple[int, Tensor]]
-    ) -> int | None:
+    ) -> list[int]:
         shape = full_shape(original.shape, frames)
         candidates = {i: leaf for i, leaf in tensors if leaf.numel() == shape.numel()}
-        known = self._subsampled.get(site)
-        if known in candidates:
+        known = self._by_value.get(site, [])
+        if known and candidates.keys() >= set(known):
             return known
+        found = []
         for index, leaf in candidates.items():
             taken = leaf.reshape(shape)
             for dim, indices, _ in frames:
                 taken = taken.index_select(dim, indices)
             if taken.dtype == original.dtype and torch.equal(taken, original):
-                self._subsampled[site] = index
-                return index
-        return None
+                found.append(index)
+        self._by_value[site] = found
+        return found
+
+
+def _check_place(site: str, value: Tensor, original: Tensor, other: str | None) -> None:
+    if other is not None:
+        raise ValueError(
+            f"sites '{other}' and '{site}' are observed at the same argument: say whose x' the "
+            f"guide reads, for example data_args={{'{site}': None}}"
+        )
+    if value.numel() != original.numel():
+        raise ValueError(
+            f"the data drawn at site '{site}' have shape {tuple(value.shape)}, the observed ones "
+            f"{tuple(original.shape)}: give the distribution the shape of its data. (Instead of a "
+            "plate of particles in the model, use num_particles of the base ELBO.) Or pass a "
+            "callable data_args=lambda generated, args, kwargs: (new_args, new_kwargs)"
+        )
 
 
 def _bind_named(
@@ -180,7 +202,7 @@ def _bind_named(
     if isinstance(argument, str) and argument not in kwargs and argument in names:
         position = names.index(argument)
     if position is not None and position < len(args):
-        placed = _fit(value, args[position], site, forward, argument)
+        placed = fit(value, args[position], site, forward.trace, argument)
         return (*args[:position], placed, *args[position + 1 :]), kwargs
     if isinstance(argument, int) or (
         names and argument not in names and argument not in kwargs and not _takes_any_keyword(guide)
@@ -189,33 +211,12 @@ def _bind_named(
             f"data_args sends site '{site}' to {argument!r}, but the guide takes "
             f"{names or f'{len(args)} positional arguments'}"
         )
-    return args, {**kwargs, argument: _fit(value, kwargs.get(argument), site, forward, argument)}
+    placed = fit(value, kwargs.get(argument), site, forward.trace, argument)
+    return args, {**kwargs, argument: placed}
 
 
 def _takes_any_keyword(guide: Any) -> bool:
     return any(p.kind is p.VAR_KEYWORD for p in parameters_of(guide).values())
-
-
-def _fit(value: Tensor, target: Any, site: str, forward: Forward, argument: str | int) -> Tensor:
-    """Returns x' in the shape of the argument that it replaces."""
-    if not isinstance(target, Tensor) or target.shape == value.shape:
-        return value
-    if target.numel() == value.numel():
-        return value.reshape(target.shape)
-    frames = subsampled_frames(forward.trace, site)
-    if frames and target.numel() == full_shape(value.shape, frames).numel():
-        return scatter(target, value, frames)
-    raise ValueError(
-        f"data_args sends site '{site}' of shape {tuple(value.shape)} to the argument "
-        f"{argument!r} of shape {tuple(target.shape)}: the sizes differ; pass a callable "
-        "data_args=lambda generated, args, kwargs: (new_args, new_kwargs) instead"
-    )
-
-
-def _describe(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
-    return type(value).__name__
 
 
 def _no_place(
@@ -227,8 +228,8 @@ def _no_place(
 ) -> str:
     parameters = list(parameters_of(guide))
     named = {**dict(zip(parameters, args, strict=False)), **kwargs}
-    sites = ", ".join(f"'{s}' {_describe(forward.originals[s])}" for s in missing)
-    arguments = ", ".join(f"{n}: {_describe(v)}" for n, v in named.items()) or "none"
+    sites = ", ".join(f"'{s}' {describe(forward.originals[s])}" for s in missing)
+    arguments = ", ".join(f"{n}: {describe(v)}" for n, v in named.items()) or "none"
     example = parameters[0] if parameters else "data"
     return (
         "the guide has to read the generated data in place of the real ones, but no argument "

@@ -156,9 +156,10 @@ class _Generate(Messenger):  # type: ignore[misc]
         )
         if needs_mean and not useful_mean:
             raise ValueError(
-                f"channel {self.channel!r} needs the mean of every observed site without a "
-                f"reparameterised sampler, but site '{name}' is a {type(unwrap(fn)).__name__}, "
-                "which has no useful mean: use channel='sample' or channel='sleep'"
+                f"channel {self.channel!r} needs the mean of every observed site"
+                f"{'' if self.channel == 'mean' else ' without a reparameterised sampler'}, but "
+                f"site '{name}' is a {type(unwrap(fn)).__name__}, which has no useful mean: use "
+                "channel='sample' or channel='sleep'"
             )
 
 

@@ -1,7 +1,9 @@
-"""Checks of a guide against its model that Pyro leaves to silence."""
+"""Checks of weights, and of a guide against its model where Pyro is silent."""
 
 from __future__ import annotations
 
+import math
+import numbers
 from typing import Any
 
 import pyro.distributions as dist
@@ -44,17 +46,18 @@ def support_bounds(fn: Any) -> Bounds | None:
         try:
             return _constraint_bounds(fn.support)
         except (AttributeError, NotImplementedError):
-            return None
+            return None  # undefined, or (on the meta device) not to be read
     bounds = support_bounds(fn.base_dist)
     for transform in _flat(fn.transforms):
         if isinstance(transform, transforms.AffineTransform):
             if bounds is not None:
-                ends = [transform.loc + transform.scale * end for end in bounds]
+                loc, scale = _on_host(transform.loc), _on_host(transform.scale)
+                ends = [loc + scale * end for end in bounds]
                 bounds = torch.minimum(*ends), torch.maximum(*ends)
         else:
             codomain = _constraint_bounds(transform.codomain)
-            unbounded = codomain is not None and bool((codomain[1] - codomain[0]).isinf().all())
-            bounds = None if unbounded and transform.codomain is constraints.real else codomain
+            everything = codomain is not None and bool((codomain[0] + codomain[1]).isnan().all())
+            bounds = None if everything else codomain  # a permutation reports the real line too
     return bounds
 
 
@@ -83,8 +86,11 @@ def _constraint_bounds(constraint: Any) -> Bounds | None:
         if low is None and high is None:
             return None
         ends = (-torch.inf if low is None else low, torch.inf if high is None else high)
-    low, high = (torch.as_tensor(end, dtype=torch.float64).detach().cpu() for end in ends)
-    return low, high
+    return _on_host(ends[0]), _on_host(ends[1])
+
+
+def _on_host(value: Any) -> Tensor:
+    return torch.as_tensor(value).detach().cpu().double()
 
 
 def require_support(model_trace: Any, guide_trace: Any) -> None:
@@ -101,13 +107,15 @@ def require_support(model_trace: Any, guide_trace: Any) -> None:
         if name not in model_trace or model_trace.nodes[name]["is_observed"]:
             continue
         p, q = model_trace.nodes[name]["fn"], guide_trace.nodes[name]["fn"]
-        prior, posterior = support_bounds(p), support_bounds(q)
-        if prior is None or posterior is None:
+        try:
+            prior, posterior = support_bounds(p), support_bounds(q)
+            if prior is None or posterior is None or not _exceeds(posterior, prior):
+                continue
+        except RuntimeError as error:  # fake and meta tensors have no values to compare
+            if type(error).__name__ not in ("DataDependentOutputException", "NotImplementedError"):
+                raise
             continue
-        tolerance = 1e-6 * (1 + torch.where(prior[0].isinf(), 0.0, prior[0].abs()).max())
-        below = (posterior[0] < prior[0] - tolerance).any()
-        above = (posterior[1] > prior[1] + tolerance).any()
-        if below or above:
+        else:
             raise ValueError(
                 f"the guide's support exceeds the prior's at site '{name}': the guide "
                 f"({type(unwrap(q)).__name__}) draws from {_interval(posterior)}, the prior "
@@ -116,5 +124,22 @@ def require_support(model_trace: Any, guide_trace: Any) -> None:
             )
 
 
+def _exceeds(posterior: Bounds, prior: Bounds) -> bool:
+    tolerance = 1e-6 * (1 + torch.where(prior[0].isinf(), 0.0, prior[0].abs()).max())
+    below, above = posterior[0] < prior[0] - tolerance, posterior[1] > prior[1] + tolerance
+    return bool(below.any() or above.any())
+
+
 def _interval(bounds: Bounds) -> str:
     return f"({float(bounds[0].min()):g}, {float(bounds[1].max()):g})"
+
+
+def checked_weight(name: str, weight: Any) -> Any:
+    """Returns `weight` unless it is a number that is negative or not finite."""
+    if callable(weight) or isinstance(weight, Tensor):
+        return weight
+    if not isinstance(weight, numbers.Real) or not math.isfinite(weight) or weight < 0:
+        raise ValueError(
+            f"{name} must be a finite number >= 0 or a callable of the step, found {weight!r}"
+        )
+    return weight

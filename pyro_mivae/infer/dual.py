@@ -14,20 +14,27 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.infer.util import MultiFrameTensor
-from pyro.ops.provenance import detach_provenance, get_provenance, track_provenance
+from pyro.ops.provenance import detach_provenance
 from pyro.poutine.messenger import Messenger
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from pyro_mivae.infer.binding import Binding, DataArgs, argument_of, parameters_of
+from pyro_mivae.infer.binding import DataArgs, argument_of, parameters_of
 from pyro_mivae.infer.channel import Channel, Forward, generate
+from pyro_mivae.infer.replay import GuideRun
 from pyro_mivae.infer.score import BatchNormWatch, leave_one_out, score_functions
-from pyro_mivae.infer.sites import Codes, Dims, chosen_dims, latent_sites, site_log_prob
+from pyro_mivae.infer.sites import Codes, Dims, latent_sites, site_log_prob, unwrap
 
 logger = logging.getLogger(__name__)
+
+_COUPLED = (
+    "batch normalisation in training mode makes the data depend on each other, so the "
+    "score-function terms weigh each draw by the cost of the whole batch, without a baseline: "
+    "unbiased, but of high variance. Use another normalisation or channel='straight-through'"
+)
 
 
 @dataclass
@@ -43,35 +50,6 @@ class DualTerms:
     value: Tensor | float = 0.0
     per_site: dict[str, Tensor] = field(default_factory=dict)
     surrogate: Tensor | float = 0.0
-
-
-class _ReplayCodes(Messenger):  # type: ignore[misc]
-    """Gives the guide the code and the plates' indices of the forward run, no more.
-
-    Every other site is drawn by the guide itself: by Jensen's inequality the score
-    is then a bound on I(c; x') whatever the guide's dependency structure.
-    """
-
-    def __init__(self, trace: poutine.Trace, codes: Codes) -> None:
-        super().__init__()
-        self.trace = trace
-        self.codes = codes
-
-    def _pyro_sample(self, msg: dict[str, Any]) -> None:
-        name = msg["name"]
-        if name not in self.trace or msg["done"]:
-            return
-        source = self.trace.nodes[name]
-        if name in self.codes:
-            value, dims = source["value"], self.codes[name]
-            if dims is not None:
-                own = msg["fn"](*msg["args"], **msg["kwargs"])
-                value = torch.where(chosen_dims(dims, value), value, own)
-        elif site_is_subsample(source) and site_is_subsample(msg):
-            value = source["value"]
-        else:
-            return
-        msg["value"], msg["done"] = value, True
 
 
 class DualPass:
@@ -100,20 +78,19 @@ class DualPass:
         self.codes = codes
         self.observed = observed
         self.baseline = baseline
-        self._bind = Binding(data_args)
+        self._run_guide = GuideRun(data_args)
         self._seen_latent: set[str] = set()
-        self._seen_reading_data = False
+        self._has_scores: bool | None = None  # until the first run has shown it
 
     def __call__(
         self, model: Any, guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> DualTerms:
         """Runs model and guide once on the arguments of both."""
-        use_baseline = self.baseline and self.channel == "sample"
-        with BatchNormWatch(use_baseline) as watch:
+        with BatchNormWatch(self._has_scores is not False and torch.is_grad_enabled()) as watch:
             forward, guide_trace, codes = self.traces(model, guide, args, kwargs)
         if not codes:
             return DualTerms()
-        return self._score(forward, guide_trace, codes, use_baseline and not watch.coupled)
+        return self._score(forward, guide_trace, codes, watch.coupled)
 
     def traces(
         self, model: Any, guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -126,8 +103,13 @@ class DualPass:
             )
         forward = generate(model, args, kwargs, channel=self.channel, observed=self.observed)
         codes = self._resolve(forward, model, args, kwargs)
-        if not codes and self.codes is not None:
+        if not codes:  # all of them are observed in this call
             return forward, poutine.Trace(), {}
+        if not forward.generated:
+            raise ValueError(
+                "the model generates no data in this call: it has no observed site"
+                + (f" besides observed={list(self.observed)}" if self.observed else "")
+            )
         guide_trace = self._run_guide(forward, codes, guide, args, kwargs)
         return forward, guide_trace, self._shared(codes, guide_trace)
 
@@ -181,46 +163,6 @@ class DualPass:
             )
         logger.info("code site '%s' is observed in this call and left out of the bound", name)
 
-    def _run_guide(
-        self,
-        forward: Forward,
-        codes: Codes,
-        guide: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> poutine.Trace:
-        traced = poutine.trace(_ReplayCodes(forward.trace, codes)(guide))
-
-        def run(generated: dict[str, Tensor]) -> poutine.Trace:
-            new_args, new_kwargs = self._bind(forward, generated, guide, args, kwargs)
-            return traced.get_trace(*new_args, **new_kwargs)
-
-        if self._seen_reading_data or not forward.generated:
-            return run(forward.generated)
-        # Once, and without a second run: does any code's q depend on x'? Compiled
-        # or extension code that rejects tensor subclasses is given the benefit of it.
-        marked = {n: track_provenance(v, frozenset({n})) for n, v in forward.generated.items()}
-        try:
-            trace = run(marked)
-            reads = any(
-                get_provenance(trace.nodes[name]["fn"].log_prob(trace.nodes[name]["value"]))
-                for name in codes
-                if name in trace
-            )
-        except Exception as error:
-            logger.debug("could not follow x' through the guide: %s", error)
-            self._seen_reading_data = True
-            return run(forward.generated)
-        if not reads and any(name in trace for name in codes):
-            warnings.warn(
-                "the guide ignores its data: q of the code sites "
-                f"{[n for n in codes if n in trace]} does not depend on the generated x', so the "
-                "bound on the mutual information is at most 0",
-                stacklevel=2,
-            )
-        self._seen_reading_data = True
-        return trace
-
     def _shared(self, codes: Codes, guide_trace: poutine.Trace) -> Codes:
         drawn = latent_sites(guide_trace)
         if self.codes is None:
@@ -236,29 +178,42 @@ class DualPass:
                     f"the guide has no site for the code '{name}': q({name}|x') is what the bound "
                     f"scores. The guide's latent sites are {drawn}"
                 )
+            if isinstance(unwrap(guide_trace.nodes[name]["fn"]), dist.Delta):
+                raise ValueError(
+                    f"the guide's code site '{name}' is a Delta, a point without a density to "
+                    "score (so are the sites of Pyro's autoguides, which do not read the data "
+                    f"either): write a guide with a density q({name}|x)"
+                )
         return {name: codes[name] for name in drawn if name in codes}
 
     def _score(
-        self, forward: Forward, guide_trace: poutine.Trace, codes: Codes, baseline: bool
+        self, forward: Forward, guide_trace: poutine.Trace, codes: Codes, coupled: bool
     ) -> DualTerms:
         per_site: dict[str, Tensor] = {}
         cost = MultiFrameTensor()
         for name, dims in codes.items():
-            log_ratio = []
-            for sign, trace in ((1, guide_trace), (-1, forward.trace)):
-                log_prob = sign * site_log_prob(trace.nodes[name], dims)
+            log_q = site_log_prob(guide_trace.nodes[name], dims)
+            log_p = site_log_prob(forward.trace.nodes[name], dims)
+            if self.channel == "sleep":  # a prior may hold parameters of its own
+                log_p = log_p.detach()
+            for log_prob, trace in ((log_q, guide_trace), (-log_p, forward.trace)):
                 stack = trace.nodes[name]["cond_indep_stack"]
                 cost.add((stack, detach_provenance(log_prob.detach())))
-                log_ratio.append(log_prob.sum())
-            per_site[name] = detach_provenance(log_ratio[0] + log_ratio[1])
+            per_site[name] = detach_provenance(log_q.sum() - log_p.sum())
         first, *others = per_site.values()
         value = sum(others, first)
+        if not torch.is_grad_enabled():
+            return DualTerms(value, per_site, value)
         surrogate = value
-        if torch.is_grad_enabled():
-            for site, log_q in score_functions(forward, guide_trace, codes, self.channel):
-                frames = frozenset(f for f in site["cond_indep_stack"] if f.vectorized)
-                downstream = cost.sum_to(site["cond_indep_stack"])
-                if baseline:
-                    downstream = downstream - leave_one_out(cost, downstream, frames)
-                surrogate = surrogate + detach_provenance((log_q * downstream).sum())
+        gathering = self._run_guide.gathering(guide_trace, codes)
+        scores = score_functions(forward, guide_trace, codes, self.channel, gathering)
+        for plates, log_prob in scores:
+            plates = [] if coupled else plates
+            downstream = cost.sum_to(plates)
+            if self.baseline and self.channel == "sample":
+                downstream = downstream - leave_one_out(cost, downstream, plates)
+            surrogate = surrogate + detach_provenance((log_prob * downstream).sum())
+        if scores and coupled and not self._has_scores:
+            warnings.warn(_COUPLED, stacklevel=2)
+        self._has_scores = self._has_scores or bool(scores)
         return DualTerms(value, per_site, surrogate)

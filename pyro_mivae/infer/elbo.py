@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import logging
-import math
-import numbers
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from pyro.infer import ELBO, TraceEnum_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
+from pyro.infer import ELBO, TraceMeanField_ELBO
 from pyro.infer.util import is_validation_enabled, torch_backward, torch_item
 from pyro.util import warn_if_nan
 from torch import Tensor
 
 from pyro_mivae.infer.binding import DataArgs
 from pyro_mivae.infer.channel import Channel, check_channel
+from pyro_mivae.infer.checks import checked_weight
 from pyro_mivae.infer.dual import DualPass, DualTerms
-from pyro_mivae.infer.parts import BASES, BaseParts, base_parts
-from pyro_mivae.infer.sites import Codes, Dims
+from pyro_mivae.infer.parts import BaseParts, base_parts, check_base
+from pyro_mivae.infer.sites import Codes, as_codes
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +49,8 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
     Args:
         channel: How x' is generated and how gradients reach the decoder, see
             :data:`~pyro_mivae.infer.Channel`. Under ``"mean"`` the term is a score, not
-            a bound.
+            a bound. The gradient of ``"sample"`` takes the guide to read, inside a plate,
+            each datum's own x' (batch normalisation is noticed, and allowed for).
         mi_weight: lambda >= 0, a number or a callable of the step.
         kl_weight: beta >= 0 of the base part; 1 with TraceGraph and TraceEnum.
         codes: A latent site, several, None for all that model and guide share, or a
@@ -98,7 +98,7 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
     ) -> None:
         base = TraceMeanField_ELBO() if elbo is None else elbo
         check_channel(channel)
-        _check_base(base, kl_weight)
+        check_base(base, kl_weight)
         if not isinstance(num_dual_particles, int) or num_dual_particles < 1:
             raise ValueError(f"num_dual_particles must be at least 1, found {num_dual_particles!r}")
         super().__init__(
@@ -109,9 +109,9 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
         self.max_plate_nesting = base.max_plate_nesting
         self.base = base
         self.channel = channel
-        self.mi_weight = _checked("mi_weight (lambda)", mi_weight)
-        self.kl_weight = _checked("kl_weight (beta)", kl_weight)
-        self.codes = _as_codes(codes)
+        self.mi_weight = checked_weight("mi_weight (lambda)", mi_weight)
+        self.kl_weight = checked_weight("kl_weight (beta)", kl_weight)
+        self.codes = as_codes(codes)
         self.observed = (observed,) if isinstance(observed, str) else tuple(observed)
         self.num_dual_particles = num_dual_particles
         self.step = 0
@@ -181,7 +181,7 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
         for name in ("mi_weight", "kl_weight"):
             weight = getattr(self, name)
             if callable(weight):
-                weight = _checked(f"{name} at step {self.step}", weight(self.step))
+                weight = checked_weight(f"{name} at step {self.step}", weight(self.step))
             values.append(weight)
         return values[0], values[1]
 
@@ -210,8 +210,9 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
         # Only the number 0 skips the dual pass: reading a tensor would wait for the device.
         skip = not isinstance(mi_weight, Tensor) and mi_weight == 0
         runs = self.num_dual_particles if always_dual or not skip else 0
-        duals = [self._dual(model, guide, args, kwargs) for _ in range(runs)]
-        return _assemble(base, duals, mi_weight)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not skip):
+            duals = [self._dual(model, guide, args, kwargs) for _ in range(runs)]
+        return _assemble(base, duals, None if skip else mi_weight)
 
     def _note_kl(self, estimators: dict[str, str]) -> None:
         for site, kind in estimators.items():
@@ -235,8 +236,9 @@ def _assemble(base: BaseParts, duals: list[DualTerms], mi_weight: Any) -> dict[s
         terms["mi"] = _tensor(mi, like).detach()
         for site in duals[0].per_site:
             terms[f"mi/{site}"] = _mean([dual.per_site[site] for dual in duals]).detach()
-        value = value - mi_weight * mi
-        surrogate = surrogate - mi_weight * _mean([dual.surrogate for dual in duals])
+        if mi_weight is not None:  # 0 times an infinite bound is no number
+            value = value - mi_weight * mi
+            surrogate = surrogate - mi_weight * _mean([dual.surrogate for dual in duals])
     terms["loss"] = value.detach()
     if surrogate.requires_grad:
         terms["loss"] = terms["loss"] + (surrogate - surrogate.detach())
@@ -250,40 +252,6 @@ def _mean(values: list[Any]) -> Any:
 def _tensor(value: Any, like: Any) -> Tensor:
     if isinstance(value, Tensor):
         return value
-    return torch.as_tensor(value, device=like.device if isinstance(like, Tensor) else None)
-
-
-def _checked(name: str, weight: Any) -> Any:
-    if callable(weight) or isinstance(weight, Tensor):
-        return weight
-    if not isinstance(weight, numbers.Real) or not math.isfinite(weight) or weight < 0:
-        raise ValueError(
-            f"{name} must be a finite number >= 0 or a callable of the step, found {weight!r}"
-        )
-    return weight
-
-
-def _check_base(base: Any, kl_weight: Any) -> None:
-    if type(base) not in BASES:
-        names = ", ".join(cls.__name__ for cls in BASES)
-        raise ValueError(
-            f"unsupported base ELBO {type(base).__name__}: expected an instance of {names} "
-            "(subclasses may compute their loss elsewhere, where the dual term would be lost)"
-        )
-    weighted = bool(kl_weight != 1)  # a schedule is not the number 1 either
-    if weighted and type(base) in (TraceGraph_ELBO, TraceEnum_ELBO):
-        raise ValueError(
-            f"kl_weight must be 1 with {type(base).__name__}, which does not separate the KL, "
-            f"found {kl_weight!r}: use elbo=Trace_ELBO() or TraceMeanField_ELBO()"
-        )
-
-
-def _as_codes(codes: str | Iterable[str] | Codes | None) -> dict[str, Dims | None] | None:
-    if codes is None:
-        return None
-    if isinstance(codes, str):
-        codes = (codes,)
-    found = dict(codes) if isinstance(codes, Mapping) else dict.fromkeys(codes)
-    if not found:
-        raise ValueError("codes is empty: name a latent site, or pass None for all of them")
-    return found
+    if not isinstance(like, Tensor):
+        return torch.as_tensor(value)
+    return torch.as_tensor(value, dtype=like.dtype, device=like.device)

@@ -30,6 +30,23 @@ BASES: tuple[type[ELBO], ...] = (
 )
 
 
+def check_base(base: Any, kl_weight: Any) -> None:
+    """Raises a ``ValueError`` for a base that is not supported, or not with this weight."""
+    if type(base) not in BASES:
+        names = ", ".join(cls.__name__ for cls in BASES)
+        found = getattr(base, "__name__", type(base).__name__)
+        raise ValueError(
+            f"unsupported base ELBO {found}: expected an instance of {names} "
+            "(subclasses may compute their loss elsewhere, where the dual term would be lost)"
+        )
+    weighted = bool(kl_weight != 1)  # a schedule is not the number 1 either
+    if weighted and type(base) in (TraceGraph_ELBO, TraceEnum_ELBO):
+        raise ValueError(
+            f"kl_weight must be 1 with {type(base).__name__}, which does not separate the KL, "
+            f"found {kl_weight!r}: use elbo=Trace_ELBO() or TraceMeanField_ELBO()"
+        )
+
+
 @dataclass
 class BaseParts:
     """The base ELBO in nats, summed over the data, averaged over particles.
@@ -76,16 +93,17 @@ def base_parts(
         ValueError: If a guide site is not reparameterised under ``TraceMeanField_ELBO``,
             or a guide's support exceeds its prior's.
     """
-    if type(base) is TraceGraph_ELBO:
-        elbo, surrogate_loss = base._loss_and_surrogate_loss(model, guide, args, kwargs)
-        # The first is the ELBO, not a loss.
-        return BaseParts(elbo=elbo, surrogate=-surrogate_loss)
     parts = BaseParts()
-    if type(base) is not TraceEnum_ELBO:
+    if type(base) not in (TraceEnum_ELBO, TraceGraph_ELBO):
         parts.log_likelihood = 0.0
     for model_trace, guide_trace in base._get_traces(model, guide, args, kwargs):
         if check_support:
             require_support(model_trace, guide_trace)
+        if type(base) is TraceGraph_ELBO:  # the first is the ELBO, not a loss
+            elbo, loss = base._loss_and_surrogate_loss_particle(model_trace, guide_trace)
+            parts.elbo = parts.elbo + elbo / base.num_particles
+            parts.surrogate = parts.surrogate - loss / base.num_particles
+            continue
         if type(base) is TraceEnum_ELBO:
             elbo = _compute_dice_elbo(model_trace, guide_trace) / base.num_particles
             parts.elbo = parts.elbo + elbo
@@ -109,6 +127,11 @@ def _add_particle(
             continue
         analytic = None
         if type(base) is TraceMeanField_ELBO:
+            if name not in guide_trace:
+                raise ValueError(
+                    f"the guide has no site for the model's latent site '{name}', which "
+                    "TraceMeanField_ELBO needs: add it, or sum it out with elbo=TraceEnum_ELBO()"
+                )
             analytic = _analytic_kl(site, guide_trace.nodes[name])
             _say_once(parts, name, analytic is not None)
         if analytic is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,38 +15,62 @@ from pyro_mivae.infer.sites import Codes, latent_sites, site_log_prob, unmasked
 
 
 def score_functions(
-    forward: Forward, guide_trace: poutine.Trace, codes: Codes, channel: Channel
-) -> list[tuple[dict[str, Any], Tensor]]:
+    forward: Forward,
+    guide_trace: poutine.Trace,
+    codes: Codes,
+    channel: Channel,
+    gathering: Sequence[dict[str, Any]],
+) -> list[tuple[list[Any], Tensor]]:
     """log-probabilities, unscaled and unmasked, of the draws without a pathwise gradient.
 
     These are the forward run's, unless nothing of it has a gradient, and the
     guide's own draws of sites (or dimensions) that are not code.
+
+    Args:
+        forward: The forward run.
+        guide_trace: The guide's run on x'.
+        codes: The codes.
+        channel: The channel.
+        gathering: The guide's sites that draw for themselves and may have read x'.
+
+    Returns:
+        The plates along which a draw moves nothing but its own cost, and the
+        log-probability. A guide site outside a plate reads x' along all of it, and what
+        it draws moves the cost of each datum.
     """
     found = []
     if channel != "sleep":
+        outside = [frozenset(site["cond_indep_stack"]) for site in gathering]
         for name in forward.score_sites:
             site = forward.trace.nodes[name]
-            found.append((site, unmasked(site["fn"]).log_prob(site["value"])))
+            plates = [f for f in _plates(site) if all(f in stack for stack in outside)]
+            found.append((plates, unmasked(site["fn"]).log_prob(site["value"])))
     for name in latent_sites(guide_trace):
         site, fn = guide_trace.nodes[name], guide_trace.nodes[name]["fn"]
         if getattr(fn, "has_rsample", False) or (name in codes and codes[name] is None):
             continue
-        log_q = unmasked(fn).log_prob(site["value"])
+        fn = unmasked(fn)
+        log_q = fn.log_prob(site["value"])
         if name in codes:
-            log_q = log_q - site_log_prob({**site, "scale": 1.0, "mask": None}, codes[name])
-        found.append((site, log_q))
-    return [(site, log_q) for site, log_q in found if log_q.requires_grad]
+            unweighted = {**site, "fn": fn, "scale": 1.0, "mask": None}
+            log_q = log_q - site_log_prob(unweighted, codes[name])
+        found.append((_plates(site), log_q))
+    return [(plates, log_q) for plates, log_q in found if log_q.requires_grad]
+
+
+def _plates(site: dict[str, Any]) -> list[Any]:
+    return [frame for frame in site["cond_indep_stack"] if frame.vectorized]
 
 
 def leave_one_out(
-    cost: MultiFrameTensor, downstream: Tensor, frames: frozenset[Any]
+    cost: MultiFrameTensor, downstream: Tensor, plates: Sequence[Any]
 ) -> Tensor | float:
     """Mean cost of the other data, which a datum's own draw cannot have influenced.
 
-    That holds along the plates that all cost terms and the site are in; elsewhere,
+    That holds along the plates of the draw that all cost terms are in; elsewhere,
     and for a batch of one, there is no baseline.
     """
-    common = frames.intersection(*cost.keys())
+    common = frozenset(plates).intersection(*cost.keys())
     dims = [f.dim for f in common if -f.dim <= downstream.dim() and downstream.shape[f.dim] > 1]
     if not dims:
         return 0.0
@@ -54,7 +79,7 @@ def leave_one_out(
 
 
 class BatchNormWatch:
-    """Notices batch normalisation in training mode, which makes data depend on each other."""
+    """Notices batch normalisation by the batch's statistics: data then depend on each other."""
 
     def __init__(self, active: bool) -> None:
         self.active = active
@@ -67,8 +92,8 @@ class BatchNormWatch:
         return self
 
     def _look(self, module: torch.nn.Module, inputs: Any) -> None:
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm) and module.training:
-            self.coupled = True
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            self.coupled |= module.training or module.running_mean is None
 
     def __exit__(self, *exception: object) -> None:
         if self.active:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyro.distributions as dist
@@ -16,6 +16,26 @@ Dims = slice | int | list[int]
 
 Codes = Mapping[str, Dims | None]
 """Code sites; None where the whole site is code."""
+
+
+def as_codes(codes: str | Iterable[str] | Codes | None) -> dict[str, Dims | None] | None:
+    """A mapping of sites to dimensions, from what a user may write for it."""
+    if codes is None:
+        return None
+    if isinstance(codes, str):
+        codes = (codes,)
+    found = dict(codes) if isinstance(codes, Mapping) else dict.fromkeys(codes)
+    if not found:
+        raise ValueError("codes is empty: name a latent site, or pass None for all of them")
+    for site, dims in found.items():
+        if dims is not None and not isinstance(dims, slice):
+            indices = dims if isinstance(dims, list) else [dims]
+            if not all(type(index) is int for index in indices):
+                raise ValueError(
+                    f"codes={{'{site}': {dims!r}}}: expected None for the whole site, a slice, an "
+                    "int or a list of ints"
+                )
+    return found
 
 
 def unwrap(fn: Any) -> Any:
@@ -47,6 +67,22 @@ def latent_sites(trace: Any) -> list[str]:
     ]
 
 
+def _factors(fn: Any, site: str) -> tuple[Any, list[Any]]:
+    """The univariate distribution of each event dimension, and the masks around it."""
+    base, masks = fn, []
+    while isinstance(base, dist.MaskedDistribution | torch.distributions.Independent):
+        if isinstance(base, dist.MaskedDistribution):
+            masks.append(base._mask)
+        base = base.base_dist
+    if not fn.event_shape or base.event_shape:
+        raise ValueError(
+            f"codes slices the event dimensions of site '{site}', but its {type(base).__name__} "
+            f"of event shape {tuple(base.event_shape)} does not factorise over them: expected "
+            "a univariate distribution with .to_event(1); name the whole site instead"
+        )
+    return base, masks
+
+
 def elementwise(fn: Any, value: Tensor, site: str) -> Tensor:
     """log-probability of each event dimension of a factorised distribution.
 
@@ -61,17 +97,7 @@ def elementwise(fn: Any, value: Tensor, site: str) -> Tensor:
     Raises:
         ValueError: If the distribution does not factorise over event dimensions.
     """
-    base, masks = fn, []
-    while isinstance(base, dist.MaskedDistribution | torch.distributions.Independent):
-        if isinstance(base, dist.MaskedDistribution):
-            masks.append(base._mask)
-        base = base.base_dist
-    if not fn.event_shape or base.event_shape:
-        raise ValueError(
-            f"codes slices the event dimensions of site '{site}', but its {type(base).__name__} "
-            f"of event shape {tuple(base.event_shape)} does not factorise over them: expected "
-            "a univariate distribution with .to_event(1); name the whole site instead"
-        )
+    base, masks = _factors(fn, site)
     log_prob: Tensor = base.log_prob(value)
     for mask in masks:
         if isinstance(mask, Tensor):
@@ -80,11 +106,26 @@ def elementwise(fn: Any, value: Tensor, site: str) -> Tensor:
     return log_prob
 
 
-def chosen_dims(dims: Dims, value: Tensor) -> Tensor:
-    """A mask over the last dimension, shape ``(value.shape[-1],)``."""
-    chosen = torch.zeros(value.shape[-1], dtype=torch.bool, device=value.device)
-    chosen[dims] = True
+def chosen_dims(dims: Dims, fn: Any, site: str, device: torch.device) -> Tensor:
+    """A mask over the last event dimension of a factorised distribution."""
+    _factors(fn, site)
+    places = range(fn.event_shape[-1])
+    try:
+        found = list(places[dims]) if isinstance(dims, slice) else _each(places, dims)
+    except IndexError:
+        found = []
+    if not found or len(set(found)) < len(found):
+        raise ValueError(
+            f"codes={{'{site}': {dims!r}}} picks no dimension, one twice or one that is not there: "
+            f"the last event dimension of site '{site}' has size {len(places)}"
+        )
+    chosen = torch.zeros(len(places), dtype=torch.bool, device=device)
+    chosen[found] = True
     return chosen
+
+
+def _each(places: range, dims: int | list[int]) -> list[int]:
+    return [places[d] for d in (dims if isinstance(dims, list) else [dims])]
 
 
 def site_log_prob(site: dict[str, Any], dims: Dims | None) -> Tensor:

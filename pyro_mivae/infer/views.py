@@ -1,4 +1,4 @@
-"""Views and subsamples: which tensor shows which part of another, and writing through it."""
+"""Views and subsamples: which tensor shows which part of another, and writing x' through it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pyro import poutine
 from torch import Tensor
 
 Frames = list[tuple[int, Tensor, int]]
-"""``(dim of the value, indices, full size)`` of each subsampled plate."""
+"""``(dim of the value, indices, full size)`` of each plate, subsampled or not."""
 
 Writer = Callable[[Tensor, Tensor], Tensor]
 """``(argument, x') -> argument with x' in it``."""
 
 
-def subsampled_frames(trace: poutine.Trace, site: str) -> Frames:
-    """The vectorised plates around `site` that hold a part of their full size."""
+def plate_frames(trace: poutine.Trace, site: str) -> Frames:
+    """The vectorised plates around `site` that know which of their data they hold."""
     node = trace.nodes[site]
     frames = []
     for frame in node["cond_indep_stack"]:
-        if frame.vectorized and frame.full_size is not None and frame.size < frame.full_size:
+        if frame.vectorized and frame.name in trace:  # not so for a plate without a size
             dim = frame.dim - node["fn"].event_dim
             frames.append((dim, trace.nodes[frame.name]["value"], frame.full_size))
     return frames
@@ -34,7 +34,7 @@ def scatter(full: Tensor, value: Tensor, frames: Frames) -> Tensor:
         full: The argument that holds all data; the shape of `value` with the plates'
             full sizes, or a reshape of that.
         value: x' at the subsample.
-        frames: ``(dim, indices, full size)`` of each subsampled plate.
+        frames: ``(dim, indices, full size)`` of each plate.
     """
 
     def write(target: Tensor, rest: Frames) -> Tensor:
@@ -75,8 +75,7 @@ def is_view(value: Tensor, leaf: Any) -> bool:
         return False
     same_layout = value.shape == leaf.shape and value.stride() == leaf.stride()
     return (
-        value.storage_offset() == leaf.storage_offset()
-        and value.numel() == leaf.numel()
+        value.numel() == leaf.numel()
         and (same_layout or leaf.is_contiguous())
         and _extent(value) == _extent(leaf)
     )
@@ -111,3 +110,34 @@ def part_writer(original: Tensor, leaf: Tensor) -> Writer:
         return target.as_strided_scatter(value, original.shape, original.stride(), offset)
 
     return write
+
+
+def fit(value: Tensor, target: Any, site: str, trace: poutine.Trace, argument: str | int) -> Tensor:
+    """Returns x' in the shape of the argument that it replaces."""
+    if not isinstance(target, Tensor):
+        return value
+    if value.is_floating_point() and not target.is_floating_point():
+        raise ValueError(
+            f"data_args sends site '{site}' ({describe(value)}) to the argument {argument!r} "
+            f"({describe(target)}): the model converts its data, and x' has to be converted back; "
+            "pass a callable data_args=lambda generated, args, kwargs: (new_args, new_kwargs)"
+        )
+    if target.shape == value.shape:
+        return value
+    if target.numel() == value.numel():
+        return value.reshape(target.shape)
+    frames = plate_frames(trace, site)
+    if frames and target.numel() == full_shape(value.shape, frames).numel():
+        return scatter(target, value, frames)
+    raise ValueError(
+        f"data_args sends site '{site}' of shape {tuple(value.shape)} to the argument "
+        f"{argument!r} of shape {tuple(target.shape)}: the sizes differ; pass a callable "
+        "data_args=lambda generated, args, kwargs: (new_args, new_kwargs) instead"
+    )
+
+
+def describe(value: Any) -> str:
+    """What an error message says of a value: dtype and shape, or its type."""
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    return type(value).__name__
