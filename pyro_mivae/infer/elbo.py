@@ -16,7 +16,7 @@ from pyro_mivae.infer.binding import DataArgs
 from pyro_mivae.infer.channel import Channel, check_channel
 from pyro_mivae.infer.checks import checked_weight
 from pyro_mivae.infer.dual import DualPass, DualTerms
-from pyro_mivae.infer.parts import BaseParts, base_parts, check_base
+from pyro_mivae.infer.parts import BaseParts, base_parts, check_base, times
 from pyro_mivae.infer.sites import Codes, as_codes
 
 logger = logging.getLogger(__name__)
@@ -203,6 +203,7 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
             kwargs,
             kl_weight=kl_weight,
             check_support=not self._support_checked,
+            analytic=self._known_analytic(),
         )
         self._support_checked = True
         self._note_kl(base.kl_estimators)
@@ -213,6 +214,12 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
         with torch.set_grad_enabled(torch.is_grad_enabled() and not skip):
             duals = [self._dual(model, guide, args, kwargs) for _ in range(runs)]
         return _assemble(base, duals, None if skip else mi_weight)
+
+    def _known_analytic(self) -> frozenset[str]:
+        """Sites whose log-probabilities need not be computed; validation wants them all."""
+        if is_validation_enabled():
+            return frozenset()
+        return frozenset(s for s, kind in self.kl_estimators.items() if kind == "analytic")
 
     def _note_kl(self, estimators: dict[str, str]) -> None:
         for site, kind in estimators.items():
@@ -230,23 +237,28 @@ def _assemble(base: BaseParts, duals: list[DualTerms], mi_weight: Any) -> dict[s
         terms["log_likelihood"] = _tensor(base.log_likelihood, like).detach()
         terms["kl"] = _tensor(sum(base.kl.values()), like).detach()
         terms.update({f"kl/{site}": _tensor(kl, like).detach() for site, kl in base.kl.items()})
-    value, surrogate = -_tensor(base.elbo, like), -_tensor(like, like)
+    value = -_tensor(base.elbo, like)
+    same = base.elbo is base.surrogate and all(dual.value is dual.surrogate for dual in duals)
+    surrogate = value if same else -_tensor(like, like)
     if duals:
         mi = _mean([dual.value for dual in duals])
         terms["mi"] = _tensor(mi, like).detach()
         for site in duals[0].per_site:
             terms[f"mi/{site}"] = _mean([dual.per_site[site] for dual in duals]).detach()
         if mi_weight is not None:  # 0 times an infinite bound is no number
-            value = value - mi_weight * mi
-            surrogate = surrogate - mi_weight * _mean([dual.surrogate for dual in duals])
-    terms["loss"] = value.detach()
-    if surrogate.requires_grad:
-        terms["loss"] = terms["loss"] + (surrogate - surrogate.detach())
+            value = value - times(mi_weight, mi)
+            if not same:
+                weighted = times(mi_weight, _mean([dual.surrogate for dual in duals]))
+                surrogate = surrogate - weighted
+    if same or not surrogate.requires_grad:
+        terms["loss"] = value
+    else:
+        terms["loss"] = value.detach() + (surrogate - surrogate.detach())
     return terms
 
 
 def _mean(values: list[Any]) -> Any:
-    return sum(values[1:], values[0]) / len(values)
+    return values[0] if len(values) == 1 else sum(values[1:], values[0]) / len(values)
 
 
 def _tensor(value: Any, like: Any) -> Tensor:

@@ -16,6 +16,7 @@ from pyro.distributions.util import is_identically_zero, scale_and_mask
 from pyro.infer import ELBO, Trace_ELBO, TraceEnum_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 from pyro.infer.traceenum_elbo import _compute_dice_elbo
 from pyro.infer.util import MultiFrameTensor
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyro_mivae.infer.checks import require_rsample, require_support
@@ -76,6 +77,7 @@ def base_parts(
     *,
     kl_weight: Any = 1.0,
     check_support: bool = False,
+    analytic: frozenset[str] = frozenset(),
 ) -> BaseParts:
     """Runs the base ELBO once.
 
@@ -88,6 +90,8 @@ def base_parts(
         kl_weight: beta; 1 for TraceGraph and TraceEnum.
         check_support: Whether to compare the supports of guide and prior (reads the
             bounds on the host).
+        analytic: Sites whose KL was analytic in an earlier call: their log-probabilities
+            are left out (the gradients and values are the same, only faster).
 
     Raises:
         ValueError: If a guide site is not reparameterised under ``TraceMeanField_ELBO``,
@@ -96,67 +100,118 @@ def base_parts(
     parts = BaseParts()
     if type(base) not in (TraceEnum_ELBO, TraceGraph_ELBO):
         parts.log_likelihood = 0.0
+    if analytic:
+        model, guide = _Unscored(analytic)(model), _Unscored(analytic)(guide)
+    share = 1.0 / base.num_particles
     for model_trace, guide_trace in base._get_traces(model, guide, args, kwargs):
         if check_support:
             require_support(model_trace, guide_trace)
         if type(base) is TraceGraph_ELBO:  # the first is the ELBO, not a loss
             elbo, loss = base._loss_and_surrogate_loss_particle(model_trace, guide_trace)
-            parts.elbo = parts.elbo + elbo / base.num_particles
-            parts.surrogate = parts.surrogate - loss / base.num_particles
-            continue
-        if type(base) is TraceEnum_ELBO:
-            elbo = _compute_dice_elbo(model_trace, guide_trace) / base.num_particles
-            parts.elbo = parts.elbo + elbo
-            parts.surrogate = parts.surrogate + elbo
-            continue
-        if type(base) is TraceMeanField_ELBO:
+            surrogate = -loss
+        elif type(base) is TraceEnum_ELBO:
+            elbo = surrogate = _compute_dice_elbo(model_trace, guide_trace)
+        elif type(base) is TraceMeanField_ELBO:
             require_rsample(guide_trace)
-        _add_particle(parts, base, model_trace, guide_trace, kl_weight)
+            elbo = surrogate = _mean_field(parts, model_trace, guide_trace, share, kl_weight)
+        else:
+            elbo, surrogate = _sampled(parts, model_trace, guide_trace, share, kl_weight)
+        same = parts.elbo is parts.surrogate and elbo is surrogate
+        parts.elbo = plus(parts.elbo, times(share, elbo))
+        parts.surrogate = parts.elbo if same else plus(parts.surrogate, times(share, surrogate))
     return parts
 
 
-def _add_particle(
-    parts: BaseParts, base: ELBO, model_trace: Any, guide_trace: Any, kl_weight: Any
-) -> None:
-    share = 1.0 / base.num_particles
-    log_likelihood, surrogate = 0.0, 0.0
-    kl: dict[str, Any] = {}
+class _Unscored(Messenger):  # type: ignore[misc]
+    """Keeps Pyro from computing log-probabilities that an analytic KL makes superfluous."""
+
+    def __init__(self, sites: frozenset[str]) -> None:
+        super().__init__()
+        self.sites = sites
+
+    def _pyro_sample(self, msg: dict[str, Any]) -> None:
+        if msg["name"] in self.sites and not msg["is_observed"]:
+            # A trace computes what is not there.
+            msg["log_prob"] = msg["log_prob_sum"] = msg["score_parts"] = None
+
+
+def times(weight: Any, term: Any) -> Any:
+    """``weight * term`` without an operation for the number 1; a small step counts them."""
+    return term if isinstance(weight, int | float) and weight == 1 else weight * term
+
+
+def plus(total: Any, term: Any) -> Any:
+    """``total + term``, likewise for the number 0."""
+    return term if isinstance(total, int | float) and total == 0 else total + term
+
+
+def _log_likelihood(parts: BaseParts, model_trace: Any, share: float) -> Any:
+    total: Any = 0.0
+    for _, site in _samples(model_trace):
+        if site["is_observed"]:
+            total = plus(total, site["log_prob_sum"])
+    parts.log_likelihood = plus(parts.log_likelihood, times(share, total))
+    return total
+
+
+def _add_kl(parts: BaseParts, name: str, kl: Any, share: float) -> None:
+    parts.kl[name] = plus(parts.kl.get(name, 0.0), times(share, kl))
+
+
+def _mean_field(
+    parts: BaseParts, model_trace: Any, guide_trace: Any, share: float, kl_weight: Any
+) -> Any:
+    """The ELBO with analytic KL where there is one; every draw has a pathwise gradient."""
+    log_likelihood = _log_likelihood(parts, model_trace, share)
+    total: Any = 0.0
     for name, site in _samples(model_trace):
         if site["is_observed"]:
-            log_likelihood = log_likelihood + site["log_prob_sum"]
             continue
-        analytic = None
-        if type(base) is TraceMeanField_ELBO:
-            if name not in guide_trace:
-                raise ValueError(
-                    f"the guide has no site for the model's latent site '{name}', which "
-                    "TraceMeanField_ELBO needs: add it, or sum it out with elbo=TraceEnum_ELBO()"
-                )
-            analytic = _analytic_kl(site, guide_trace.nodes[name])
-            _say_once(parts, name, analytic is not None)
-        if analytic is None:
-            # A site of the model alone counts as Pyro counts it: by its log-density.
-            kl[name] = -site["log_prob_sum"]
-            if name in guide_trace:
-                kl[name] = kl[name] + guide_trace.nodes[name]["log_prob_sum"]
-        else:
-            kl[name] = analytic
-        surrogate = surrogate - kl_weight * _pathwise_kl(
-            site, guide_trace.nodes.get(name), analytic
-        )
+        if name not in guide_trace:
+            raise ValueError(
+                f"the guide has no site for the model's latent site '{name}', which "
+                "TraceMeanField_ELBO needs: add it, or sum it out with elbo=TraceEnum_ELBO()"
+            )
+        kl = _analytic_kl(site, guide_trace.nodes[name])
+        parts.kl_estimators[name] = "sampled" if kl is None else "analytic"
+        if kl is None:
+            kl = _log_prob_sum(guide_trace.nodes[name]) - _log_prob_sum(site)
+        _add_kl(parts, name, kl, share)
+        total = plus(total, kl)
     for name, site in _samples(guide_trace):
         if name not in model_trace:
-            kl[name] = site["log_prob_sum"]
-            surrogate = surrogate - kl_weight * _sum(site["score_parts"].entropy_term)
-    total_kl = sum(kl.values())
-    surrogate = surrogate + log_likelihood
-    if type(base) is Trace_ELBO:
-        surrogate = surrogate + _score_terms(model_trace, guide_trace, kl_weight)
-    parts.elbo = parts.elbo + share * (log_likelihood - kl_weight * total_kl)
-    parts.surrogate = parts.surrogate + share * surrogate
-    parts.log_likelihood = parts.log_likelihood + share * log_likelihood
+            _add_kl(parts, name, site["log_prob_sum"], share)
+            total = plus(total, site["log_prob_sum"])
+    return log_likelihood - times(kl_weight, total)
+
+
+def _log_prob_sum(site: Any) -> Any:
+    if site["log_prob_sum"] is None:  # its KL was analytic in an earlier call
+        log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+        return scale_and_mask(log_prob, site["scale"], site["mask"]).sum()
+    return site["log_prob_sum"]
+
+
+def _sampled(
+    parts: BaseParts, model_trace: Any, guide_trace: Any, share: float, kl_weight: Any
+) -> tuple[Any, Any]:
+    """The ELBO of one draw, and a surrogate with the score-function terms."""
+    log_likelihood = _log_likelihood(parts, model_trace, share)
+    kl: dict[str, Any] = {}
+    pathwise: Any = 0.0
+    for name, site in _samples(model_trace):
+        if not site["is_observed"]:
+            # A site of the model alone counts as Pyro counts it: by its log-density.
+            kl[name] = -site["log_prob_sum"]
+            pathwise = pathwise - site["log_prob_sum"]
+    for name, site in _samples(guide_trace):
+        kl[name] = kl.get(name, 0.0) + site["log_prob_sum"]
+        pathwise = pathwise + _sum(site["score_parts"].entropy_term)
     for name, value in kl.items():
-        parts.kl[name] = parts.kl.get(name, 0.0) + share * value
+        _add_kl(parts, name, value, share)
+    elbo = log_likelihood - times(kl_weight, sum(kl.values()))
+    scores = _score_terms(model_trace, guide_trace, kl_weight)
+    return elbo, log_likelihood - times(kl_weight, pathwise) + scores
 
 
 def _samples(trace: Any) -> list[tuple[str, dict[str, Any]]]:
@@ -165,14 +220,6 @@ def _samples(trace: Any) -> list[tuple[str, dict[str, Any]]]:
 
 def _sum(term: Any) -> Any:
     return term.sum() if isinstance(term, Tensor) else term
-
-
-def _pathwise_kl(model_site: Any, guide_site: Any, analytic: Any) -> Any:
-    """The KL as a function of the parameters along the draw's path."""
-    if analytic is not None:
-        return analytic
-    entropy = 0.0 if guide_site is None else _sum(guide_site["score_parts"].entropy_term)
-    return entropy - model_site["log_prob_sum"]
 
 
 def _analytic_kl(model_site: Any, guide_site: Any) -> Any:
@@ -184,10 +231,6 @@ def _analytic_kl(model_site: Any, guide_site: Any) -> Any:
     if isinstance(kl, Tensor):
         return kl.sum()
     return kl * guide_site["fn"].batch_shape.numel()
-
-
-def _say_once(parts: BaseParts, name: str, analytic: bool) -> None:
-    parts.kl_estimators[name] = "analytic" if analytic else "sampled"
 
 
 def _score_terms(model_trace: Any, guide_trace: Any, kl_weight: Any) -> Any:
