@@ -57,19 +57,6 @@ def _open_rand(like: Tensor) -> Tensor:
     return torch.rand_like(like).clamp(min=torch.finfo(like.dtype).eps / 4)
 
 
-class Factorised(dist.Independent):  # type: ignore[misc]
-    """What ``.to_event()`` makes, which a plate of its own size leaves as it is.
-
-    Pyro's plates expand every distribution anew; a small training step feels it.
-    """
-
-    def expand(self, batch_shape: Size, _instance: Any = None) -> Any:
-        """The same distribution with a larger batch shape."""
-        if _instance is None and Size(batch_shape) == self.batch_shape:
-            return self
-        return super().expand(batch_shape, _instance)
-
-
 class IntervalUniform(dist.Uniform):  # type: ignore[misc]  # Pyro has no types
     r"""The uniform distribution on (low, high), whose draws never touch an edge.
 

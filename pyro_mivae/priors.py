@@ -19,13 +19,8 @@ from pyro import distributions as dist
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from pyro_mivae.distributions import (
-    Factorised,
-    IntervalBeta,
-    IntervalUniform,
-    LogitNormal,
-    check_interval,
-)
+from pyro_mivae.distributions import IntervalBeta, IntervalUniform, LogitNormal, check_interval
+from pyro_mivae.factorised import Factorised
 from pyro_mivae.mixture import NormalMixture
 
 Family = Callable[..., TorchDistribution]
@@ -51,7 +46,7 @@ def _positive(raw: Tensor, floor: float) -> Tensor:
 def normal(location: Tensor, spread: Tensor, *, loc: float, scale: float) -> TorchDistribution:
     r""":math:`N`, with raw numbers in units of the prior's standard deviation `scale`."""
     spread = _positive(spread, _SCALE_FLOOR)
-    if (loc, scale) != (0.0, 1.0):  # as rarely; each map costs a small step a hundredth
+    if (loc, scale) != (0.0, 1.0):
         location, spread = loc + scale * location, scale * spread
     return dist.Normal(location, spread)
 
@@ -66,8 +61,7 @@ def logit_normal(location: Tensor, spread: Tensor, *, low: float, high: float) -
     """A logit-normal on (low, high); at raw 0 the one closest to uniform.
 
     Both raw numbers are in units of the scale at raw 0, as those of `normal` are: with the
-    location in logits, a uniform code is learnt later than a Gaussian one, and beside a Gaussian
-    noise often not at all.
+    location in logits a uniform code was learnt late beside a Gaussian noise.
     """
     scale = _LOGIT_SCALE * _positive(spread, _SCALE_FLOOR)
     return LogitNormal(_LOGIT_SCALE * location, scale, low, high)

@@ -169,7 +169,8 @@ def test_a_traversal_moves_one_code_dimension(prior):
     x = torch.randn(4, 1, 5)
     quantiles = (0.1, 0.5, 0.9)
     tree = inference_data(vae, x, quantiles=quantiles, traversal_image=2, draws=3)
-    shown = tree["traversal"]["x_mean"].values[:, :, 0]
+    # The decoder sees latents in units of their prior's spread: back to the code's own.
+    shown = tree["traversal"]["x_mean"].values[:, :, 0] * vae.model.latent_scale.numpy()
     start = np.concatenate(
         [tree["posterior"][site].sel(image=2).mean(("chain", "draw")).values for site in "cz"]
     )

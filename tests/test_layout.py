@@ -7,8 +7,18 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "pyro_mivae"
 LAYERS = (
-    ("files", "history", "runs", "batches", "datasets", "distributions", "mixture", "networks"),
-    ("priors",),
+    (
+        "files",
+        "history",
+        "runs",
+        "batches",
+        "datasets",
+        "distributions",
+        "factorised",
+        "mixture",
+        "networks",
+    ),
+    ("priors", "likelihoods"),
     ("vae",),
     ("infer",),
     ("checkpoints", "loop", "training"),

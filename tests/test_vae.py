@@ -5,9 +5,10 @@ from pyro.infer import SVI, Trace_ELBO
 from torch import nn
 
 from pyro_mivae.infer import TraceMI_ELBO
+from pyro_mivae.likelihoods import LIKELIHOODS, Bernoulli, Gaussian
 from pyro_mivae.priors import make_prior
 from pyro_mivae.training import fit
-from pyro_mivae.vae import LIKELIHOODS, MIVAE, Bernoulli, Gaussian
+from pyro_mivae.vae import MIVAE
 
 IMAGES = torch.randint(0, 256, (12, 6, 5), dtype=torch.uint8)
 SMALL = {"code_dim": 2, "noise_dim": 3, "image_shape": (6, 5)}

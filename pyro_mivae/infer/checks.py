@@ -8,6 +8,7 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch
+from pyro import poutine
 from torch import Tensor
 from torch.distributions import constraints, transforms
 
@@ -122,6 +123,21 @@ def require_support(model_trace: Any, guide_trace: Any) -> None:
                 f"({type(unwrap(p)).__name__}) has density on {_interval(prior)} only. Use a "
                 "guide of the prior's support (pyro_mivae.priors pairs them)"
             )
+
+
+def explain_support(model: Any, guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Compares the supports where Pyro's validation has already refused a draw.
+
+    Pyro then names the value and not the cause; if the guide's support is it, the error
+    of :func:`require_support` is raised.
+    """
+    try:
+        guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
+        replayed = poutine.replay(model, trace=guide_trace)
+        model_trace = poutine.trace(replayed).get_trace(*args, **kwargs)
+    except Exception:
+        return  # the first error says more
+    require_support(model_trace, guide_trace)
 
 
 def _exceeds(posterior: Bounds, prior: Bounds) -> bool:

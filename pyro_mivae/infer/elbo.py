@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyro_mivae.infer.binding import DataArgs
 from pyro_mivae.infer.channel import Channel, check_channel
-from pyro_mivae.infer.checks import checked_weight
+from pyro_mivae.infer.checks import checked_weight, explain_support
 from pyro_mivae.infer.dual import DualPass, DualTerms
 from pyro_mivae.infer.parts import BaseParts, base_parts, check_base, times
 from pyro_mivae.infer.sites import Codes, as_codes
@@ -195,16 +195,21 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
     ) -> dict[str, Tensor]:
         """The one place where the parts are computed."""
         mi_weight, kl_weight = self.weights()
-        base = base_parts(
-            self.base,
-            model,
-            guide,
-            args,
-            kwargs,
-            kl_weight=kl_weight,
-            check_support=not self._support_checked,
-            analytic=self._known_analytic(),
-        )
+        try:
+            base = base_parts(
+                self.base,
+                model,
+                guide,
+                args,
+                kwargs,
+                kl_weight=kl_weight,
+                check_support=not self._support_checked,
+                analytic=self._known_analytic(),
+            )
+        except ValueError:
+            if not self._support_checked:
+                explain_support(model, guide, args, kwargs)
+            raise
         self._support_checked = True
         self._note_kl(base.kl_estimators)
         self.max_plate_nesting = self.base.max_plate_nesting

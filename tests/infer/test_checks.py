@@ -318,7 +318,10 @@ def test_support_that_fits(case):
     require_support(*site_traces(*FITS[case]))
 
 
-def test_support_is_checked_by_the_losses_before_any_draw_leaves_it():
+@pytest.mark.parametrize("scale", [1e-3, 10.0])
+def test_support_is_checked_by_the_losses_whether_or_not_a_draw_leaves_it(scale):
+    """With Pyro's validation a draw outside would otherwise be an error without its cause."""
+
     def model(x):
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", dist.Uniform(-torch.ones(2), 1.0).to_event(1))
@@ -326,7 +329,7 @@ def test_support_is_checked_by_the_losses_before_any_draw_leaves_it():
 
     def guide(x):
         with pyro.plate("data", len(x)):
-            pyro.sample("z", dist.Normal(x, 1e-3).to_event(1))
+            pyro.sample("z", dist.Normal(x, scale).to_event(1))
 
     message = r"guide \(Normal\) draws from \(-inf, inf\), the prior \(Uniform\) has .* \(-1, 1\)"
     for base in (
