@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,15 +57,14 @@ def mi_per_dimension(
     dual = DualPass(channel=channel, codes=None, observed=(), data_args=None)
     totals: dict[str, Tensor] = {}
     with evaluation(model, guide, device=tensors[0].device, seed=seed):
-        for batch in zip(*(torch.split(t, batch_size) for t in tensors), strict=True):
-            forward, guide_trace, codes = dual.traces(model, guide, arguments(batch, prepare), {})
+        for args, _ in _batches(tensors, batch_size, prepare):
+            forward, guide_trace, codes = dual.traces(model, guide, args, {})
             for name in codes:
                 q, p = guide_trace.nodes[name], forward.trace.nodes[name]
-                ratio = elementwise(q["fn"], q["value"], name) - elementwise(
-                    p["fn"], p["value"], name
-                )
-                _accumulate(totals, name, detach_provenance(ratio), q["fn"])
-    return {name: total / len(tensors[0]) for name, total in totals.items()}
+                log_q = elementwise(q["fn"], q["value"], name)
+                log_p = elementwise(p["fn"], p["value"], name)
+                _accumulate(totals, name, detach_provenance(log_q - log_p), q["fn"])
+    return _per_datum_means(totals, tensors)
 
 
 def kl_per_dimension(
@@ -97,8 +97,8 @@ def kl_per_dimension(
     tensors = as_tensors(data)
     totals: dict[str, Tensor] = {}
     with evaluation(model, guide, device=tensors[0].device, seed=seed):
-        for batch in zip(*(torch.split(t, batch_size) for t in tensors), strict=True):
-            model_trace, guide_trace = _importance(model, guide, arguments(batch, prepare))
+        for args, _ in _batches(tensors, batch_size, prepare):
+            model_trace, guide_trace = _importance(model, guide, args)
             for name in latent_sites(guide_trace):
                 if name not in model_trace:
                     continue
@@ -111,7 +111,7 @@ def kl_per_dimension(
                 except NotImplementedError:
                     kl = sampled
                 _accumulate(totals, name, kl, q)
-    return {name: total / len(tensors[0]) for name, total in totals.items()}
+    return _per_datum_means(totals, tensors)
 
 
 @dataclass(frozen=True)
@@ -170,15 +170,26 @@ def log_evidence(
     tensors = as_tensors(data)
     estimates = []
     with evaluation(model, guide, device=tensors[0].device, seed=seed):
-        for batch in zip(*(torch.split(t, batch_size) for t in tensors), strict=True):
-            args = arguments(batch, prepare)
-            total = torch.full((len(batch[0]),), -math.inf, device=tensors[0].device)
+        for args, count in _batches(tensors, batch_size, prepare):
+            total = torch.full((count,), -math.inf, device=tensors[0].device)
             for _ in range(num_samples):
                 model_trace, guide_trace = _importance(model, guide, args)
-                weight = _per_datum(model_trace, len(total)) - _per_datum(guide_trace, len(total))
+                weight = _per_datum(model_trace, count) - _per_datum(guide_trace, count)
                 total = torch.logaddexp(total.to(weight.dtype), weight)
             estimates.append(total - math.log(num_samples))
     return LogEvidence(torch.cat(estimates).cpu(), num_samples)
+
+
+def _batches(
+    tensors: list[Tensor], batch_size: int, prepare: Prepare | None
+) -> Iterator[tuple[tuple[Any, ...], int]]:
+    """The arguments of model and guide by batch, and the number of data in it."""
+    for batch in zip(*(torch.split(t, batch_size) for t in tensors), strict=True):
+        yield arguments(batch, prepare), len(batch[0])
+
+
+def _per_datum_means(totals: dict[str, Tensor], tensors: list[Tensor]) -> dict[str, Tensor]:
+    return {name: total / len(tensors[0]) for name, total in totals.items()}
 
 
 def _importance(model: Any, guide: Any, args: tuple[Any, ...]) -> tuple[Any, Any]:

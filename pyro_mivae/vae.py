@@ -11,9 +11,10 @@ import torch
 from pyro.distributions import Distribution
 from torch import Tensor, nn
 
+from pyro_mivae.families import Posterior
 from pyro_mivae.likelihoods import LIKELIHOODS, Likelihood
 from pyro_mivae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
-from pyro_mivae.priors import Posterior, Prior, make_prior
+from pyro_mivae.priors import Prior, make_prior
 
 Network = str | nn.Module | Callable[[int], nn.Module]
 

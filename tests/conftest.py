@@ -16,11 +16,18 @@ def fresh_start():
 
 
 @pytest.fixture
-def float64():
-    """Double precision by default, and one thread: for small tensors more only cost time."""
-    before = torch.get_default_dtype(), torch.get_num_threads()
-    torch.set_default_dtype(torch.float64)
+def one_thread():
+    """For small tensors more only cost time."""
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
-    torch.set_default_dtype(before[0])
-    torch.set_num_threads(before[1])
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def float64(one_thread):
+    """Double precision by default."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)

@@ -18,17 +18,10 @@ from pyro_mivae.distributions import (
 )
 from pyro_mivae.mixture import NormalMixture
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 F32, F64 = torch.float32, torch.float64
 INTERVALS = [(-1, 1), (0, 1), (-1, 0), (5, 6), (-1000, 1000), (0.1, 0.3), (-1e-3, 7e5)]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """For small tensors more only cost time."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def t(*values, dtype=F64):

@@ -7,19 +7,12 @@ from torch import nn
 
 from pyro_mivae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ENCODERS = [MLPEncoder, ConvEncoder]
 DECODERS = [MLPDecoder, ConvDecoder]
 NETWORKS = ENCODERS + DECODERS
 CONVOLUTIONS = 9 * (1 * 32 + 32 * 64 + 64 * 64)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """For small tensors more only cost time."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def _io(network, features, image_shape, lead, **kwargs):

@@ -20,6 +20,8 @@ from pyro_mivae.priors import (
     make_prior,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 F32, F64 = torch.float32, torch.float64
 PAIRS = [(name, family) for name, prior in PRIORS.items() for family in prior.posteriors]
 ANALYTIC = [
@@ -35,15 +37,6 @@ OPTIONS = {
     "mixture": {"components": 3},
 }
 DIM = 3
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """For small tensors more only cost time."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,155 @@
+"""Measurements against closed forms: x_d = w_d z_d + noise in every dimension."""
+
+import math
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+
+from pyro_mivae.information import kl_per_dimension, log_evidence, mi_per_dimension
+
+WEIGHTS = torch.tensor([0.0, 0.5, 3.0], dtype=torch.float64)
+X = torch.randn(600, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def model(x):
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+        pyro.sample("x", dist.Normal(WEIGHTS * z, 1.0).to_event(1), obs=x)
+
+
+def exact(x):
+    """The posterior N(w x / (1 + w^2), 1 / (1 + w^2))."""
+    precision = 1 + WEIGHTS**2
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(WEIGHTS * x / precision, precision**-0.5).to_event(1))
+
+
+def wide(x):
+    """Right in the mean, too wide by half."""
+    precision = 1 + WEIGHTS**2
+    with pyro.plate("data", len(x)):
+        loc = WEIGHTS * x / precision
+        pyro.sample("z", dist.Normal(loc, 1.5 * precision**-0.5).to_event(1))
+
+
+def joint(x):
+    precision = 1 + WEIGHTS**2
+    with pyro.plate("data", len(x)):
+        scale_tril = torch.diag(precision**-0.5)
+        loc = WEIGHTS * x / precision
+        pyro.sample("z", dist.MultivariateNormal(loc, scale_tril=scale_tril))
+
+
+INFORMATION = 0.5 * torch.log(1 + WEIGHTS**2)
+
+
+def test_mi_of_every_dimension_is_its_information_under_the_exact_posterior():
+    data = X.repeat(20, 1)
+    bounds = mi_per_dimension(model, exact, data, channel="sample", batch_size=5000)["z"]
+    # The variance of log q - log p is at most 1 nat^2 here.
+    assert (bounds - INFORMATION).abs().max() < 5 / math.sqrt(len(data))
+    assert bounds[0].abs() < 1e-12
+    worse = mi_per_dimension(model, wide, data, channel="sample")["z"]
+    loss = math.log(1.5) + 0.5 / 1.5**2 - 0.5
+    assert (worse - (INFORMATION - loss)).abs().max() < 5 / math.sqrt(len(data))
+
+
+def test_the_mean_channel_is_a_score_above_the_information():
+    score = mi_per_dimension(model, exact, X, channel="mean")["z"]
+    assert score[2] > INFORMATION[2] + 0.3
+
+
+def test_kl_of_every_dimension():
+    precision = 1 + WEIGHTS**2
+    kl = 0.5 * ((WEIGHTS * X / precision) ** 2 + 1 / precision - 1 + precision.log())
+    measured = kl_per_dimension(model, exact, X, batch_size=64)["z"]
+    torch.testing.assert_close(measured, kl.mean(0))
+
+
+def test_kl_without_closed_form_is_sampled():
+    def skewed(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.LogNormal(torch.zeros(3), 0.5).to_event(1))
+            pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Gamma(4 * torch.ones(3), 3.0).to_event(1))
+
+    data = X.repeat(10, 1)
+    measured = kl_per_dimension(skewed, guide, data)["z"]
+    q, p = dist.Gamma(4.0, 3.0), dist.LogNormal(0.0, 0.5)
+    draws = q.sample((200_000,))
+    log_ratio = q.log_prob(draws) - p.log_prob(draws)
+    error = log_ratio.std() / math.sqrt(len(data))
+    assert (measured - log_ratio.mean()).abs().max() < 5 * error
+
+
+def exact_log_evidence(x):
+    return dist.Normal(torch.zeros(3), (1 + WEIGHTS**2).sqrt()).to_event(1).log_prob(x)
+
+
+def test_log_evidence_is_exact_with_the_exact_posterior():
+    estimate = log_evidence(model, exact, X, num_samples=1, batch_size=250)
+    torch.testing.assert_close(estimate.per_datum, exact_log_evidence(X))
+    assert estimate.mean == pytest.approx(exact_log_evidence(X).mean().item())
+    assert estimate.standard_error == pytest.approx(
+        exact_log_evidence(X).std().item() / math.sqrt(600)
+    )
+
+
+def test_log_evidence_rises_to_the_truth_with_more_samples():
+    few, many = (log_evidence(model, wide, X, num_samples=k).per_datum for k in (1, 200))
+    truth = exact_log_evidence(X)
+    assert (few - truth).mean() < -0.1
+    # The bias is about -var(w) / 2K.
+    assert (many - truth).mean().abs() < 0.02
+    assert log_evidence(model, wide, X, num_samples=200).num_samples == 200
+
+
+def test_measuring_changes_nothing():
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    one = log_evidence(model, wide, X[:10], num_samples=3, seed=5)
+    assert torch.equal(torch.get_rng_state(), before)
+    two = log_evidence(model, wide, X[:10], num_samples=3, seed=5)
+    assert torch.equal(one.per_datum, two.per_datum)
+
+
+def test_modules_are_measured_in_evaluation_mode():
+    class Noisy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dropout = nn.Dropout(0.5)
+
+        def forward(self, x):
+            assert not self.dropout.training
+            exact(x)
+
+    guide = Noisy()
+    kl_per_dimension(model, guide, X)
+    assert guide.dropout.training
+
+
+def test_errors():
+    for measure in (kl_per_dimension, mi_per_dimension):
+        settings = {"channel": "sample"} if measure is mi_per_dimension else {}
+        with pytest.raises(ValueError, match="site 'z', but its MultivariateNormal"):
+            measure(model, joint, X, **settings)
+    with pytest.raises(ValueError, match="num_samples must be at least 1, found 0"):
+        log_evidence(model, exact, X, num_samples=0)
+
+    def unplated(x):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(z, 1.0).expand([3]).to_event(1), obs=x)
+
+    def guide(x):
+        pyro.sample("z", dist.Normal(x.mean(), 1.0))
+
+    with pytest.raises(ValueError, match="site 'z' is in no vectorised plate of the 600 data"):
+        log_evidence(unplated, guide, X, batch_size=1000)
