@@ -15,6 +15,7 @@ LAYERS = (
         "datasets",
         "distributions",
         "factorised",
+        "families",
         "mixture",
         "networks",
     ),
