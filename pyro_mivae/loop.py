@@ -209,7 +209,7 @@ class Loop:
         self.step += 1
         if isinstance(self.objective.elbo, TraceMI_ELBO):
             self.objective.elbo.step += 1
-        self._unread.append((self.step, {k: v.detach() for k, v in terms.items()}, count))
+        self._unread.append((self.step, {**terms, "loss": terms["loss"].detach()}, count))
 
     def _read(self) -> None:
         """Brings the collected terms to the host, in one transfer, and checks them."""

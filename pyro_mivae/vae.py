@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pyro
+import pyro.nn.module
 import torch
 from pyro.distributions import Distribution
 from torch import Tensor, nn
@@ -28,7 +29,8 @@ def _register(name: str, module: nn.Module) -> None:
     The store knows them by name: without one of its own a second model in the same
     process would silently take the weights of the first.
     """
-    if not pyro.settings.get("module_local_params"):
+    # What pyro.settings.get("module_local_params") reads, at a tenth of its time.
+    if not pyro.nn.module._MODULE_LOCAL_PARAMS:
         pyro.module(name, module)
 
 

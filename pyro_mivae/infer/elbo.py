@@ -240,8 +240,9 @@ def _assemble(base: BaseParts, duals: list[DualTerms], mi_weight: Any) -> dict[s
         terms["elbo"] = _tensor(base.elbo, like).detach()
     else:
         terms["log_likelihood"] = _tensor(base.log_likelihood, like).detach()
-        terms["kl"] = _tensor(sum(base.kl.values()), like).detach()
-        terms.update({f"kl/{site}": _tensor(kl, like).detach() for site, kl in base.kl.items()})
+        kl = {f"kl/{site}": _tensor(kl, like).detach() for site, kl in base.kl.items()}
+        terms["kl"] = _tensor(sum(kl.values()), like)
+        terms.update(kl)
     value = -_tensor(base.elbo, like)
     same = base.elbo is base.surrogate and all(dual.value is dual.surrogate for dual in duals)
     surrogate = value if same else -_tensor(like, like)
