@@ -24,6 +24,7 @@ from experiments._config import Config, parse_run
 from pyro_mivae import groups, inference_data, plotting, runs
 from pyro_mivae.checkpoints import CheckpointError
 from pyro_mivae.datasets import Digits, load_digits
+from pyro_mivae.history import by_channel
 from pyro_mivae.infer import Channel, TraceMI_ELBO
 from pyro_mivae.information import kl_per_dimension, log_evidence, mi_per_dimension
 from pyro_mivae.training import (
@@ -166,9 +167,7 @@ def evaluate_channels(vae: MIVAE, elbo: TraceMI_ELBO, images: torch.Tensor) -> d
             images,
             prepare=vae.observe,
         )
-        for name, value in measured.items():
-            if name != "loss":
-                terms[f"{name}/{channel}" if name.split("/")[0] == "mi" else name] = value
+        terms.update(by_channel(measured, channel))
     terms["elbo"] = terms["log_likelihood"] - terms["kl"]
     # The value of the drawing channels is one and the same; only their gradients differ.
     mi_weight, kl_weight = elbo.weights()
@@ -213,15 +212,13 @@ def measure(config: Config, vae: MIVAE, elbo: TraceMI_ELBO, digits: Digits) -> d
 def _write_draws(
     config: Config, vae: MIVAE, digits: Digits, metrics: Mapping[str, Any], folder: Path
 ) -> None:
-    per_dimension = {
-        name
-        if site == "c"
-        else name.replace("/", f"/{site}/")
-        if "/" in name
-        else f"{name}/{site}": v
-        for site, measured in metrics["per_dimension"].items()
-        for name, v in measured.items()
-    }
+    per_dimension = {}
+    for site, measured in metrics["per_dimension"].items():
+        for name, values in measured.items():
+            term, *channel = name.split("/")
+            # The code's names are bare, those of the noise say so: "mi/z/sample".
+            named = [term, *channel] if site == "c" else [term, site, *channel]
+            per_dimension["/".join(named)] = values
     count = min(500, len(digits.test))
     images, labels = digits.test.images[:count], digits.test.labels[:count]
     with evaluation(device=images.device, seed=config.training.seed):

@@ -13,6 +13,14 @@ Cell = float | int | str
 Row = dict[str, Cell]
 
 
+def by_channel(terms: Mapping[str, float], channel: str) -> dict[str, float]:
+    """Names the channel in the columns of the information: ``mi/c`` becomes ``mi/c/sample``."""
+    return {
+        f"{name}/{channel}" if name.split("/")[0] == "mi" else name: value
+        for name, value in terms.items()
+    }
+
+
 class History:
     """Rows of readings, each with ``step``, ``epoch``, ``split`` and terms in nats per datum.
 

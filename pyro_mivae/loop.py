@@ -27,7 +27,7 @@ from pyro_mivae.checkpoints import (
     restore_random_state,
     save_checkpoint,
 )
-from pyro_mivae.history import History
+from pyro_mivae.history import History, by_channel
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.infer.parts import BASES
 
@@ -239,10 +239,7 @@ class Loop:
         self._pending.clear()
         elbo = self.objective.elbo
         if isinstance(elbo, TraceMI_ELBO):
-            means = {
-                f"{name}/{elbo.channel}" if name.split("/")[0] == "mi" else name: value
-                for name, value in means.items()
-            }
+            means = by_channel(means, elbo.channel)
         self.history.add(self.step, self._epoch(), "train", means)
         self._tell("log", means)
         return means
