@@ -155,6 +155,66 @@ class LinearGaussian(nn.Module):
         return log_q + self.log_t.sum() + 0.5 * len(self.m)
 
 
+class CodeAndNoise(nn.Module):
+    """c, u ~ N(0, I), x ~ N(Wc + Vu + b, s²): I(c; x) in closed form for a code among others.
+
+    The guide has the exact means of the joint posterior, and its variances times `width`², as if
+    the dimensions were independent; `order` is ``"c,u"``, ``"u,c"`` (c given x only in both) or
+    ``"c|u"``, where the guide draws u first and c given it, as exact.
+    """
+
+    def __init__(self, order="c,u", dims=(1, 2, 3), width=1.2):
+        super().__init__()
+        torch.manual_seed(4)
+        code, noise, data = dims
+        self.order, self.code_dim, self.noise_dim, self.width = order, code, noise, width
+        self.W, self.V = torch.randn(data, code), torch.randn(data, noise)
+        self.b, self.s = torch.randn(data), torch.tensor(0.7)
+        both = torch.cat([self.W, self.V], 1)
+        self.precision = torch.eye(code + noise) + both.T @ both / self.s**2
+        self.covariance = torch.linalg.inv(self.precision)
+        self.gain = self.covariance @ both.T / self.s**2
+
+    def model(self, x):
+        with pyro.plate("data", len(x)):
+            c = pyro.sample("c", dist.Normal(torch.zeros(self.code_dim), 1.0).to_event(1))
+            u = pyro.sample("u", dist.Normal(torch.zeros(self.noise_dim), 1.0).to_event(1))
+            loc = c @ self.W.T + u @ self.V.T + self.b
+            pyro.sample("x", dist.Normal(loc, self.s).to_event(1), obs=x)
+
+    def guide(self, x):
+        mean = (x - self.b) @ self.gain.T
+        c_mean, u_mean = mean[..., : self.code_dim], mean[..., self.code_dim :]
+        scale = self.width * self.covariance.diagonal().sqrt()
+        q_u = dist.Normal(u_mean, scale[self.code_dim :]).to_event(1)
+        with pyro.plate("data", len(x)):
+            if self.order != "c,u":
+                u = pyro.sample("u", q_u)
+            if self.order == "c|u":
+                P = self.precision
+                within, across = (
+                    P[: self.code_dim, : self.code_dim],
+                    P[: self.code_dim, self.code_dim :],
+                )
+                c_mean = c_mean - (u - u_mean) @ torch.linalg.solve(within, across).T
+                c_scale = self.width * torch.linalg.inv(within).diagonal().sqrt()
+            else:
+                c_scale = scale[: self.code_dim]
+            pyro.sample("c", dist.Normal(c_mean, c_scale).to_event(1))
+            if self.order == "c,u":
+                pyro.sample("u", q_u)
+
+    def data(self, size):
+        return torch.zeros(size, len(self.b))
+
+    def information(self):
+        """I(c; x) = ½ log det(I + Wᵀ (VVᵀ + s²I)⁻¹ W)."""
+        noise = self.V @ self.V.T + self.s**2 * torch.eye(len(self.b))
+        return 0.5 * torch.logdet(
+            torch.eye(self.code_dim) + self.W.T @ torch.linalg.solve(noise, self.W)
+        )
+
+
 class GaussianBernoulli(nn.Module):
     """z ~ N(m, t²), x ~ Bernoulli(sigmoid(Wz + b)); guide N(Ax + a, s²): gradients by hand."""
 

@@ -24,11 +24,21 @@ from torch import Tensor
 
 from pyro_mivae.infer.binding import DataArgs, argument_of, parameters_of
 from pyro_mivae.infer.channel import Channel, Forward, generate
+from pyro_mivae.infer.multisample import ManySamples, many_samples
 from pyro_mivae.infer.replay import GuideRun
-from pyro_mivae.infer.score import BatchNormWatch, leave_one_out, score_functions
+from pyro_mivae.infer.score import (
+    BatchNormWatch,
+    Scores,
+    forward_scores,
+    guide_scores,
+    leave_one_out,
+)
 from pyro_mivae.infer.sites import Codes, Dims, latent_sites, site_log_prob, unwrap
 
 logger = logging.getLogger(__name__)
+
+Costs = list[tuple[Any, Tensor]]
+"""Terms of the bound with the plates that each of them is in."""
 
 _COUPLED = (
     "batch normalisation in training mode makes the data depend on each other, so the "
@@ -43,7 +53,8 @@ class DualTerms:
 
     Attributes:
         value: The bound (or, under ``"mean"``, the score), shape ``()``.
-        per_site: The share of each code site, in the guide's order (chain rule).
+        per_site: The share of each code site, in the guide's order (chain rule); with several
+            samples the value of a single site, else none.
         surrogate: Its gradient is the estimator's; its value means nothing.
     """
 
@@ -61,6 +72,8 @@ class DualPass:
             all latent sites that model and guide share.
         observed: Observed sites that keep their data value.
         data_args: Where x' goes, see :class:`~pyro_mivae.infer.binding.Binding`.
+        num_samples: Draws K of the bound L_K, see
+            :func:`~pyro_mivae.infer.multisample.many_samples`.
         baseline: Whether score-function terms use the leave-one-out mean over
             independent data as a control variate.
     """
@@ -72,13 +85,15 @@ class DualPass:
         codes: Codes | None,
         observed: tuple[str, ...],
         data_args: DataArgs | None,
+        num_samples: int = 1,
         baseline: bool = True,
     ) -> None:
         self.channel = channel
+        self.num_samples = num_samples
         self.codes = codes
         self.observed = observed
         self.baseline = baseline
-        self._run_guide = GuideRun(data_args)
+        self.run_guide = GuideRun(data_args)
         self._seen_latent: set[str] = set()
         self._has_scores: bool | None = None  # until the first run has shown it
 
@@ -88,14 +103,39 @@ class DualPass:
         """Runs model and guide once on the arguments of both."""
         with BatchNormWatch(self._has_scores is not False and torch.is_grad_enabled()) as watch:
             forward, guide_trace, codes = self.traces(model, guide, args, kwargs)
+            if codes and self.num_samples > 1:
+                many = many_samples(
+                    self.run_guide,
+                    self.channel,
+                    self.num_samples,
+                    forward,
+                    guide_trace,
+                    codes,
+                    model,
+                    guide,
+                    args,
+                    kwargs,
+                )
         if not codes:
             return DualTerms()
+        if self.num_samples > 1:
+            return self._score_many(forward, many, watch.coupled)
         return self._score(forward, guide_trace, codes, watch.coupled)
 
     def traces(
         self, model: Any, guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Forward, poutine.Trace, Codes]:
         """The forward run, the guide's run on x' and the codes that are latent in this call."""
+        forward, codes = self.generate(model, guide, args, kwargs)
+        if not codes:  # all of them are observed in this call
+            return forward, poutine.Trace(), {}
+        guide_trace = self.run_guide(forward, codes, guide, args, kwargs)
+        return forward, guide_trace, self.shared(codes, guide_trace)
+
+    def generate(
+        self, model: Any, guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Forward, Codes]:
+        """The forward run, and the codes that are latent in this call."""
         if isinstance(poutine.unwrap(guide), Messenger):
             raise ValueError(
                 "a GuideMessenger draws its values while the model runs and cannot be scored on "
@@ -103,15 +143,12 @@ class DualPass:
             )
         forward = generate(model, args, kwargs, channel=self.channel, observed=self.observed)
         codes = self._resolve(forward, model, args, kwargs)
-        if not codes:  # all of them are observed in this call
-            return forward, poutine.Trace(), {}
-        if not forward.generated:
+        if codes and not forward.generated:
             raise ValueError(
                 "the model generates no data in this call: it has no observed site"
                 + (f" besides observed={list(self.observed)}" if self.observed else "")
             )
-        guide_trace = self._run_guide(forward, codes, guide, args, kwargs)
-        return forward, guide_trace, self._shared(codes, guide_trace)
+        return forward, codes
 
     def _resolve(
         self, forward: Forward, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -163,7 +200,8 @@ class DualPass:
             )
         logger.info("code site '%s' is observed in this call and left out of the bound", name)
 
-    def _shared(self, codes: Codes, guide_trace: poutine.Trace) -> Codes:
+    def shared(self, codes: Codes, guide_trace: poutine.Trace) -> Codes:
+        """The codes that the guide has, in its order."""
         drawn = latent_sites(guide_trace)
         if self.codes is None:
             codes = {name: dims for name, dims in codes.items() if name in drawn}
@@ -190,7 +228,7 @@ class DualPass:
         self, forward: Forward, guide_trace: poutine.Trace, codes: Codes, coupled: bool
     ) -> DualTerms:
         per_site: dict[str, Tensor] = {}
-        costs: list[tuple[Any, Tensor]] = []
+        costs: Costs = []
         for name, dims in codes.items():
             log_q = site_log_prob(guide_trace.nodes[name], dims)
             log_p = site_log_prob(forward.trace.nodes[name], dims)
@@ -202,11 +240,29 @@ class DualPass:
             per_site[name] = detach_provenance(log_q.sum() - log_p.sum())
         first, *others = per_site.values()
         value = sum(others, first)
+        scores: Scores = []
+        if torch.is_grad_enabled():
+            if self.channel != "sleep":  # nothing of the forward run has a gradient
+                scores += forward_scores(forward, self.run_guide.gathering(guide_trace, codes))
+            scores += guide_scores(guide_trace, codes)
+        return DualTerms(value, per_site, self._surrogate(value, costs, scores, coupled))
+
+    def _score_many(self, forward: Forward, many: ManySamples, coupled: bool) -> DualTerms:
+        value = detach_provenance(many.bound.sum())
+        scores: Scores = []
+        if torch.is_grad_enabled():
+            if self.channel != "sleep":
+                scores += forward_scores(forward)
+            for guide_trace in many.guide_traces:
+                scores += guide_scores(guide_trace, {})
+        costs: Costs = [(many.cells.frames, many.bound)]
+        # Shares of single sites are not defined: the weights are sums over draws of all of them.
+        per_site = {many.latent[0]: value} if len(many.latent) == 1 else {}
+        return DualTerms(value, per_site, self._surrogate(value, costs, scores, coupled))
+
+    def _surrogate(self, value: Tensor, costs: Costs, scores: Scores, coupled: bool) -> Tensor:
+        """The value with the gradient of the score-function terms, too."""
         surrogate = value
-        if not torch.is_grad_enabled():
-            return DualTerms(value, per_site, surrogate)
-        gathering = self._run_guide.gathering(guide_trace, codes)
-        scores = score_functions(forward, guide_trace, codes, self.channel, gathering)
         cost = MultiFrameTensor()
         if scores:
             cost.add(*[(stack, detach_provenance(term.detach())) for stack, term in costs])
@@ -216,7 +272,8 @@ class DualPass:
             if self.baseline and self.channel == "sample":
                 downstream = downstream - leave_one_out(cost, downstream, plates)
             surrogate = surrogate + detach_provenance((log_prob * downstream).sum())
-        if scores and coupled and not self._has_scores:
-            warnings.warn(_COUPLED, stacklevel=2)
-        self._has_scores = self._has_scores or bool(scores)
-        return DualTerms(value, per_site, surrogate)
+        if torch.is_grad_enabled():
+            if scores and coupled and not self._has_scores:
+                warnings.warn(_COUPLED, stacklevel=2)
+            self._has_scores = self._has_scores or bool(scores)
+        return surrogate

@@ -66,6 +66,11 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
             kwargs) -> (args, kwargs)``. Usually found by itself: the arguments that are
             the observed value or a view of it.
         num_dual_particles: Forward runs averaged for the dual term.
+        num_dual_samples: Draws K of the guide in the bound L_K, which grows from the bound above
+            at K = 1 to the information (as importance-weighted autoencoders are to the VAE).
+            All latent sites of the model have to be codes. Its gradient is unbiased under
+            ``"sample"``, biased under ``"straight-through"``, and that of the guide alone
+            under ``"sleep"``; ``"mean"`` is refused. A step costs K runs of model and guide.
         baseline: Whether the ``"sample"`` channel's score-function terms use the
             leave-one-out mean over independent data (never with a batch of one, nor
             through batch normalisation in training mode).
@@ -94,13 +99,21 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
         elbo: ELBO | None = None,
         data_args: DataArgs | None = None,
         num_dual_particles: int = 1,
+        num_dual_samples: int = 1,
         baseline: bool = True,
     ) -> None:
         base = TraceMeanField_ELBO() if elbo is None else elbo
         check_channel(channel)
         check_base(base, kl_weight)
-        if not isinstance(num_dual_particles, int) or num_dual_particles < 1:
-            raise ValueError(f"num_dual_particles must be at least 1, found {num_dual_particles!r}")
+        counts = {"num_dual_particles": num_dual_particles, "num_dual_samples": num_dual_samples}
+        for name, count in counts.items():
+            if not isinstance(count, int) or count < 1:
+                raise ValueError(f"{name} must be at least 1, found {count!r}")
+        if num_dual_samples > 1 and channel == "mean":
+            raise ValueError(
+                "num_dual_samples > 1 weighs draws of x' by their density, which the channel "
+                "'mean' does not draw: use 'sample', 'straight-through' or 'sleep'"
+            )
         super().__init__(
             num_particles=base.num_particles,
             vectorize_particles=base.vectorize_particles,
@@ -122,6 +135,7 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
             codes=self.codes,
             observed=self.observed,
             data_args=data_args,
+            num_samples=num_dual_samples,
             baseline=baseline,
         )
 

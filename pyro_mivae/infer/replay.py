@@ -15,13 +15,13 @@ from torch import Tensor
 
 from pyro_mivae.infer.binding import Binding, DataArgs
 from pyro_mivae.infer.channel import Forward
-from pyro_mivae.infer.sites import Codes, chosen_dims, latent_sites
+from pyro_mivae.infer.sites import Codes, chosen_dims, latent_sites, spread
 
 logger = logging.getLogger(__name__)
 
 
-class _ReplayCodes(Messenger):  # type: ignore[misc]
-    """Gives the guide the code and the plates' indices of the forward run, no more.
+class ReplayCodes(Messenger):  # type: ignore[misc]
+    """Gives a guide the code and the plates' indices of the forward run, no more.
 
     Every other site is drawn by the guide itself: by Jensen's inequality the score
     is then a bound on I(c; x') whatever the guide's dependency structure.
@@ -43,6 +43,7 @@ class _ReplayCodes(Messenger):  # type: ignore[misc]
                 chosen = chosen_dims(dims, msg["fn"], name, value.device)
                 own = msg["fn"](*msg["args"], **msg["kwargs"])
                 value = torch.where(chosen, value, own)
+            value = spread(value, msg["fn"])
         elif site_is_subsample(source) and site_is_subsample(msg):
             value = source["value"]
         else:
@@ -78,7 +79,7 @@ class GuideRun:
         kwargs: dict[str, Any],
     ) -> poutine.Trace:
         """Returns the guide's trace, with the codes of the forward run."""
-        traced = poutine.trace(_ReplayCodes(forward.trace, codes)(guide))
+        traced = poutine.trace(ReplayCodes(forward.trace, codes)(guide))
 
         def run(generated: dict[str, Tensor]) -> poutine.Trace:
             new_args, new_kwargs = self._bind(forward, generated, guide, args, kwargs)
@@ -108,6 +109,12 @@ class GuideRun:
             )
         self._looked = True
         return trace
+
+    def bind(
+        self, forward: Forward, guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The guide's arguments with x' in place of the data."""
+        return self._bind(forward, forward.generated, guide, args, kwargs)
 
     def gathering(self, trace: poutine.Trace, codes: Codes) -> list[dict[str, Any]]:
         """The guide's sites with draws of its own that may have read x'."""

@@ -10,41 +10,33 @@ from pyro import poutine
 from pyro.infer.util import MultiFrameTensor
 from torch import Tensor
 
-from pyro_mivae.infer.channel import Channel, Forward
+from pyro_mivae.infer.channel import Forward
 from pyro_mivae.infer.sites import Codes, latent_sites, site_log_prob, unmasked
 
+Scores = list[tuple[list[Any], Tensor]]
+"""Plates along which a draw moves nothing but its own cost, and the draw's log-probability."""
 
-def score_functions(
-    forward: Forward,
-    guide_trace: poutine.Trace,
-    codes: Codes,
-    channel: Channel,
-    gathering: Sequence[dict[str, Any]],
-) -> list[tuple[list[Any], Tensor]]:
-    """log-probabilities, unscaled and unmasked, of the draws without a pathwise gradient.
 
-    These are the forward run's, unless nothing of it has a gradient, and the
-    guide's own draws of sites (or dimensions) that are not code.
+def forward_scores(forward: Forward, gathering: Sequence[dict[str, Any]] = ()) -> Scores:
+    """log-probabilities, unscaled and unmasked, of the forward draws without a pathwise gradient.
 
     Args:
         forward: The forward run.
-        guide_trace: The guide's run on x'.
-        codes: The codes.
-        channel: The channel.
-        gathering: The guide's sites that draw for themselves and may have read x'.
-
-    Returns:
-        The plates along which a draw moves nothing but its own cost, and the
-        log-probability. A guide site outside a plate reads x' along all of it, and what
-        it draws moves the cost of each datum.
+        gathering: The guide's sites that draw for themselves and may have read x': one outside
+            a plate reads x' along all of it, and what it draws moves the cost of each datum.
     """
+    outside = [frozenset(site["cond_indep_stack"]) for site in gathering]
     found = []
-    if channel != "sleep":
-        outside = [frozenset(site["cond_indep_stack"]) for site in gathering]
-        for name in forward.score_sites:
-            site = forward.trace.nodes[name]
-            plates = [f for f in _plates(site) if all(f in stack for stack in outside)]
-            found.append((plates, unmasked(site["fn"]).log_prob(site["value"])))
+    for name in forward.score_sites:
+        site = forward.trace.nodes[name]
+        plates = [f for f in _plates(site) if all(f in stack for stack in outside)]
+        found.append((plates, unmasked(site["fn"]).log_prob(site["value"])))
+    return _with_gradient(found)
+
+
+def guide_scores(guide_trace: poutine.Trace, codes: Codes) -> Scores:
+    """Likewise of the guide's own draws of sites (or dimensions) that are not code."""
+    found = []
     for name in latent_sites(guide_trace):
         site, fn = guide_trace.nodes[name], guide_trace.nodes[name]["fn"]
         if getattr(fn, "has_rsample", False) or (name in codes and codes[name] is None):
@@ -55,6 +47,10 @@ def score_functions(
             unweighted = {**site, "fn": fn, "scale": 1.0, "mask": None}
             log_q = log_q - site_log_prob(unweighted, codes[name])
         found.append((_plates(site), log_q))
+    return _with_gradient(found)
+
+
+def _with_gradient(found: Scores) -> Scores:
     return [(plates, log_q) for plates, log_q in found if log_q.requires_grad]
 
 

@@ -67,6 +67,12 @@ def latent_sites(trace: Any) -> list[str]:
     ]
 
 
+def spread(value: Tensor, fn: Any) -> Tensor:
+    """Repeats a value along further dimensions on the left of a distribution."""
+    shape = fn.shape()
+    return value.expand(shape) if value.dim() < len(shape) else value
+
+
 def _factors(fn: Any, site: str) -> tuple[Any, list[Any]]:
     """The univariate distribution of each event dimension, and the masks around it."""
     base, masks = fn, []
@@ -104,6 +110,36 @@ def elementwise(fn: Any, value: Tensor, site: str) -> Tensor:
             mask = mask.reshape(mask.shape + (1,) * (log_prob.dim() - mask.dim()))
         log_prob = scale_and_mask(log_prob, mask=mask)
     return log_prob
+
+
+def marginals(fn: Any, site: str) -> Any:
+    """The marginal of every event dimension, without masks.
+
+    Args:
+        fn: A univariate distribution with or without ``.to_event()``, or a multivariate normal.
+        site: The site's name, for the message.
+
+    Returns:
+        A univariate distribution of batch_shape ``fn.batch_shape + fn.event_shape``.
+
+    Raises:
+        ValueError: If the marginals are not known.
+    """
+    base = unwrap(fn)
+    shape = fn.batch_shape + fn.event_shape
+    normals = (
+        torch.distributions.MultivariateNormal,
+        torch.distributions.LowRankMultivariateNormal,
+    )
+    if isinstance(base, normals):
+        return dist.Normal(base.mean, base.variance.sqrt()).expand(shape)
+    if base.event_shape:
+        raise ValueError(
+            f"the dimensions of site '{site}' have marginals that are not known: expected a "
+            "univariate distribution, with .to_event() or without, or a multivariate normal, found "
+            f"{type(base).__name__} of event shape {tuple(base.event_shape)}"
+        )
+    return base.expand(shape)
 
 
 def chosen_dims(dims: Dims, fn: Any, site: str, device: torch.device) -> Tensor:

@@ -379,7 +379,7 @@ def test_only_noise_that_reads_the_data_gathers_it(reads, codes, gathering):
     """Other sites outside the plate, replayed or blind, cost no variance."""
     oracle, term = SharedNoise(reads), dual_pass("sample", codes=codes)
     _, trace, codes = term.traces(oracle.model, oracle.guide, (torch.zeros(2),), {})
-    assert [site["name"] for site in term._run_guide.gathering(trace, codes)] == gathering
+    assert [site["name"] for site in term.run_guide.gathering(trace, codes)] == gathering
 
 
 def test_code_outside_the_plate():

@@ -1,0 +1,62 @@
+"""Means with their standard errors, and the batches that they are computed on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyro_mivae.batches import Prepare, arguments
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over independent terms, in nats.
+
+    Attributes:
+        mean: The estimate; infinite if a term is.
+        standard_error: The standard deviation of the terms over the root of their number; NaN
+            for a single term, infinite if a term is.
+    """
+
+    mean: float
+    standard_error: float
+
+    @classmethod
+    def of(cls, terms: Tensor) -> Estimate:
+        """The mean of `terms` over all of their elements.
+
+        Args:
+            terms: Independent terms of any shape, in nats.
+        """
+        terms = terms.detach().double().flatten()
+        mean = float(terms.mean())
+        if len(terms) > 1 and math.isinf(mean):
+            return cls(mean, math.inf)
+        error = float(terms.std()) / math.sqrt(len(terms)) if len(terms) > 1 else math.nan
+        return cls(mean, error)
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """The normal interval of this level; NaN where the standard error is."""
+        if not 0 < level < 1:
+            raise ValueError(f"level must lie in (0, 1), found {level}")
+        reach = NormalDist().inv_cdf((1 + level) / 2) * self.standard_error
+        return self.mean - reach, self.mean + reach
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} ± {self.standard_error:.3f}"
+
+
+def batches(
+    tensors: list[Tensor], batch_size: int, prepare: Prepare | None
+) -> Iterator[tuple[tuple[Any, ...], int]]:
+    """The arguments of model and guide by batch, and the number of data in it."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, found {batch_size}")
+    for batch in zip(*(torch.split(t, batch_size) for t in tensors), strict=True):
+        yield arguments(batch, prepare), len(batch[0])

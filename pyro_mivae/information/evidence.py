@@ -1,0 +1,196 @@
+"""Importance-weighted log-evidence, with diagnostics of the weights."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor
+from tqdm import tqdm
+
+from pyro_mivae.batches import Prepare
+from pyro_mivae.infer.sites import latent_sites
+from pyro_mivae.infer.weights import cells, latent_values, plate_indices, run_model
+from pyro_mivae.information.estimate import Estimate, batches
+from pyro_mivae.information.importance import Arguments, Proposal, depth
+from pyro_mivae.training import Data, as_tensors, evaluation
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LogEvidence:
+    r"""An importance-weighted estimate of log p(x), with diagnostics of its weights.
+
+    Attributes:
+        per_datum: Estimates in nats, shape ``(N,)``; a lower bound in expectation.
+        num_samples: Draws K of the guide per datum.
+        effective_samples: :math:`(\sum_k w_k)^2 / \sum_k w_k^2`, from 1 to K, shape ``(N,)``.
+        pareto_k: Shape of the generalised Pareto distribution that fits the largest weights,
+            shape ``(N,)``; infinite where there are too few to fit it.
+    """
+
+    per_datum: Tensor
+    num_samples: int
+    effective_samples: Tensor
+    pareto_k: Tensor
+
+    @property
+    def estimate(self) -> Estimate:
+        """Mean and standard error over data."""
+        return Estimate.of(self.per_datum)
+
+    @property
+    def mean(self) -> float:
+        """The mean over data."""
+        return self.estimate.mean
+
+    @property
+    def standard_error(self) -> float:
+        """The standard error of :attr:`mean` over data; NaN for a single datum."""
+        return self.estimate.standard_error
+
+    @property
+    def threshold(self) -> float:
+        r"""The largest reliable shape, :math:`\min(1 - 1 / \log_{10} K, 0.7)` (Vehtari et al.)."""
+        return min(1 - 1 / math.log10(max(self.num_samples, 2)), 0.7)
+
+    @property
+    def unreliable(self) -> Tensor:
+        """Where the weights' tail is too heavy for K draws, booleans ``(N,)``."""
+        return ~(self.pareto_k <= self.threshold)
+
+
+def log_evidence(
+    model: Any,
+    guide: Any,
+    data: Data,
+    *,
+    num_samples: int = 5000,
+    batch_size: int = 500,
+    prepare: Prepare | None = None,
+    parallel: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> LogEvidence:
+    r"""Importance-weighted log-evidence (Burda et al. 2016, eq. 8).
+
+    .. math:: \log \frac{1}{K} \sum_{k=1}^{K} \frac{p(x, z_k)}{q(z_k|x)}, \qquad z_k \sim q(z|x)
+
+    Not the ELBO's term ``log_likelihood``, which is :math:`\log p(x|z)`. The K log-weights of a
+    batch are kept, 8 bytes each; nothing else grows with K. Where the weights' tail is too heavy
+    (``unreliable``) the estimate is still a lower bound in expectation, and may be far below.
+
+    Args:
+        model: A Pyro model whose latent sites and data are in one vectorised plate.
+        guide: Its guide.
+        data: Tensors of equal length N.
+        num_samples: The number K of draws.
+        batch_size: Data in a batch.
+        prepare: Makes the arguments of model and guide from a batch.
+        parallel: Draws evaluated at once, see :func:`sandwich`.
+        seed: Of the draws.
+        progress: Whether to show a progress bar (on a terminal).
+
+    Raises:
+        ValueError: If a site is not in the data's plate, or a weight is NaN.
+
+    References:
+        Burda, Grosse and Salakhutdinov (2016), *Importance weighted autoencoders*; Vehtari,
+        Simpson, Gelman, Yao and Gabry (2024), *Pareto smoothed importance sampling*, sec. 3.
+    """
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, found {num_samples}")
+    tensors = as_tensors(data)
+    found = []
+    # A draw where the density is 0 has no weight, and is no error.
+    with (
+        evaluation(model, guide, device=tensors[0].device, seed=seed),
+        pyro.validation_enabled(False),
+        tqdm(total=len(tensors[0]), unit="datum", disable=None if progress else True) as bar,
+    ):
+        for args, count in batches(tensors, batch_size, prepare):
+            weights = _log_weights(model, guide, (args, {}), count, num_samples, parallel)
+            found.append(_diagnose(weights))
+            bar.update(count)
+    per_datum, effective, pareto_k = (torch.cat(parts) for parts in zip(*found, strict=True))
+    result = LogEvidence(per_datum, num_samples, effective, pareto_k)
+    doubtful = int(result.unreliable.sum())
+    if doubtful:
+        logger.warning(
+            "the log-evidence of %d of %d data is unreliable (Pareto k above %.2f at %d samples): "
+            "it is a lower bound in expectation, and may be far below; take more samples or a "
+            "better guide",
+            *(doubtful, len(per_datum), result.threshold, num_samples),
+        )
+    return result
+
+
+def _log_weights(
+    model: Any, guide: Any, call: Arguments, count: int, num_samples: int, parallel: int | None
+) -> Tensor:
+    """Nats in double precision, shape ``(num_samples, count, further cells of a datum)``."""
+    guide_trace = poutine.trace(guide).get_trace(*call[0], **call[1])
+    values = {**plate_indices(guide_trace), **latent_values(guide_trace)}
+    model_trace = run_model(model, *call, values)
+    data = {name: model_trace.nodes[name]["value"] for name in model_trace.observation_nodes}
+    shared = cells(model_trace, guide_trace, data)
+    frame = next((frame for frame in shared.frames if frame.size == count), None)
+    if frame is None:
+        raise ValueError(_not_in_plate(model_trace, count))
+    own = Proposal(
+        model,
+        guide,
+        model_args=call,
+        guide_args=call,
+        data=data,
+        source=model_trace,
+        codes={},
+        cells=shared,
+        depth=depth(model_trace, guide_trace),
+        parallel=parallel,
+    )
+    weights = torch.cat(list(own.draws(num_samples)))
+    return weights.movedim(frame.dim, 1).reshape(num_samples, count, -1)
+
+
+def _not_in_plate(trace: Any, count: int) -> str:
+    for name in (*latent_sites(trace), *trace.observation_nodes):
+        frames = trace.nodes[name]["cond_indep_stack"]
+        if not any(f.vectorized and f.size == count for f in frames):
+            return (
+                f"site '{name}' is in no vectorised plate of the {count} data: expected a model "
+                "whose every site is inside the data's pyro.plate"
+            )
+    return (
+        f"the sites of model and guide share no vectorised plate of the {count} data: expected "
+        "every site of both inside the data's pyro.plate, at the same dim"
+    )
+
+
+def _diagnose(log_weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Estimate, effective samples and Pareto shape by datum, from ``(K, N, cells in a datum)``."""
+    total = log_weights.logsumexp(0)
+    estimate = (total - math.log(len(log_weights))).sum(-1)
+    effective = (2 * total - (2 * log_weights).logsumexp(0)).exp()
+    shape = _pareto_shape(log_weights.movedim(0, -1))
+    return estimate.cpu(), effective.amin(-1).cpu(), shape.amax(-1)
+
+
+def _pareto_shape(log_weights: Tensor) -> Tensor:
+    """Fitted along the last dimension; minus infinity for weights that are equal (no tail)."""
+    import arviz  # slow, and announces its version 1 once a day
+
+    shape = torch.full(log_weights.shape[:-1], torch.inf, dtype=torch.float64)
+    spread = log_weights.amax(-1) - log_weights.amin(-1)  # NaN where all are minus infinity
+    shape[(spread < 1e-6).cpu()] = -torch.inf
+    tailed = (spread >= 1e-6) & log_weights.amax(-1).isfinite()
+    if bool(tailed.any()):
+        fitted = arviz.psislw(log_weights[tailed].cpu().numpy())[1]
+        shape[tailed.cpu()] = torch.as_tensor(fitted, dtype=torch.float64)
+    return shape
