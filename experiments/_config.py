@@ -123,7 +123,7 @@ def parse_run(arguments: list[str], description: str) -> tuple[Config, Path]:
         folder = config.output.out or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
         return config, folder
     folder = config.output.resume
-    stored = _from_dict(runs.read_config(folder)["settings"])
+    stored = read_settings(folder)
     # Parsed again over the stored settings: what is given now would change them.
     config = _parse(
         arguments,
@@ -159,6 +159,16 @@ def _parse(arguments: list[str], default: Config, description: str) -> Config:
         description=description,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
     )
+
+
+def read_settings(folder: Path) -> Config:
+    """The settings of the run in a folder.
+
+    Raises:
+        FileNotFoundError: If `folder` is not a run.
+        ValueError: If they can't be read.
+    """
+    return _from_dict(runs.read_config(folder)["settings"])
 
 
 def _smoke(config: Config) -> Config:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import xarray as xr
 from rich.console import Console
 from rich.table import Table
 
@@ -26,7 +27,8 @@ from pyro_mivae.checkpoints import CheckpointError
 from pyro_mivae.datasets import Digits, load_digits
 from pyro_mivae.history import by_channel
 from pyro_mivae.infer import Channel, TraceMI_ELBO
-from pyro_mivae.information import kl_per_dimension, log_evidence, mi_per_dimension
+from pyro_mivae.information import log_evidence, per_dimension
+from pyro_mivae.information.maps import as_lists
 from pyro_mivae.training import (
     Event,
     Interrupted,
@@ -39,6 +41,7 @@ from pyro_mivae.training import (
 )
 from pyro_mivae.vae import MIVAE
 
+SITES = {"c": "code c", "z": "noise z"}
 CHANNELS: tuple[Channel, ...] = ("mean", "sample")
 """The channels under which the mutual information is always reported."""
 
@@ -47,6 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the experiment; returns the program's exit code."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("pyro_mivae.datasets").setLevel(logging.INFO)
+    # What it warns of, unreliable data, stands in the table.
+    logging.getLogger("pyro_mivae.information").setLevel(logging.ERROR)
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         config, folder = parse_run(arguments, __doc__ or "")
@@ -83,13 +88,18 @@ def _claim(folder: Path, config: Config, digits: Digits) -> None:
     if config.output.resume is None:
         runs.create_run(folder, overwrite=config.output.overwrite)
     else:
-        before = runs.read_config(folder)["data"]
-        if before["checksum"] != digits.checksum:
-            raise ValueError(
-                f"the run in {folder} was on {before['name']} ({before['checksum'][:12]}), but the "
-                f"data found now are {digits.name} ({digits.checksum[:12]}): say --data-dir"
-            )
+        check_same_data(folder, digits)
     runs.write_config(folder, dataclasses.asdict(config), found)
+
+
+def check_same_data(folder: Path, digits: Digits) -> None:
+    """Raises a ``ValueError`` unless the run in `folder` was on these data."""
+    before = runs.read_config(folder)["data"]
+    if before["checksum"] != digits.checksum:
+        raise ValueError(
+            f"the run in {folder} was on {before['name']} ({before['checksum'][:12]}), but the "
+            f"data found now are {digits.name} ({digits.checksum[:12]}): say --data-dir"
+        )
 
 
 def build(config: Config) -> tuple[MIVAE, TraceMI_ELBO]:
@@ -123,7 +133,7 @@ def run(config: Config, folder: Path, vae: MIVAE, elbo: TraceMI_ELBO, digits: Di
 
     def record(event: Event) -> None:
         if event.kind == "log" and event.step % training.validate_every == 0:
-            terms = evaluate_channels(vae, elbo, digits.validation.images)
+            terms = add_loss(evaluate_channels(vae, digits.validation.images), elbo)
             del terms["elbo"]  # log_likelihood - kl, as in the rows of the training
             event.history.add(event.step, event.epoch, "validation", terms)
         if event.kind != "epoch":
@@ -148,15 +158,15 @@ def run(config: Config, folder: Path, vae: MIVAE, elbo: TraceMI_ELBO, digits: Di
         resume=config.output.resume is not None,
     )
     trained = time.monotonic() - started
-    metrics = measure(config, vae, elbo, digits)
+    metrics, dimensions = measure(config, vae, elbo, digits)
     metrics["seconds"] = {"training": trained, "total": time.monotonic() - started}
     runs.write_json(folder / runs.METRICS, metrics)
-    _write_draws(config, vae, digits, metrics, folder)
+    _write_draws(config, vae, digits, dimensions, folder)
     plotting.redraw(folder)
     _report(config, metrics, folder)
 
 
-def evaluate_channels(vae: MIVAE, elbo: TraceMI_ELBO, images: torch.Tensor) -> dict[str, float]:
+def evaluate_channels(vae: MIVAE, images: torch.Tensor) -> dict[str, float]:
     """The terms over `images` in nats per datum, every site as code under both channels."""
     terms: dict[str, float] = {}
     for channel in CHANNELS:
@@ -169,6 +179,11 @@ def evaluate_channels(vae: MIVAE, elbo: TraceMI_ELBO, images: torch.Tensor) -> d
         )
         terms.update(by_channel(measured, channel))
     terms["elbo"] = terms["log_likelihood"] - terms["kl"]
+    return terms
+
+
+def add_loss(terms: dict[str, float], elbo: TraceMI_ELBO) -> dict[str, float]:
+    """Adds the training's loss to the terms."""
     # The value of the drawing channels is one and the same; only their gradients differ.
     mi_weight, kl_weight = elbo.weights()
     mi = terms["mi/c/mean" if elbo.channel == "mean" else "mi/c/sample"]
@@ -176,18 +191,13 @@ def evaluate_channels(vae: MIVAE, elbo: TraceMI_ELBO, images: torch.Tensor) -> d
     return terms
 
 
-def measure(config: Config, vae: MIVAE, elbo: TraceMI_ELBO, digits: Digits) -> dict[str, Any]:
-    """All measurements on the test images, in nats per datum."""
+def measure(
+    config: Config, vae: MIVAE, elbo: TraceMI_ELBO, digits: Digits
+) -> tuple[dict[str, Any], xr.Dataset]:
+    """All measurements on the test images, in nats per datum, and those of every dimension."""
     images, prepare = digits.test.images, vae.observe
-    terms = evaluate_channels(vae, elbo, images)
-    per_dimension: dict[str, dict[str, list[float]]] = {site: {} for site in vae.priors}
-    kl = kl_per_dimension(vae.model, vae.guide, images, prepare=prepare)
-    for site, values in kl.items():
-        per_dimension[site]["kl"] = values.tolist()
-    for channel in CHANNELS:
-        bounds = mi_per_dimension(vae.model, vae.guide, images, channel=channel, prepare=prepare)
-        for site, values in bounds.items():
-            per_dimension[site][f"mi/{channel}"] = values.tolist()
+    terms = add_loss(evaluate_channels(vae, images), elbo)
+    dimensions = per_dimension(vae.model, vae.guide, images, channels=CHANNELS, prepare=prepare)
     evidence = log_evidence(
         vae.model,
         vae.guide,
@@ -195,30 +205,26 @@ def measure(config: Config, vae: MIVAE, elbo: TraceMI_ELBO, digits: Digits) -> d
         num_samples=config.output.evidence_samples,
         prepare=prepare,
     )
-    return {
+    metrics = {
         "units": "nats per datum",
         "test": terms,
-        "per_dimension": per_dimension,
+        "per_dimension": as_lists(dimensions),
         "log_evidence": {
             "mean": evidence.mean,
             "standard_error": evidence.standard_error,
             "num_samples": evidence.num_samples,
             "num_images": len(evidence.per_datum),
+            "effective_samples": float(evidence.effective_samples.median()),
+            "unreliable": float(evidence.unreliable.double().mean()),
         },
         "kl_estimators": elbo.kl_estimators,
     }
+    return metrics, dimensions
 
 
 def _write_draws(
-    config: Config, vae: MIVAE, digits: Digits, metrics: Mapping[str, Any], folder: Path
+    config: Config, vae: MIVAE, digits: Digits, dimensions: xr.Dataset, folder: Path
 ) -> None:
-    per_dimension = {}
-    for site, measured in metrics["per_dimension"].items():
-        for name, values in measured.items():
-            term, *channel = name.split("/")
-            # The code's names are bare, those of the noise say so: "mi/z/sample".
-            named = [term, *channel] if site == "c" else [term, site, *channel]
-            per_dimension["/".join(named)] = values
     count = min(500, len(digits.test))
     images, labels = digits.test.images[:count], digits.test.labels[:count]
     with evaluation(device=images.device, seed=config.training.seed):
@@ -228,7 +234,7 @@ def _write_draws(
         x,
         images=images,
         labels=labels,
-        per_dimension=per_dimension,
+        information=dimensions,
         attrs={
             "data": digits.name,
             "images": f"the first {count} of the {len(digits.test)} test images",
@@ -248,9 +254,14 @@ def _report(config: Config, metrics: Mapping[str, Any], folder: Path) -> None:
         f"log-evidence ({evidence['num_samples']} samples, {evidence['num_images']} images)",
         f"{evidence['mean']:.2f} ± {evidence['standard_error']:.2f}",
     )
+    if evidence["unreliable"] > 0:
+        share = f"{100 * evidence['unreliable']:.0f} %"
+        table.add_row("  of these with too few samples (Pareto k)", share)
     table.add_row("log-likelihood", f"{test['log_likelihood']:.2f}")
-    for site in metrics["per_dimension"]:
-        name = {"c": "code c", "z": "noise z"}[site]
+    for site in SITES:
+        if f"kl/{site}" not in test:
+            continue
+        name = SITES[site]
         table.add_row(f"KL of the {name}", f"{test[f'kl/{site}']:.2f}")
         table.add_row(f"I({site}; x') bound, x' sampled", f"{test[f'mi/{site}/sample']:.2f}")
         table.add_row(f"I({site}; x') score, x' the mean", f"{test[f'mi/{site}/mean']:.2f}")

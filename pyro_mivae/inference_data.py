@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 import xarray as xr
 from pyro.distributions import Distribution
@@ -13,7 +12,6 @@ from torch import Tensor
 
 from pyro_mivae.draws import from_pair
 from pyro_mivae.groups import DRAWS, IMAGE, NATS, from_run, make_group, make_tree, read, write
-from pyro_mivae.infer.channel import CHANNELS
 from pyro_mivae.training import evaluation
 from pyro_mivae.vae import MIVAE
 
@@ -34,7 +32,7 @@ def inference_data(
     predictive_draws: int = 1,
     quantiles: Sequence[float] = QUANTILES,
     traversal_image: int = 0,
-    per_dimension: Mapping[str, Any] | None = None,
+    information: xr.Dataset | None = None,
     attrs: Mapping[str, str | float] | None = None,
     seed: int = 0,
 ) -> xr.DataTree:
@@ -57,7 +55,7 @@ def inference_data(
     traversal            ``x_mean``: c_dim, quantile, height, width. One code dimension moves over
                          the prior's quantiles (``value``: c_dim, quantile), everything else stays
                          at the posterior mean of one image
-    information          ``kl_c``: c_dim; ``mi_c``: channel, c_dim
+    information          ``kl_c``, ``aggregate_mi_c``, ...: c_dim; ``mi_c``: channel, c_dim
     ==================== ========================================================================
 
     Args:
@@ -70,8 +68,7 @@ def inference_data(
         predictive_draws: Posterior draws whose images are kept; they are what takes space.
         quantiles: Probabilities in (0, 1) at which the traversals stop.
         traversal_image: Index of the image from which the traversals start.
-        per_dimension: What goes into ``information``, in nats, one number per dimension: ``"kl"``
-            and ``"mi/<channel>"`` of the code, ``"kl/z"`` and ``"mi/z/<channel>"`` of the noise.
+        information: What :func:`pyro_mivae.information.per_dimension` measured.
         attrs: Attributes of the whole, for example the data set and which of its images these are.
         seed: Of the draws.
 
@@ -130,9 +127,9 @@ def inference_data(
         }
     constant = {"label": ("image", labels), "grey": (IMAGE, images)}
     groups["constant_data"] = make_group({n: v for n, v in constant.items() if v[1] is not None})
-    if per_dimension is not None:
-        sizes = {site: prior.dim for site, prior in vae.priors.items()}
-        groups["information"] = _information(per_dimension, sizes)
+    if information is not None:
+        _check_information(information, {site: prior.dim for site, prior in vae.priors.items()})
+        groups["information"] = information
     return make_tree(groups, attrs or {})
 
 
@@ -159,33 +156,20 @@ def _traverse(start: Mapping[str, Tensor], values: Tensor) -> list[Tensor]:
     return list(moved.values())
 
 
-def _information(per_dimension: Mapping[str, Any], sizes: Mapping[str, int]) -> xr.Dataset:
-    kl: dict[str, Any] = {}
-    mi: dict[str, dict[str, Any]] = {}
-    for key, value in per_dimension.items():
-        quantity, *rest = key.split("/")
-        site = rest.pop(0) if rest and rest[0] in sizes else "c"
-        array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
-        if array.shape != (sizes[site],):
+def _check_information(information: xr.Dataset, sizes: Mapping[str, int]) -> None:
+    for site, size in sizes.items():
+        found = information.sizes.get(f"{site}_dim", size)
+        if found != size:
             raise ValueError(
-                f"per_dimension[{key!r}]: expected shape ({sizes[site]},), one number for each "
-                f"dimension of site '{site}', found {array.shape}"
+                f"information: expected {size} dimensions of site '{site}' in '{site}_dim', found "
+                f"{found}: is it of another model?"
             )
-        if quantity == "kl" and not rest:
-            kl[f"kl_{site}"] = (f"{site}_dim", array, NATS)
-        elif quantity == "mi" and len(rest) == 1 and rest[0] in CHANNELS:
-            mi.setdefault(site, {})[rest[0]] = array
-        else:
-            raise ValueError(
-                f"per_dimension has the key {key!r}: expected 'kl', 'mi/<channel>', 'kl/<site>' or "
-                f"'mi/<site>/<channel>', with sites {list(sizes)} and channels {list(CHANNELS)}"
-            )
-    channels = [c for c in CHANNELS if any(c in arrays for arrays in mi.values())]
-    for site, arrays in mi.items():
-        missing = np.full(sizes[site], np.nan)
-        rows = np.stack([arrays.get(channel, missing) for channel in channels])
-        kl[f"mi_{site}"] = (("channel", f"{site}_dim"), rows, NATS)
-    return make_group(kl, {"channel": channels} if channels else None)
+    unknown = {str(v.attrs["site"]) for v in information.data_vars.values() if "site" in v.attrs}
+    if unknown - sizes.keys() or not information.data_vars:
+        raise ValueError(
+            f"information: expected what pyro_mivae.information.per_dimension() returns for the "
+            f"sites {list(sizes)}, found the variables {list(information.data_vars)}"
+        )
 
 
 def _check(

@@ -19,7 +19,7 @@ MODULES = (
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["own_model.md", "add_a_prior.md"])
+@pytest.mark.parametrize("page", ["own_model.md", "add_a_prior.md", "which_information.md"])
 def test_code_of_a_page_runs(page, monkeypatch):
     monkeypatch.setattr(priors, "PRIORS", dict(priors.PRIORS))  # a page adds one
     path = DOCS / page

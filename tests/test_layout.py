@@ -9,6 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "pyro_mivae"
 LAYERS = (
     (
         "files",
+        "groups",
         "history",
         "runs",
         "batches",
@@ -24,7 +25,7 @@ LAYERS = (
     ("infer",),
     ("checkpoints", "loop", "training"),
     ("information",),
-    ("draws", "groups", "inference_data", "plotting"),
+    ("draws", "inference_data", "plotting"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib.colors import same_color, to_rgb
+from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Text
@@ -15,7 +16,10 @@ from pyro_mivae.groups import DRAWS, IMAGE, make_group, make_tree, write
 from pyro_mivae.history import History
 from pyro_mivae.plotting import (
     codes_by_class,
+    dimension_use,
     information_bars,
+    information_curves,
+    pairwise_information,
     prior_samples,
     reconstructions,
     redraw,
@@ -28,6 +32,8 @@ QUANTILES = [0.02, 0.5, 0.975]
 LABELS = np.array([2, 0, 1, 1, 0, 2, 2])
 N, CODES, NOISE = len(LABELS), 4, 2
 HEIGHT, WIDTH = 3, 5
+PAIRS = np.add.outer(np.arange(CODES + NOISE), np.arange(CODES + NOISE)) / 10
+np.fill_diagonal(PAIRS, np.nan)
 
 FIGURES = (
     "training_curves",
@@ -35,6 +41,8 @@ FIGURES = (
     "prior_samples",
     "traversals",
     "information_bars",
+    "dimension_use",
+    "pairwise_information",
     "codes_by_class",
 )
 
@@ -76,9 +84,21 @@ def make_tree_of(*without):
                 np.array([[0.5, 0.1, -0.2, 3.0], [0.2, 1.5, -0.1, 0.4]]),
             ),
             "mi_z": (("channel", "z_dim"), np.array([[0.1, 0.2], [0.3, 0.25]])),
+            "mi_c_se": (("channel", "c_dim"), np.full((2, 4), 0.05)),
+            "aggregate_mi_c": ("c_dim", np.array([0.9, 1.8, 2.5, 3.5])),
+            "aggregate_mi_z": ("z_dim", np.array([0.8, 1.7])),
+            "resampling_loss_c": ("c_dim", np.array([5.0, 20.0, 1.0, 10.0])),
+            "resampling_loss_c_se": ("c_dim", np.full(4, 0.5)),
+            "resampling_loss_z": ("z_dim", np.array([2.0, 3.0])),
+            "activity_c": ("c_dim", np.array([0.5, 0.9, 0.0, 0.7])),
+            "activity_z": ("z_dim", np.array([0.1, 0.2])),
+            "pairwise_mi": (("dimension", "other"), PAIRS),
+            "pairwise_mi_se": (("dimension", "other"), 0.01 * PAIRS),
         },
     }
+    names = [f"{site}[{d}]" for site, size in (("c", CODES), ("z", NOISE)) for d in range(size)]
     coords = {"quantile": QUANTILES, "channel": ["mean", "sample"]}
+    coords |= {"dimension": names, "other": names}
     return make_tree({n: make_group(g, coords) for n, g in groups.items() if n not in without}, {})
 
 
@@ -189,19 +209,76 @@ def test_information_bars_stand_side_by_side():
     figure = information_bars(make_tree_of())
     code, noise = figure.axes
     assert [code.get_title(), noise.get_title()] == ["Code c", "Noise z"]
-    names = ["MI score, channel mean", "MI bound, channel sample", "KL(q || p)"]
-    heights = [[0.1, 3, 0.5, -0.2], [1.5, 0.4, 0.2, -0.1], [2, 4, 1, 3]]
+    names = ["MI score, channel mean", "MI bound, channel sample"]
+    names += ["$I_q$(code; x) of the data", "KL(q || p)"]
+    heights = [[0.1, 3, 0.5, -0.2], [1.5, 0.4, 0.2, -0.1], [1.8, 3.5, 0.9, 2.5], [2, 4, 1, 3]]
     for axes in (code, noise):
         assert texts(axes.get_legend().get_texts()) == names
         edges = sorted((b.get_x(), b.get_x() + b.get_width()) for b in axes.patches)
         assert all(one[1] <= next_[0] for one, next_ in itertools.pairwise(edges))
-    for bars, expected in zip(code.containers, heights, strict=True):
+    found = [c for c in code.containers if isinstance(c, BarContainer)]
+    for bars, expected in zip(found, heights, strict=True):
         np.testing.assert_allclose([bar.get_height() for bar in bars], expected)
     assert texts(code.get_xticklabels()) == ["$c_{1}$", "$c_{3}$", "$c_{0}$", "$c_{2}$"]
     assert texts(noise.get_xticklabels()) == ["$z_{0}$", "$z_{1}$"]
     for axes, colour in ((code, BLUE), (noise, ORANGE)):
-        np.testing.assert_allclose(axes.containers[1][0].get_facecolor()[:3], to_rgb(colour))
+        bars = [c for c in axes.containers if isinstance(c, BarContainer)]
+        np.testing.assert_allclose(bars[1][0].get_facecolor()[:3], to_rgb(colour))
+    assert len([c for c in code.containers if isinstance(c, ErrorbarContainer)]) == 2
     assert code.get_ylabel() == "nats per datum"
+
+
+def test_dimension_use_has_a_row_a_quantity():
+    figure = dimension_use(make_tree_of())
+    loss, _, activity, _ = figure.axes
+    for axes, expected in ((loss, [20, 10, 5, 1]), (activity, [0.9, 0.7, 0.5, 0])):
+        bars = next(c for c in axes.containers if isinstance(c, BarContainer))
+        np.testing.assert_allclose([bar.get_height() for bar in bars], expected)
+    assert "from the prior" in loss.get_ylabel()
+    assert texts(loss.get_xticklabels()) == ["$c_{1}$", "$c_{3}$", "$c_{0}$", "$c_{2}$"]
+
+
+def test_pairwise_information_names_every_pair():
+    axes, bar = pairwise_information(make_tree_of()).axes
+    np.testing.assert_allclose(axes.images[0].get_array().filled(np.nan), PAIRS)
+    assert texts(axes.get_xticklabels())[3:5] == ["$c_{3}$", "$z_{0}$"]
+    assert len(axes.texts) == 6 * 5
+    assert "up to 0.01" in axes.get_xlabel()
+    assert bar.get_ylabel() == "nats"
+
+
+def curves():
+    by_samples = ("codes", "num_samples")
+    by_data = ("codes", "num_data")
+    lower = np.array([[1.0, 2.0, 2.5], [0.5, 0.6, 0.7]])
+    upper = np.array([[np.inf, 4.0, 3.0], [2.0, 1.5, 1.0]])
+    aggregate = np.array([[2.0, 3.0], [1.0, 1.1]])
+    variables = {
+        "lower": (by_samples, lower),
+        "upper": (by_samples, upper),
+        "aggregate_information": (by_data, aggregate),
+        "barber_agakov": ("codes", np.array([1.2, 0.4])),
+        "kl": ("codes", np.array([3.5, 1.3])),
+    }
+    errors = {
+        f"{name}_se": (dims, 0.1 + 0 * np.nan_to_num(v)) for name, (dims, v) in variables.items()
+    }
+    coords = {"codes": ["c", "c, z"], "num_samples": [1, 10, 100], "num_data": [100, 1000]}
+    return make_group(variables | errors, coords)
+
+
+def test_information_curves_close():
+    axes = information_curves(curves()).axes
+    assert len(axes) == 4
+    first, last = axes[0], axes[3]
+    labels = ["$U_K$", "$L_K$", "Barber-Agakov bound"]
+    assert sorted(texts(first.get_legend().get_texts())) == sorted(labels)
+    lines = {line.get_label(): line for line in first.lines}
+    np.testing.assert_allclose(lines["Barber-Agakov bound"].get_ydata(), 1.2)
+    assert "log N" in texts(last.get_legend().get_texts())
+    assert last.get_xscale() == "log"
+    limit = next(line for line in last.lines if line.get_label() == "log N")
+    np.testing.assert_allclose(limit.get_ydata(), np.log([100, 1000]))
 
 
 def test_codes_by_class_have_a_panel_a_dimension_and_a_violin_a_class():
@@ -286,7 +363,7 @@ def test_redraw_needs_a_run(tmp_path):
         (reconstructions, "posterior_predictive", "'x_mean' in its group 'posterior_predictive'"),
         (prior_samples, "prior_predictive", "'x_mean' in its group 'prior_predictive'"),
         (traversals, "traversal", "'x_mean' in its group 'traversal'"),
-        (information_bars, "information", "'information': pass per_dimension"),
+        (information_bars, "information", "'information': pass information"),
         (codes_by_class, "constant_data", "'label' in its group 'constant_data'.*labels"),
     ],
 )
@@ -312,7 +389,8 @@ def test_figures_need_no_pyplot():
 
 def test_functions_return_figures_of_their_own():
     tree = make_tree_of()
-    functions = (reconstructions, prior_samples, traversals, information_bars, codes_by_class)
+    functions = (reconstructions, prior_samples, traversals, codes_by_class)
+    functions += (information_bars, dimension_use, pairwise_information)
     figures = [function(tree) for function in functions]
     assert all(type(figure) is Figure for figure in figures)
     assert len({id(figure) for figure in figures}) == len(functions)

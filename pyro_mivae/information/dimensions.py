@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from pyro import poutine
 from pyro.ops.provenance import detach_provenance
-from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 from torch.distributions import kl_divergence
 
@@ -14,7 +15,9 @@ from pyro_mivae.batches import Prepare
 from pyro_mivae.infer.channel import Channel
 from pyro_mivae.infer.dual import DualPass
 from pyro_mivae.infer.sites import latent_sites, marginals
+from pyro_mivae.infer.weights import latent_values, plate_indices, run_model
 from pyro_mivae.information.estimate import batches
+from pyro_mivae.information.posteriors import plate_dims, require_plate
 from pyro_mivae.training import Data, as_tensors, evaluation
 
 
@@ -28,12 +31,12 @@ def mi_per_dimension(
     prepare: Prepare | None = None,
     seed: int = 0,
 ) -> dict[str, Tensor]:
-    r"""The bound on :math:`I(c_d; x')` of every dimension of every factorised latent site.
+    r"""The bound on :math:`I(c_d; x')` of every dimension of every latent site.
 
     .. math:: \mathbb{E}[\log q(c_d|x') - \log p(c_d)]
 
-    Under ``channel="mean"`` it is a score, no bound. Model and guide have to factorise
-    over a site's event dimensions; the bounds then add up to the site's.
+    Under ``channel="mean"`` it is a score, no bound. The marginals of model and guide have to be
+    known; where both factorise over a site's dimensions, the bounds add up to the site's.
 
     Args:
         model: A Pyro model.
@@ -45,23 +48,23 @@ def mi_per_dimension(
         seed: Of the draws.
 
     Returns:
-        Nats by site, each of the site's event shape.
+        Nats per datum by site, each of the site's event shape.
 
     Raises:
-        ValueError: If a site does not factorise.
+        ValueError: If the marginals of a site are neither those of a factorised distribution nor of
+            a multivariate normal, or a site is in no plate of the data.
     """
-    tensors = as_tensors(data)
-    dual = DualPass(channel=channel, codes=None, observed=(), data_args=None)
-    totals: dict[str, Tensor] = {}
-    with evaluation(model, guide, device=tensors[0].device, seed=seed):
-        for args, _ in batches(tensors, batch_size, prepare):
-            forward, guide_trace, codes = dual.traces(model, guide, args, {})
-            for name in codes:
-                q, p = guide_trace.nodes[name], forward.trace.nodes[name]
-                log_q = marginals(q["fn"], name).log_prob(q["value"])
-                log_p = marginals(p["fn"], name).log_prob(p["value"])
-                _accumulate(totals, name, detach_provenance(log_q - log_p), q["fn"])
-    return _per_datum_means(totals, tensors)
+    return _means(
+        mi_by_datum(
+            model,
+            guide,
+            data,
+            channel=channel,
+            batch_size=batch_size,
+            prepare=prepare,
+            seed=seed,
+        )
+    )
 
 
 def kl_per_dimension(
@@ -73,7 +76,7 @@ def kl_per_dimension(
     prepare: Prepare | None = None,
     seed: int = 0,
 ) -> dict[str, Tensor]:
-    """KL(q || p) of every dimension of every factorised latent site, averaged over data.
+    """KL(q || p) of the marginals of every dimension of every latent site, averaged over data.
 
     Analytic where torch has the closed form, else one draw per datum.
 
@@ -86,41 +89,97 @@ def kl_per_dimension(
         seed: Of the draws.
 
     Returns:
-        Nats by site, each of the site's event shape.
+        Nats per datum by site, each of the site's event shape.
 
     Raises:
-        ValueError: If a site does not factorise.
+        ValueError: As in :func:`mi_per_dimension`.
     """
+    return _means(
+        kl_by_datum(model, guide, data, batch_size=batch_size, prepare=prepare, seed=seed)
+    )
+
+
+def mi_by_datum(
+    model: Any,
+    guide: Any,
+    data: Data,
+    *,
+    channel: Channel,
+    batch_size: int,
+    prepare: Prepare | None,
+    seed: int,
+    sites: Iterable[str] | None = None,
+) -> dict[str, Tensor]:
+    """The terms of :func:`mi_per_dimension`, ``(N, *event_shape)`` by site."""
     tensors = as_tensors(data)
-    totals: dict[str, Tensor] = {}
+    dual = DualPass(channel=channel, codes=None, observed=(), data_args=None)
+    found: dict[str, list[Tensor]] = {}
     with evaluation(model, guide, device=tensors[0].device, seed=seed):
-        for args, _ in batches(tensors, batch_size, prepare):
-            model_trace, guide_trace = _importance(model, guide, args)
-            for name in latent_sites(guide_trace):
-                if name not in model_trace:
-                    continue
-                q, p = guide_trace.nodes[name]["fn"], model_trace.nodes[name]["fn"]
-                value = guide_trace.nodes[name]["value"]
-                q_d, p_d = marginals(q, name), marginals(p, name)
+        for args, count in batches(tensors, batch_size, prepare):
+            forward, guide_trace, codes = dual.traces(model, guide, args, {})
+            for name in codes if sites is None else sites:
+                q, p = guide_trace.nodes[name], forward.trace.nodes[name]
+                log_q = marginals(q["fn"], name).log_prob(q["value"])
+                log_p = marginals(p["fn"], name).log_prob(p["value"])
+                terms = detach_provenance(log_q - log_p)
+                found.setdefault(name, []).append(by_datum(terms, q, count))
+    return {name: torch.cat(terms) for name, terms in found.items()}
+
+
+def kl_by_datum(
+    model: Any,
+    guide: Any,
+    data: Data,
+    *,
+    batch_size: int,
+    prepare: Prepare | None,
+    seed: int,
+    sites: Iterable[str] | None = None,
+) -> dict[str, Tensor]:
+    """The terms of :func:`kl_per_dimension`, ``(N, *event_shape)`` by site."""
+    tensors = as_tensors(data)
+    found: dict[str, list[Tensor]] = {}
+    with evaluation(model, guide, device=tensors[0].device, seed=seed):
+        for args, count in batches(tensors, batch_size, prepare):
+            model_trace, guide_trace = pair(model, guide, args)
+            shared = [name for name in latent_sites(guide_trace) if name in model_trace]
+            for name in shared if sites is None else sites:
+                site = guide_trace.nodes[name]
+                q, p = (marginals(t.nodes[name]["fn"], name) for t in (guide_trace, model_trace))
                 try:
-                    kl = kl_divergence(q_d, p_d)
+                    kl = kl_divergence(q, p)
                 except NotImplementedError:
-                    kl = q_d.log_prob(value) - p_d.log_prob(value)
-                _accumulate(totals, name, kl, q)
-    return _per_datum_means(totals, tensors)
+                    kl = q.log_prob(site["value"]) - p.log_prob(site["value"])
+                found.setdefault(name, []).append(by_datum(kl, site, count))
+    return {name: torch.cat(terms) for name, terms in found.items()}
 
 
-def _per_datum_means(totals: dict[str, Tensor], tensors: list[Tensor]) -> dict[str, Tensor]:
-    return {name: total / len(tensors[0]) for name, total in totals.items()}
-
-
-def _importance(model: Any, guide: Any, args: tuple[Any, ...]) -> tuple[Any, Any]:
+def pair(model: Any, guide: Any, args: tuple[Any, ...]) -> tuple[Any, Any]:
+    """Traces of the model at a draw of the guide, and of the guide."""
     guide_trace = poutine.trace(guide).get_trace(*args)
-    model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args)
-    return prune_subsample_sites(model_trace), prune_subsample_sites(guide_trace)
+    values = {**plate_indices(guide_trace), **latent_values(guide_trace)}
+    return run_model(model, args, {}, values), guide_trace
 
 
-def _accumulate(totals: dict[str, Tensor], name: str, values: Tensor, fn: Any) -> None:
-    event_dim = len(fn.event_shape)
-    summed = values.reshape(-1, *values.shape[values.dim() - event_dim :]).sum(0)
-    totals[name] = totals[name] + summed if name in totals else summed
+def by_datum(values: Tensor, site: Mapping[str, Any], count: int) -> Tensor:
+    """Sums what is inside a datum.
+
+    Args:
+        values: One for each dimension of a site, ``batch_shape + event_shape``.
+        site: The site.
+        count: The number of data.
+
+    Returns:
+        Double precision, ``(count, *event_shape)``.
+
+    Raises:
+        ValueError: If the site is in no vectorised plate of the data.
+    """
+    fn = site["fn"]
+    dim = require_plate(site, plate_dims(site, count), count)
+    values = values.expand(fn.batch_shape + fn.event_shape).movedim(dim - fn.event_dim, 0)
+    return values.reshape(count, -1, *fn.event_shape).sum(1).double()
+
+
+def _means(terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: each.mean(0).cpu() for name, each in terms.items()}

@@ -63,15 +63,15 @@ class Density:
         """
         if self.marginals is not None:
             log_prob = self.marginals.log_prob(value)
-            each = _sum_inside(log_prob, self.position, self.num_marginals)
+            each = sum_inside(log_prob, self.position, self.num_marginals)
             if self.factorised:
                 return each.sum(1), each
         log_prob = self.fn.log_prob(value)
-        joint = _sum_inside(log_prob, self.position + self.fn.event_dim, 1)
+        joint = sum_inside(log_prob, self.position + self.fn.event_dim, 1)
         return joint[:, 0], joint[:, :0] if self.marginals is None else each
 
 
-def _sum_inside(log_prob: Tensor, position: int, size: int) -> Tensor:
+def sum_inside(log_prob: Tensor, position: int, size: int) -> Tensor:
     """Sums a datum's cells: ``(values, size, data)``. Contiguous, a sum over data takes half."""
     log_prob = log_prob.movedim(position, -1)
     cells = log_prob.reshape(len(log_prob), -1, size, log_prob.shape[-1])
@@ -98,18 +98,21 @@ class Batch:
     """q(z|x) of the data of a batch, with draws of each.
 
     Attributes:
-        args: The guide's arguments.
         count: The number of data.
         densities: By code site.
         draws: Values by code site, shape ``(num_samples, *batch, *event)``.
         dtypes: Of the guide's own draws, by code site.
     """
 
-    args: tuple[Any, ...]
     count: int
     densities: dict[str, Density]
     draws: dict[str, Tensor]
     dtypes: dict[str, torch.dtype]
+
+    @property
+    def num_samples(self) -> int:
+        """Draws of each datum."""
+        return len(next(iter(self.draws.values())))
 
 
 def posteriors(
@@ -120,7 +123,7 @@ def posteriors(
     num_samples: int = 1,
     batch_size: int = 500,
     prepare: Prepare | None = None,
-) -> Iterator[Batch]:
+) -> Iterator[tuple[tuple[Any, ...], Batch]]:
     """Runs a guide once on every batch of the data.
 
     Args:
@@ -130,6 +133,9 @@ def posteriors(
         num_samples: Draws of each datum.
         batch_size: Data in a batch.
         prepare: Makes the guide's arguments from a batch.
+
+    Yields:
+        The guide's arguments, and its posteriors there.
 
     Raises:
         ValueError: If a code site is none of the guide's, is a point, depends on other latents, or
@@ -153,7 +159,7 @@ def posteriors(
         }
         draws = {name: q.fn.sample((num_samples,)) for name, q in densities.items()}
         dtypes = {name: site["value"].dtype for name, site in sites.items()}
-        yield Batch(args, count, densities, draws, dtypes)
+        yield args, Batch(count, densities, draws, dtypes)
 
 
 def _code_sites(trace: Any, wanted: Codes | None) -> list[str]:
@@ -202,7 +208,7 @@ def _data_dims(
         other = [tensor[: count - 1 if count > 1 else 2] for tensor in tensors]
         again = poutine.trace(guide).get_trace(*arguments(other, prepare))
         for name, dims in found.items():
-            dims &= plate_dims(again.nodes[name], len(other[0]))
+            found[name] = dims & plate_dims(again.nodes[name], len(other[0]))
     for name, dims in found.items():
         require_plate(trace.nodes[name], dims, count)
     return {name: min(dims) for name, dims in found.items()}

@@ -6,17 +6,25 @@ kept by ``figure.savefig``: pyplot, the backend and Matplotlib's settings are le
 
 from pyro_mivae.plotting.figures import (
     codes_by_class,
-    information_bars,
     prior_samples,
     reconstructions,
     redraw,
     training_curves,
     traversals,
 )
+from pyro_mivae.plotting.information import (
+    dimension_use,
+    information_bars,
+    information_curves,
+    pairwise_information,
+)
 
 __all__ = [
     "codes_by_class",
+    "dimension_use",
     "information_bars",
+    "information_curves",
+    "pairwise_information",
     "prior_samples",
     "reconstructions",
     "redraw",

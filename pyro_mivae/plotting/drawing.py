@@ -14,6 +14,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from pyro_mivae.files import atomic_path
 from pyro_mivae.history import History
 
 # Okabe and Ito's colours, and Tol's "muted": both are told apart by the colour-blind.
@@ -113,7 +114,7 @@ def get_values(tree: xr.DataTree, group: str, name: str) -> NDArray[Any]:
         raise ValueError(
             f"the tree has no '{name}' in its group '{group}': expected what inference_data() "
             f"makes, found {list(data.data_vars)}. Give inference_data() the labels, images or "
-            "per_dimension that are missing"
+            "information that are missing"
         )
     values: NDArray[Any] = data[name].values
     return values
@@ -127,6 +128,20 @@ def mi_by_channel(tree: xr.DataTree, site: str) -> dict[str, NDArray[Any]]:
     rows = data[f"mi_{site}"].transpose("channel", ...).values
     named = zip(data["channel"].values, rows, strict=True)
     return {str(channel): row for channel, row in named if not np.isnan(row).all()}
+
+
+def sites_of(data: xr.Dataset) -> list[str]:
+    """The sites whose dimensions were measured, in the order of :data:`SITES`.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    sites = [site for site in SITES if f"{site}_dim" in data.sizes]
+    if not sites:
+        raise ValueError(
+            "the tree has no group 'information': pass information to inference_data()"
+        )
+    return sites
 
 
 def mi_name(channel: str) -> str:
@@ -155,6 +170,27 @@ def by_information(
     numbers = [f"{mi[d]:.2f}".replace("-", "−") for d in order]
     labels = [f"${site}_{{{d}}}$:  {n} nats" for d, n in zip(order, numbers, strict=True)]
     return order, labels, mi_name(channel)
+
+
+def save(
+    figures: Mapping[str, Figure], folder: Path, *, settings_of: Path | None = None
+) -> dict[str, Path]:
+    """Writes figures as PNG files into ``figures`` of a folder, headed by a run's settings.
+
+    Args:
+        figures: Figures by the names of their files.
+        folder: The folder; it must exist.
+        settings_of: The run's folder, by default the same.
+    """
+    above = heading((settings_of or folder) / "config.json")
+    (folder / "figures").mkdir(exist_ok=True)
+    paths = {name: folder / "figures" / f"{name}.png" for name in figures}
+    for name, figure in figures.items():
+        if above:
+            figure.suptitle(above, x=0.01, ha="left", fontsize=SMALL, color="#666666")
+        with atomic_path(paths[name]) as temporary:
+            figure.savefig(temporary, format="png", dpi=150, bbox_inches="tight")
+    return paths
 
 
 def heading(path: Path) -> str:

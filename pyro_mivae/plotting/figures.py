@@ -12,10 +12,14 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pyro_mivae.files import atomic_path
 from pyro_mivae.groups import read
 from pyro_mivae.history import History
 from pyro_mivae.plotting import drawing
+from pyro_mivae.plotting.information import (
+    dimension_use,
+    information_bars,
+    pairwise_information,
+)
 
 
 def training_curves(history: History) -> Figure:
@@ -122,42 +126,6 @@ def traversals(tree: xr.DataTree, *, channel: str | None = None) -> Figure:
     return figure
 
 
-def information_bars(tree: xr.DataTree) -> Figure:
-    """MI of each dimension under each channel, with its KL beside, by descending MI.
-
-    Args:
-        tree: With ``information``.
-    """
-    data = drawing.get_group(tree, "information")
-    sites = [site for site in drawing.SITES if f"{site}_dim" in data.sizes]
-    if not sites:
-        raise ValueError(
-            "the tree has no group 'information': pass per_dimension to inference_data()"
-        )
-    sizes = [data.sizes[f"{site}_dim"] for site in sites]
-    width = min(max(8.0, 1.15 * sum(sizes) + 1.5), 20.0)
-    figure = Figure(figsize=(width, 6.0), layout="constrained")
-    panels = figure.subplots(1, len(sites), sharey=True, squeeze=False, width_ratios=sizes)[0]
-    for axes, site, size in zip(panels, sites, sizes, strict=True):
-        name, colour = drawing.SITES[site]
-        bars: list[tuple[str, Any, Any]] = []
-        for channel, values in drawing.mi_by_channel(tree, site).items():
-            bars.append((drawing.mi_name(channel), values, drawing.shade(colour, channel)))
-        if f"kl_{site}" in data:
-            bars.append(("KL(q || p)", data[f"kl_{site}"].values, drawing.GREY))
-        order, _, _ = drawing.by_information(tree, site, size)
-        thickness = 0.84 / len(bars)
-        for number, (label, values, fill) in enumerate(bars):
-            place = np.arange(size) + (number - (len(bars) - 1) / 2) * thickness
-            axes.bar(place, values[order], 0.92 * thickness, label=label, color=fill)
-        axes.axhline(0, color=drawing.INK, lw=0.8)
-        drawing.finish(axes, name.capitalize(), ylabel="nats per datum" if site == sites[0] else "")
-        axes.grid(visible=False, axis="x")
-        axes.set_xticks(range(size), [f"${site}_{{{d}}}$" for d in order], fontsize=drawing.MEDIUM)
-        drawing.legend_below(axes, -0.09)
-    return figure
-
-
 def codes_by_class(tree: xr.DataTree, *, channel: str | None = None) -> Figure:
     """The posterior of each code dimension by class, a panel each, by descending MI.
 
@@ -216,15 +184,10 @@ def redraw(folder: str | Path) -> dict[str, Path]:
     figures = {"training_curves": training_curves(History.read_csv(folder / "history.csv"))}
     functions: list[Callable[[xr.DataTree], Figure]]
     functions = [reconstructions, prior_samples, traversals]
-    functions += [information_bars] if "information" in tree.children else []
+    measured = drawing.get_group(tree, "information")
+    functions += [information_bars] if measured else []
+    functions += [dimension_use] if "resampling_loss_c" in measured else []
+    functions += [pairwise_information] if "pairwise_mi" in measured else []
     functions += [codes_by_class] if "label" in drawing.get_group(tree, "constant_data") else []
     figures |= {function.__name__: function(tree) for function in functions}
-    heading = drawing.heading(folder / "config.json")
-    (folder / "figures").mkdir(exist_ok=True)
-    paths = {name: folder / "figures" / f"{name}.png" for name in figures}
-    for name, figure in figures.items():
-        if heading:
-            figure.suptitle(heading, x=0.01, ha="left", fontsize=drawing.SMALL, color="#666666")
-        with atomic_path(paths[name]) as temporary:
-            figure.savefig(temporary, format="png", dpi=150, bbox_inches="tight")
-    return paths
+    return drawing.save(figures, folder)

@@ -1,0 +1,193 @@
+"""Figures of information: by dimension, between dimensions, and how its bounds close."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from pyro_mivae.plotting import drawing
+
+Bars = list[tuple[str, Any, Any, Any]]
+"""Label, heights, standard errors or None, colour."""
+
+CODES = {**drawing.SITES, "c, z": ("code and noise", drawing.INK)}
+
+
+def information_bars(tree: xr.DataTree) -> Figure:
+    """MI of each dimension under each channel, with I_q and KL beside, by descending MI.
+
+    Args:
+        tree: With ``information``.
+    """
+
+    def bars(data: xr.Dataset, site: str, colour: str) -> Bars:
+        found: Bars = []
+        for channel, values in drawing.mi_by_channel(tree, site).items():
+            error = data[f"mi_{site}_se"].sel(channel=channel) if f"mi_{site}_se" in data else None
+            fill = drawing.shade(colour, channel)
+            found.append((drawing.mi_name(channel), values, error, fill))
+        found += _bars(data, f"aggregate_mi_{site}", "$I_q$(code; x) of the data", drawing.INK)
+        return found + _bars(data, f"kl_{site}", "KL(q || p)", drawing.GREY)
+
+    return _by_dimension(tree, [bars], ["nats per datum"])
+
+
+def dimension_use(tree: xr.DataTree) -> Figure:
+    """What each dimension is for: reconstruction lost without it, and the means' variance.
+
+    Args:
+        tree: With ``information``.
+    """
+    rows = [
+        lambda data, site, colour: _bars(data, f"resampling_loss_{site}", "", colour),
+        lambda data, site, colour: _bars(data, f"activity_{site}", "", colour),
+    ]
+    names = [
+        "log-likelihood lost where\ndrawn from the prior (nats)",
+        "variance of the\nposterior mean",
+    ]
+    return _by_dimension(tree, rows, names)
+
+
+def pairwise_information(tree: xr.DataTree) -> Figure:
+    """The information between every two dimensions under the data.
+
+    Args:
+        tree: With ``pairwise_mi`` in ``information``.
+    """
+    matrix = drawing.get_values(tree, "information", "pairwise_mi")
+    error = drawing.get_values(tree, "information", "pairwise_mi_se")
+    names = [_tex(name) for name in drawing.get_values(tree, "information", "dimension")]
+    size = 0.62 * len(names) + 2.2
+    figure = Figure(figsize=(size + 1, size), layout="constrained")
+    axes = figure.subplots()
+    axes.set_facecolor(drawing.PALE)
+    top = max(float(np.nanmax(matrix, initial=0.0)), 0.01)
+    image = axes.imshow(matrix, cmap="Blues", vmin=0, vmax=top)
+    for (row, column), value in np.ndenumerate(matrix):
+        if np.isfinite(value):
+            colour = "white" if value > 0.6 * top else drawing.INK
+            text = f"{value:.2f}".replace("-", "−")
+            place: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": drawing.SMALL - 2}
+            axes.text(column, row, text, color=colour, **place)
+    for set_ticks in (axes.set_xticks, axes.set_yticks):
+        set_ticks(range(len(names)), names, fontsize=drawing.MEDIUM)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title("Information between dimensions under q(z)", fontsize=drawing.LARGE)
+    note = f"standard errors up to {np.nanmax(error, initial=0.0):.2f}"
+    axes.set_xlabel(note, fontsize=drawing.SMALL)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8)
+    bar.set_label("nats", fontsize=drawing.MEDIUM)
+    return figure
+
+
+def information_curves(data: xr.Dataset) -> Figure:
+    """How the bounds close: L_K and U_K over the number of samples, I_q over that of data.
+
+    Args:
+        data: ``lower``, ``upper`` (codes, num_samples), ``barber_agakov`` and ``kl`` (codes),
+            ``aggregate_information`` (codes, num_data), each with its standard error ``..._se``.
+    """
+    codes = [str(name) for name in data["codes"].values]
+    figure = Figure(figsize=(5.2 * len(codes) + 0.6, 10), layout="constrained")
+    panels = figure.subplots(2, len(codes), sharey="row", squeeze=False)
+    for column, name in enumerate(codes):
+        title, colour = CODES.get(name, (name, drawing.INK))
+        one = data.sel(codes=name)
+        model, aggregate = panels[:, column]
+        samples = one["num_samples"].values
+        for bound, label, style in (("upper", "$U_K$", "-v"), ("lower", "$L_K$", "-^")):
+            error = one[f"{bound}_se"]
+            model.errorbar(
+                samples, one[bound], error, fmt=style, color=colour, label=label, lw=2, capsize=3
+            )
+        finite = np.where(np.isfinite(one["upper"]), one["upper"], one["lower"].max())
+        model.fill_between(samples, one["lower"], finite, color=colour, alpha=0.12, lw=0)
+        label = "Barber-Agakov bound"
+        model.axhline(float(one["barber_agakov"]), ls="--", color=drawing.GREY, label=label)
+        drawing.finish(model, f"Model: I({name}; x'), {title}", "samples K", _nats(column))
+        num_data = one["num_data"].values
+        error = one["aggregate_information_se"]
+        label = "$I_q$ of N data"
+        aggregate.errorbar(
+            num_data,
+            one["aggregate_information"],
+            error,
+            fmt="-o",
+            color=colour,
+            label=label,
+            lw=2,
+            capsize=3,
+        )
+        aggregate.plot(num_data, np.log(num_data), ":", color=drawing.INK, label="log N")
+        aggregate.axhline(float(one["kl"]), ls="--", color=drawing.GREY, label="mean KL(q || p)")
+        drawing.finish(aggregate, f"Data: $I_q$({name}; x), {title}", "data N", _nats(column))
+        for axes in (model, aggregate):
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+            axes.legend(fontsize=drawing.SMALL, frameon=False)
+    return figure
+
+
+def _nats(column: int) -> str:
+    return "nats per datum" if column == 0 else ""
+
+
+def _tex(name: Any) -> str:
+    site, _, index = str(name).partition("[")
+    return f"${site}_{{{index.removesuffix(']')}}}$" if index else f"${site}$"
+
+
+def _bars(data: xr.Dataset, name: str, label: str, colour: Any) -> Bars:
+    if name not in data:
+        return []
+    error = data[f"{name}_se"].values if f"{name}_se" in data else None
+    return [(label, data[name].values, error, colour)]
+
+
+def _by_dimension(tree: xr.DataTree, rows: Sequence[Any], names: Sequence[str]) -> Figure:
+    """Bars of each dimension by descending MI, a column for each site."""
+    data = drawing.get_group(tree, "information")
+    sites = drawing.sites_of(data)
+    sizes = [data.sizes[f"{site}_dim"] for site in sites]
+    width = min(max(8.0, 1.15 * sum(sizes) + 1.5), 20.0)
+    height = 6.0 if len(rows) == 1 else 3.4 * len(rows)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    panels = figure.subplots(len(rows), len(sites), sharey="row", squeeze=False, width_ratios=sizes)
+    for number, (make, name) in enumerate(zip(rows, names, strict=True)):
+        for axes, site, size in zip(panels[number], sites, sizes, strict=True):
+            title, colour = drawing.SITES[site]
+            order, _, _ = drawing.by_information(tree, site, size)
+            _draw_bars(axes, make(data, site, colour), order)
+            ylabel = name if site == sites[0] else ""
+            drawing.finish(axes, title.capitalize() if number == 0 else "", ylabel=ylabel)
+            axes.grid(visible=False, axis="x")
+            ticks = [f"${site}_{{{d}}}$" for d in order]
+            axes.set_xticks(range(size), ticks, fontsize=drawing.MEDIUM)
+            drawing.legend_below(axes, -0.09)
+    return figure
+
+
+def _draw_bars(axes: Axes, bars: Bars, order: Any) -> None:
+    thickness = 0.84 / max(1, len(bars))
+    for number, (label, values, error, fill) in enumerate(bars):
+        place = np.arange(len(order)) + (number - (len(bars) - 1) / 2) * thickness
+        spread = None if error is None else np.asarray(error)[order]
+        axes.bar(
+            place,
+            np.asarray(values)[order],
+            0.92 * thickness,
+            yerr=spread,
+            label=label or None,
+            color=fill,
+            ecolor=drawing.GREY,
+            error_kw={"lw": 1},
+        )
+    axes.axhline(0, color=drawing.INK, lw=0.8)

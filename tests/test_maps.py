@@ -1,0 +1,171 @@
+"""What every dimension carries, against closed forms: x_d = w_d z_d + noise."""
+
+import json
+import math
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+from pyro_mivae.distributions import LogitNormal
+from pyro_mivae.information import aggregate_information, pairwise_information, per_dimension
+from pyro_mivae.information.maps import as_lists
+
+WEIGHTS = torch.tensor([0.0, 0.5, 3.0], dtype=torch.float64)
+X = torch.randn(3000, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def model(x):
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+        pyro.sample("x", dist.Normal(WEIGHTS * z, 1.0).to_event(1), obs=x)
+
+
+def guide(x):
+    """The exact posterior N(w x / (1 + w^2), 1 / (1 + w^2))."""
+    precision = 1 + WEIGHTS**2
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(WEIGHTS * x / precision, precision**-0.5).to_event(1))
+
+
+@pytest.fixture(scope="module")
+def measured():
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield per_dimension(model, guide, X, channels=("sample", "mean"), aggregate_size=1000)
+    torch.set_default_dtype(before)
+
+
+def near(group, name, expected, reach=5, **selected):
+    found = group.sel(**selected) if selected else group
+    error = found[f"{name}_se"].values
+    difference = np.abs(found[name].values - np.asarray(expected))
+    assert (difference <= reach * error + 1e-9).all(), (found[name].values, expected, error)
+
+
+def test_bound_and_kl(measured):
+    information = 0.5 * torch.log(1 + WEIGHTS**2)
+    near(measured, "mi_z", information, channel="sample")
+    score = measured["mi_z"].sel(channel="mean").values
+    assert score[2] > information[2] + 0.3
+    precision = 1 + WEIGHTS**2
+    kl = 0.5 * ((WEIGHTS * X / precision) ** 2 + 1 / precision - 1 + precision.log())
+    np.testing.assert_allclose(measured["kl_z"], kl.mean(0))
+    np.testing.assert_allclose(measured["kl_z_se"], kl.std(0) / math.sqrt(len(X)))
+
+
+def test_activity_is_the_variance_of_the_means(measured):
+    means = WEIGHTS * X / (1 + WEIGHTS**2)
+    np.testing.assert_allclose(measured["activity_z"], means.var(0))
+    # For normal means the variance of a variance is 2 var^2 / N.
+    expected = means.var(0) * math.sqrt(2 / len(X))
+    np.testing.assert_allclose(measured["activity_z_se"], expected, rtol=0.2, atol=1e-12)
+
+
+def test_loss_by_resampling(measured):
+    """E_q (x - w z)^2 against E (x - w z')^2 = x^2 + w^2, halved."""
+    precision = 1 + WEIGHTS**2
+    kept = (X - WEIGHTS**2 * X / precision) ** 2 + WEIGHTS**2 / precision
+    near(measured, "resampling_loss_z", (0.5 * (X**2 + WEIGHTS**2 - kept)).mean(0))
+    assert measured["resampling_loss_z"][0] == 0
+
+
+def test_information_under_the_data(measured):
+    found = aggregate_information(guide, X[:1000], batch_size=500)
+    expected = found.dimension_information["z"]
+    np.testing.assert_allclose(measured["aggregate_mi_z"], expected)
+    both = pairwise_information(guide, X[:1000], batch_size=500)
+    np.testing.assert_allclose(measured["pairwise_mi"], both["pairwise_mi"])
+    assert list(measured["dimension"].values) == ["z[0]", "z[1]", "z[2]"]
+    assert measured.attrs["aggregate_size"] == 1000
+    assert measured.attrs["num_data"] == 3000
+
+
+def test_lists_for_json(measured):
+    found = json.loads(json.dumps(as_lists(measured)))
+    assert set(found) == {"z", "pairwise"}
+    names = {"kl", "aggregate_mi", "activity", "resampling_loss", "mi/mean", "mi/sample"}
+    assert set(found["z"]) == {name + end for name in names for end in ("", "_se")}
+    np.testing.assert_array_equal(found["z"]["mi/mean"], measured["mi_z"].sel(channel="mean"))
+
+
+def test_means_without_closed_form_are_sampled():
+    """A logit-normal has no mean in closed form: the noise of the draws is taken off again."""
+
+    def uniform(x):
+        with pyro.plate("data", len(x)):
+            c = pyro.sample("c", dist.Uniform(-torch.ones(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(c, 1.0).to_event(1), obs=x)
+
+    def logit_normal(x):
+        with pyro.plate("data", len(x)):
+            fn = LogitNormal(torch.stack([x[:, 0], 0 * x[:, 1]], -1), torch.ones(len(x), 2), -1, 1)
+            pyro.sample("c", fn.to_event(1))
+
+    found = per_dimension(uniform, logit_normal, X[:, :2], aggregate_size=200)
+    # E tanh((x + e) / 2) by quadrature over e.
+    nodes, weights = np.polynomial.hermite_e.hermegauss(60)
+    weights = torch.as_tensor(weights / weights.sum())
+    means = (torch.tanh((X[:, :1] + torch.as_tensor(nodes)) / 2) * weights).sum(-1)
+    assert abs(float(found["activity_c"][0]) - float(means.var())) < 0.005
+    assert abs(float(found["activity_c"][1])) < 5e-4
+
+
+def test_several_sites_scalars_and_plates():
+    def mixed(x):
+        with pyro.plate("data", len(x), dim=-2):
+            c = pyro.sample("c", dist.Normal(0.0, 1.0))
+            u = pyro.sample("u", dist.Bernoulli(0.5))
+            with pyro.plate("part", 3, dim=-1):
+                pyro.sample("x", dist.Normal(c + u, 1.0), obs=x)
+
+    def read(x):
+        with pyro.plate("data", len(x), dim=-2):
+            mean = x.mean(-1, keepdim=True)
+            pyro.sample("c", dist.Normal(0.5 * mean, 0.8))
+            pyro.sample("u", dist.Bernoulli(logits=mean))
+
+    found = per_dimension(mixed, read, X[:500], codes=["u", "c"])
+    assert found["kl_c"].shape == found["kl_u"].shape == ()
+    assert found["mi_u"].dims == ("channel",)
+    assert list(found["dimension"].values) == ["c", "u"]
+    one = per_dimension(mixed, read, X[:500], codes="c")
+    assert "kl_u" not in one
+    assert as_lists(one)["c"]["kl"] == pytest.approx(float(found["kl_c"]))
+    probability = torch.sigmoid(X[:500].mean(-1))
+    assert float(found["activity_u"]) == pytest.approx(float(probability.var()))
+
+
+def test_a_guide_that_does_not_factorise_has_no_pairs():
+    def turned(x):
+        scale_tril = torch.tensor([[1.0, 0.0, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 0.5]])
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.MultivariateNormal(0.3 * x, scale_tril=scale_tril))
+
+    found = per_dimension(model, turned, X[:300])
+    assert "pairwise_mi" not in found
+    assert "does not factorise" in found.attrs["pairwise_mi"]
+    assert found["mi_z"].shape == (1, 3)
+
+
+def test_two_calls_agree_and_nothing_changes():
+    before = torch.get_rng_state()
+    one, two = (per_dimension(model, guide, X[:100], seed=4) for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert one.equals(two)
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="unknown channel 'sampled'"):
+        per_dimension(model, guide, X, channels=("sampled",))
+
+    def chained(x):
+        with pyro.plate("data", len(x)):
+            first = pyro.sample("a", dist.Normal(x[:, 0], 1.0))
+            pyro.sample("z", dist.Normal(first[:, None] * torch.ones(3), 1.0).to_event(1))
+
+    with pytest.raises(ValueError, match=r"code site 'z' depends on \['a'\]"):
+        per_dimension(model, chained, X[:10], codes="z")
