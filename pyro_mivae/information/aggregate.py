@@ -85,9 +85,10 @@ def aggregate_information(
     that neither weights nor minibatches bias it. It needs no model. Scales and masks are left
     out, and a datum is all that is inside the data's plate.
 
-    The result lies between 0 and log N. As an estimate for the population that the data are from
-    it is too low: by about :math:`(\mathbb{E}[q(z|x) / q(z)] - 1) / 2N` where that is small, by
-    some tenths of a nat from about two thirds of log N on. The standard error does not cover this.
+    The information lies between 0 (an estimate may be below, by its error) and log N. For the
+    population that the data are from it is too low, which the standard error does not cover: by
+    about :math:`(\mathbb{E}[q(z|x) / q(z)] - 1) / 2N` where that is small, by some tenths of a nat
+    from two thirds of log N on.
 
     Args:
         guide: A Pyro guide.

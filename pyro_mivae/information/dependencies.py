@@ -71,6 +71,10 @@ def _by_redrawing(
             redrawn = run_model(fn, args, kwargs, {**plate_indices(trace), **given})
             for name in _moved(trace, redrawn):
                 direct[name].add(parent)
+    before: set[str] = set()
+    for name, parents in direct.items():  # what comes later is no parent
+        parents &= before
+        before.add(name)
     return direct
 
 
@@ -101,6 +105,8 @@ def _log_prob(trace: Any, values: Any, name: str) -> Tensor:
 
 
 def _close(one: Tensor, other: Tensor) -> bool:
+    # Two runs of a network may differ by rounding, which a narrow density makes much of; a new
+    # draw of a parent moves some of the data by more.
     return one.shape == other.shape and torch.allclose(
-        one, other, rtol=1e-4, atol=1e-5, equal_nan=True
+        one, other, rtol=1e-2, atol=1e-2, equal_nan=True
     )

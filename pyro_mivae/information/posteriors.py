@@ -228,6 +228,6 @@ def require_plate(site: Mapping[str, Any], dims: Iterable[int], count: int) -> i
     for dim in sorted(plate_dims(site, count).intersection(dims)):
         return dim
     raise ValueError(
-        f"site '{site['name']}' is in no vectorised plate of the {count} data of a batch, at the "
-        "guide's dim: expected its pyro.sample inside pyro.plate('data', len(x))"
+        f"site '{site['name']}' is in no vectorised plate of the {count} data of a batch: expected "
+        "its pyro.sample inside pyro.plate('data', len(x)), at the same dim in model and guide"
     )
