@@ -73,7 +73,7 @@ def pairwise_information(tree: xr.DataTree) -> Figure:
     for (row, column), value in np.ndenumerate(matrix):
         if np.isfinite(value):
             colour = "white" if value > 0.6 * top else drawing.INK
-            text = f"{value:.2f}".replace("-", "−")
+            text = f"{round(value, 2) + 0.0:.2f}".replace("-", "−")  # no minus before 0.00
             place: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": drawing.SMALL - 2}
             axes.text(column, row, text, color=colour, **place)
     for set_ticks in (axes.set_xticks, axes.set_yticks):
@@ -132,7 +132,7 @@ def information_curves(data: xr.Dataset) -> Figure:
         for axes in (model, aggregate):
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
-            axes.legend(fontsize=drawing.SMALL, frameon=False)
+            drawing.legend_below(axes, -0.18)
     return figure
 
 
