@@ -162,6 +162,15 @@ def test_errors():
     with pytest.raises(ValueError, match="unknown channel 'sampled'"):
         per_dimension(model, guide, X, channels=("sampled",))
 
+    def symbols(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.OneHotCategorical(torch.ones(len(x), 3)))
+
+    with pytest.raises(ValueError, match="dimensions of site 'z' have marginals that are not"):
+        per_dimension(model, symbols, X[:10])
+    with pytest.raises(ValueError, match="codes names the site 'nothing'"):
+        per_dimension(model, guide, X[:10], codes="nothing")
+
     def chained(x):
         with pyro.plate("data", len(x)):
             first = pyro.sample("a", dist.Normal(x[:, 0], 1.0))

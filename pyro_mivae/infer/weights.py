@@ -23,6 +23,15 @@ from pyro_mivae.infer.channel import Forward
 from pyro_mivae.infer.sites import Codes, latent_sites, site_log_prob, spread
 
 
+def plates(site: Mapping[str, Any]) -> dict[int, int]:
+    """Sizes of the vectorised plates around a site by dim; those of a plate without one, too."""
+    return {
+        frame.dim: frame.size if frame.size >= 0 else site["fn"].batch_shape[frame.dim]
+        for frame in site["cond_indep_stack"]
+        if frame.vectorized
+    }
+
+
 @dataclass(frozen=True)
 class Cells:
     """The cells of the plates that every site is in.
@@ -66,11 +75,15 @@ def cells(model_trace: Any, guide_trace: Any, data: Collection[str]) -> Cells:
     shared = [f for f in first if f.vectorized and all(f in stack for stack in others)]
     for name in latent_sites(guide_trace):
         # The guide may call its plates otherwise.
-        own = {(f.dim, f.size) for f in guide_trace.nodes[name]["cond_indep_stack"]}
-        shared = [f for f in shared if (f.dim, f.size) in own]
+        own, model_site = plates(guide_trace.nodes[name]), model_trace.nodes[next(iter(stacks))]
+        shared = [f for f in shared if own.get(f.dim) == plates(model_site)[f.dim]]
     for name, stack in stacks.items():
         for frame in stack:
-            if frame not in shared and frame.full_size not in (None, frame.size):
+            if (
+                frame not in shared
+                and frame.size >= 0
+                and frame.full_size not in (None, frame.size)
+            ):
                 raise ValueError(
                     f"site '{name}' is subsampled by the plate '{frame.name}' ({frame.size} of "
                     f"{frame.full_size}), in which not every latent site is: the information is "

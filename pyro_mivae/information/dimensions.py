@@ -144,6 +144,11 @@ def kl_by_datum(
             model_trace, guide_trace = pair(model, guide, args)
             shared = [name for name in latent_sites(guide_trace) if name in model_trace]
             for name in shared if sites is None else sites:
+                if name not in shared:
+                    raise ValueError(
+                        f"codes names the site '{name}', which model and guide do not share; "
+                        f"their latent sites are {shared}"
+                    )
                 site = guide_trace.nodes[name]
                 q, p = (marginals(t.nodes[name]["fn"], name) for t in (guide_trace, model_trace))
                 try:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from pyro_mivae.batches import Prepare
 from pyro_mivae.infer.sites import latent_sites
-from pyro_mivae.infer.weights import cells, latent_values, plate_indices, run_model
+from pyro_mivae.infer.weights import cells, latent_values, plate_indices, plates, run_model
 from pyro_mivae.information.estimate import Estimate, batches
 from pyro_mivae.information.importance import Arguments, Proposal, depth
 from pyro_mivae.training import Data, as_tensors, evaluation
@@ -140,8 +140,9 @@ def _log_weights(
     model_trace = run_model(model, *call, values)
     data = {name: model_trace.nodes[name]["value"] for name in model_trace.observation_nodes}
     shared = cells(model_trace, guide_trace, data)
-    frame = next((frame for frame in shared.frames if frame.size == count), None)
-    if frame is None:
+    sizes = plates(model_trace.nodes[next(iter(data))])
+    dim = next((f.dim for f in shared.frames if sizes[f.dim] == count), None)
+    if dim is None:
         raise ValueError(_not_in_plate(model_trace, count))
     own = Proposal(
         model,
@@ -156,13 +157,12 @@ def _log_weights(
         parallel=parallel,
     )
     weights = torch.cat(list(own.draws(num_samples)))
-    return weights.movedim(frame.dim, 1).reshape(num_samples, count, -1)
+    return weights.movedim(dim, 1).reshape(num_samples, count, -1)
 
 
 def _not_in_plate(trace: Any, count: int) -> str:
     for name in (*latent_sites(trace), *trace.observation_nodes):
-        frames = trace.nodes[name]["cond_indep_stack"]
-        if not any(f.vectorized and f.size == count for f in frames):
+        if count not in plates(trace.nodes[name]).values():
             return (
                 f"site '{name}' is in no vectorised plate of the {count} data: expected a model "
                 "whose every site is inside the data's pyro.plate"

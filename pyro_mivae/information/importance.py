@@ -96,7 +96,7 @@ class Proposal:
                 weights, traces = self._run(size)
                 reason = self._difference(weights, traces)
             except Exception as error:  # whatever foreign code does in an unexpected plate
-                reason = f"{type(error).__name__}: {error}"
+                reason = f"{type(error).__name__}: {error}".partition("\n")[0]
             if reason is None:
                 return weights
             logger.info("draws run one at a time, not in a plate of their own (%s)", reason)

@@ -85,11 +85,12 @@ def per_dimension(
     some = [tensor[:aggregate_size] for tensor in tensors]
     sites = None if codes is None else list(as_codes(codes) or {})
     settings: dict[str, Any] = {"batch_size": batch_size, "prepare": prepare, "seed": seed}
-    aggregate = aggregate_information(guide, some, codes=sites, progress=progress, **settings)
-    names = list(aggregate.dimension_information)
     found: dict[str, Any] = {}
-    for name, terms in kl_by_datum(model, guide, tensors, sites=names, **settings).items():
+    kl = kl_by_datum(model, guide, tensors, sites=sites, **settings)
+    for name, terms in kl.items():
         _add(found, "kl", name, *_mean_and_error(terms))
+    names = list(kl)
+    aggregate = aggregate_information(guide, some, codes=names, progress=progress, **settings)
     by_channel = [
         mi_by_datum(model, guide, tensors, channel=channel, sites=names, **settings)
         for channel in channels

@@ -16,6 +16,7 @@ from torch import Tensor
 from pyro_mivae.batches import Prepare, arguments
 from pyro_mivae.families import at_least_single
 from pyro_mivae.infer.sites import Codes, as_codes, latent_sites, marginals, unmasked, unwrap
+from pyro_mivae.infer.weights import plates
 from pyro_mivae.information.dependencies import dependencies
 from pyro_mivae.information.estimate import batches
 
@@ -216,7 +217,7 @@ def _data_dims(
 
 def plate_dims(site: Mapping[str, Any], count: int) -> set[int]:
     """The dimensions of a site's vectorised plates of this size."""
-    return {f.dim for f in site["cond_indep_stack"] if f.vectorized and f.size == count}
+    return {dim for dim, size in plates(site).items() if size == count}
 
 
 def require_plate(site: Mapping[str, Any], dims: Iterable[int], count: int) -> int:
