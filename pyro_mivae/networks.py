@@ -15,6 +15,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from pyro_mivae.softplus import Softplus
+
 Shape = Sequence[int]
 
 _CHANNELS = (32, 64, 64)  # after each convolution
@@ -137,7 +139,7 @@ class ConvDecoder(nn.Module):
 def _mlp(sizes: Shape) -> nn.Sequential:
     layers: list[nn.Module] = []
     for i, o in itertools.pairwise(sizes):
-        layers += [nn.Linear(i, o), nn.Softplus()]
+        layers += [nn.Linear(i, o), Softplus()]
     return nn.Sequential(*layers[:-1])
 
 

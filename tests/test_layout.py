@@ -19,6 +19,7 @@ LAYERS = (
         "families",
         "mixture",
         "networks",
+        "softplus",
     ),
     ("priors", "likelihoods"),
     ("vae",),
