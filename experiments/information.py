@@ -8,11 +8,11 @@ Leaves a table, its numbers, and figures of how the bounds close.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import logging
+import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,16 +25,11 @@ from rich.table import Table
 
 from experiments import mnist
 from experiments._config import read_settings
+from experiments._measure import last, measure
 from pyro_mivae import groups, plotting, runs
 from pyro_mivae.checkpoints import CheckpointError, load_checkpoint
 from pyro_mivae.datasets import load_digits
-from pyro_mivae.information import (
-    Estimate,
-    aggregate_information,
-    elbo_decomposition,
-    log_evidence,
-    sandwich,
-)
+from pyro_mivae.information import Estimate, elbo_decomposition, log_evidence
 from pyro_mivae.plotting.drawing import save
 from pyro_mivae.training import make_fabric
 from pyro_mivae.vae import MIVAE
@@ -54,6 +49,10 @@ class Config:
     """Generated images x' that the bounds under the model are averaged over."""
     num_data: tuple[int, ...] = (100, 300, 1000, 3000, 10000)
     """Numbers N of test images for the information under the data."""
+    refit_steps: int = 3000
+    """Steps in which a copy of the guide is fitted to generated images; 0 leaves it out."""
+    refit_samples: int = 1000
+    """The largest K with the refitted guide, for which the bounds close sooner."""
     evidence_images: int = 100
     """Test images for the log-evidence, with the largest K."""
     data_dir: Path | None = None
@@ -110,6 +109,7 @@ def _smoke(config: Config) -> Config:
         num_samples=(1, 5, 20),
         images=20,
         num_data=(50, 200),
+        refit_steps=20,
         evidence_images=10,
     )
 
@@ -129,7 +129,17 @@ def run(config: Config, folder: Path, out: Path) -> None:
     device = make_fabric(config.device).device
     vae, images = load(folder, device), digits.to(device).test.images
     started = time.monotonic()
-    curves = measure(config, vae, images)
+    curves = measure(
+        vae,
+        images,
+        digits.to(device).train.images,
+        num_samples=sorted(set(config.num_samples)),
+        number=config.images,
+        num_data=sorted({min(n, len(images)) for n in config.num_data}),
+        refit_steps=config.refit_steps,
+        refit_samples=config.refit_samples,
+        seed=config.seed,
+    )
     parts = elbo_decomposition(vae.model, vae.guide, images, prepare=vae.observe, seed=config.seed)
     evidence = log_evidence(
         vae.model,
@@ -146,8 +156,9 @@ def run(config: Config, folder: Path, out: Path) -> None:
         "information": parts.information.estimate,
         "marginal_kl": parts.marginal_kl,
         "total_correlation": parts.total_correlation,
-        "log_evidence": evidence.estimate,
     }
+    coordinates = {str(name): c.values.tolist() for name, c in curves.coords.items()}
+    variables = {str(name): v.values.tolist() for name, v in curves.data_vars.items()}
     numbers = {
         "run": str(folder),
         "units": "nats per datum",
@@ -157,119 +168,64 @@ def run(config: Config, folder: Path, out: Path) -> None:
         "decomposition": {n: dataclasses.asdict(e) for n, e in whole.items() if e is not None},
         "dimension_kl": {n: v.tolist() for n, v in (parts.dimension_kl or {}).items()},
         "log_evidence": {
+            "mean": evidence.mean,
+            "standard_error": evidence.standard_error,
             "num_samples": evidence.num_samples,
             "num_images": len(evidence.per_datum),
             "effective_samples": float(evidence.effective_samples.median()),
             "unreliable": float(evidence.unreliable.double().mean()),
         },
-        "codes": _by_code(curves),
+        "curves": {"coords": coordinates, **variables},
         "seconds": time.monotonic() - started,
     }
     out.mkdir(parents=True, exist_ok=True)
     groups.write(xr.DataTree(curves), out / CURVES)
     runs.write_json(out / NUMBERS, numbers)
     save({"information_curves": plotting.information_curves(curves)}, out, settings_of=folder)
-    _report(numbers, len(images), out)
+    _report(numbers, curves, out)
 
 
-def measure(config: Config, vae: MIVAE, images: torch.Tensor) -> xr.Dataset:
-    """Bounds under the model and information under the data, of c, of z and of both."""
-    counts = sorted(set(config.num_samples))
-    num_data = sorted({min(n, len(images)) for n in config.num_data})
-    found: dict[str, list[Any]] = {}
-
-    def note(name: str, *estimates: Estimate) -> None:
-        found.setdefault(name, []).append([e.mean for e in estimates])
-        found.setdefault(f"{name}_se", []).append([e.standard_error for e in estimates])
-
-    sites = list(vae.priors)
-    codes = {site: [site] for site in sites} | ({", ".join(sites): sites} if sites[1:] else {})
-    terms = mnist.evaluate_channels(vae, images)
-    size = min(100, config.images)  # draws run in parallel where there are fewer data
-    for names in codes.values():
-        bounds = sandwich(
-            vae.model,
-            vae.guide,
-            vae.observe(images[:size]),
-            codes=names,
-            num_samples=counts,
-            num_dual_particles=-(-config.images // size),
-            seed=config.seed,
-        )
-        _, lower, upper = zip(*bounds.curve(), strict=True)
-        note("lower", *lower)
-        note("upper", *upper)
-        note("barber_agakov", bounds.barber_agakov)
-        aggregate = [
-            aggregate_information(
-                vae.guide, images[:n], codes=names, prepare=vae.observe, seed=config.seed
-            )
-            for n in num_data
-        ]
-        note("aggregate_information", *(a.estimate for a in aggregate))
-        for name, column in (("kl", "kl/{}"), ("score", "mi/{}/mean"), ("bound", "mi/{}/sample")):
-            total = sum(terms[column.format(site)] for site in names)
-            found.setdefault(name, []).append([total])
-    dims = {"lower": "num_samples", "upper": "num_samples", "aggregate_information": "num_data"}
-    variables = {}
-    for name, rows in found.items():
-        dim = dims.get(name.removesuffix("_se"))
-        values = rows if dim else [row[0] for row in rows]
-        axes = ("codes", dim) if dim else ("codes",)
-        variables[name] = (axes, values, groups.NATS)
-    coords = {"codes": list(codes), "num_samples": counts, "num_data": num_data}
-    attrs = {"images": size * -(-config.images // size), "test_images": len(images)}
-    return groups.make_group(variables, coords, **attrs)
-
-
-def _by_code(curves: xr.Dataset) -> dict[str, dict[str, Any]]:
-    return {
-        str(code): {
-            str(name): values.values.tolist()
-            for name, values in curves.sel(codes=code).data_vars.items()
-        }
-        for code in curves["codes"].values
-    }
-
-
-ROWS = {
-    "score": "score, x' the mean (no bound)",
-    "bound": "Barber-Agakov bound on I(.; x')",
-    "lower": "I(.; x') at least (K = {k})",
-    "upper": "I(.; x') at most (K = {k})",
-    "aggregate_information": "I_q(.; x) of {n} data, at most log N = {limit:.2f}",
-    "kl": "mean KL(q || p), at least I_q",
-}
-
-
-def _report(numbers: Mapping[str, Any], num_data: int, out: Path) -> None:
-    settings, codes = numbers["settings"], numbers["codes"]
-    limit = float(torch.tensor(float(num_data)).log())
-    names = {"k": max(settings["num_samples"]), "n": num_data, "limit": limit}
+def _report(numbers: Mapping[str, Any], curves: xr.Dataset, out: Path) -> None:
     table = Table(title="Information, nats per image")
     table.add_column("")
+    codes = [str(code) for code in curves["codes"].values]
     for code in codes:
         table.add_column(code, justify="right")
-    for key, name in ROWS.items():
-        cells = []
-        for found in codes.values():
-            value, error = found[key], found.get(f"{key}_se")
-            value, error = (v[-1] if isinstance(v, list) else v for v in (value, error))
-            cells.append(f"{value:.2f}" + ("" if error is None else f" ± {error:.2f}"))
-        table.add_row(name.format(**names), *cells)
+
+    def row(name: str, cells: Iterable[Any]) -> None:
+        table.add_row(name, *(f"{cell:.2f}" if isinstance(cell, float) else cell for cell in cells))
+
+    one = {name: [float(v) for v in curves[name].values] for name in ("score", "bound", "kl")}
+    row("score, x' the mean (no bound)", one["score"])
+    row("Barber-Agakov bound on I(.; x')", one["bound"])
+    for guide in curves["guide"].values:
+        for side, word in (("lower", "at least"), ("upper", "at most")):
+            found = [last(curves, side, guide, code) for code in codes]
+            row(f"I(.; x') {word}, by the {guide} guide", [_cell(e) for e in found])
+    aggregate = curves.isel(num_data=-1)
+    number = int(aggregate["num_data"])
+    names = ("aggregate_information", "aggregate_information_se")
+    found = [Estimate(*e) for e in zip(*(aggregate[n].values for n in names), strict=True)]
+    limit = f"I_q(.; x) of {number} images, log N = {math.log(number):.2f}"
+    row(limit, [_cell(e) for e in found])
+    row("mean KL(q || p), at least I_q", one["kl"])
     console = Console()
     console.print(table)
-    parts, evidence = numbers["decomposition"], numbers["log_evidence"]
-    text = "  ".join(
-        f"{name.replace('_', ' ')} {e['mean']:.2f} ± {e['standard_error']:.2f}"
-        for name, e in itertools.islice(parts.items(), 7)
+    parts = Table(title="The ELBO taken apart, nats per image", show_header=False)
+    for name, e in numbers["decomposition"].items():
+        parts.add_row(name.replace("_", " "), _cell(Estimate(**e)))
+    evidence = numbers["log_evidence"]
+    parts.add_row(
+        f"log-evidence of {evidence['num_images']} images, {evidence['num_samples']} samples",
+        f"{_cell(Estimate(evidence['mean'], evidence['standard_error']))}, "
+        f"{100 * evidence['unreliable']:.0f} % unreliable",
     )
-    console.print(f"ELBO taken apart: {text}")
-    console.print(
-        f"log-evidence: {evidence['num_images']} images, {evidence['num_samples']} samples, "
-        f"{100 * evidence['unreliable']:.0f} % unreliable; {numbers['seconds']:.0f} s in total"
-    )
-    print(f"results: {out}")
+    console.print(parts)
+    print(f"results after {numbers['seconds']:.0f} s: {out}")
+
+
+def _cell(estimate: Estimate) -> str:
+    return f"{estimate.mean:.2f} ± {estimate.standard_error:.2f}"
 
 
 if __name__ == "__main__":

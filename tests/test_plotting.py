@@ -248,22 +248,16 @@ def test_pairwise_information_names_every_pair():
 
 
 def curves():
-    by_samples = ("codes", "num_samples")
-    by_data = ("codes", "num_data")
-    lower = np.array([[1.0, 2.0, 2.5], [0.5, 0.6, 0.7]])
-    upper = np.array([[np.inf, 4.0, 3.0], [2.0, 1.5, 1.0]])
-    aggregate = np.array([[2.0, 3.0], [1.0, 1.1]])
-    variables = {
-        "lower": (by_samples, lower),
-        "upper": (by_samples, upper),
-        "aggregate_information": (by_data, aggregate),
-        "barber_agakov": ("codes", np.array([1.2, 0.4])),
-        "kl": ("codes", np.array([3.5, 1.3])),
-    }
-    errors = {
-        f"{name}_se": (dims, 0.1 + 0 * np.nan_to_num(v)) for name, (dims, v) in variables.items()
-    }
-    coords = {"codes": ["c", "c, z"], "num_samples": [1, 10, 100], "num_data": [100, 1000]}
+    by_samples = ("guide", "codes", "num_samples")
+    lower = np.array([[[1.0, 2.0, 2.5], [0.5, 0.6, 0.7]], [[2.4, 2.5, np.nan]] * 2])
+    upper = np.array([[[np.inf, 4.0, 3.0], [2.0, 1.5, 1.0]], [[2.7, 2.6, np.nan]] * 2])
+    aggregate = (("codes", "num_data"), np.array([[2.0, 3.0], [1.0, 1.1]]))
+    variables = {"lower": (by_samples, lower), "upper": (by_samples, upper)}
+    variables["aggregate_information"] = aggregate
+    errors = {f"{name}_se": (dims, np.full(v.shape, 0.1)) for name, (dims, v) in variables.items()}
+    variables["kl"] = ("codes", np.array([3.5, 1.3]))
+    coords = {"guide": ["own", "refitted"], "codes": ["c", "c, z"]}
+    coords |= {"num_samples": [1, 10, 100], "num_data": [100, 1000]}
     return make_group(variables | errors, coords)
 
 
@@ -271,10 +265,12 @@ def test_information_curves_close():
     axes = information_curves(curves()).axes
     assert len(axes) == 4
     first, last = axes[0], axes[3]
-    labels = ["$U_K$", "$L_K$", "Barber-Agakov bound"]
-    assert sorted(texts(first.get_legend().get_texts())) == sorted(labels)
-    lines = {line.get_label(): line for line in first.lines}
-    np.testing.assert_allclose(lines["Barber-Agakov bound"].get_ydata(), 1.2)
+    labels = [f"${side}_K$, {guide} guide" for guide in ("own", "refitted") for side in "UL"]
+    assert texts(first.get_legend().get_texts()) == labels
+    lines = {c.get_label(): c.lines[0] for c in first.containers}
+    values = {label: np.asarray(line.get_ydata(), float) for label, line in lines.items()}
+    np.testing.assert_allclose(values["$L_K$, own guide"], [1, 2, 2.5])
+    np.testing.assert_allclose(values["$U_K$, refitted guide"], [2.7, 2.6, np.nan])
     assert "log N" in texts(last.get_legend().get_texts())
     assert last.get_xscale() == "log"
     limit = next(line for line in last.lines if line.get_label() == "log N")

@@ -92,48 +92,48 @@ def information_curves(data: xr.Dataset) -> Figure:
     """How the bounds close: L_K and U_K over the number of samples, I_q over that of data.
 
     Args:
-        data: ``lower``, ``upper`` (codes, num_samples), ``barber_agakov`` and ``kl`` (codes),
-            ``aggregate_information`` (codes, num_data), each with its standard error ``..._se``.
+        data: ``lower`` and ``upper`` (guide, codes, num_samples), ``aggregate_information``
+            (codes, num_data), each with its standard error ``..._se``; ``kl`` (codes).
     """
     codes = [str(name) for name in data["codes"].values]
-    figure = Figure(figsize=(5.2 * len(codes) + 0.6, 10), layout="constrained")
+    figure = Figure(figsize=(5.2 * len(codes) + 0.6, 11), layout="constrained")
     panels = figure.subplots(2, len(codes), sharey="row", squeeze=False)
     for column, name in enumerate(codes):
         title, colour = CODES.get(name, (name, drawing.INK))
         one = data.sel(codes=name)
         model, aggregate = panels[:, column]
-        samples = one["num_samples"].values
-        for bound, label, style in (("upper", "$U_K$", "-v"), ("lower", "$L_K$", "-^")):
-            error = one[f"{bound}_se"]
-            model.errorbar(
-                samples, one[bound], error, fmt=style, color=colour, label=label, lw=2, capsize=3
-            )
-        finite = np.where(np.isfinite(one["upper"]), one["upper"], one["lower"].max())
-        model.fill_between(samples, one["lower"], finite, color=colour, alpha=0.12, lw=0)
-        label = "Barber-Agakov bound"
-        model.axhline(float(one["barber_agakov"]), ls="--", color=drawing.GREY, label=label)
+        for guide, shade in zip(one["guide"].values, (colour, drawing.OTHERS[0]), strict=False):
+            _draw_sandwich(model, one.sel(guide=guide), str(guide), shade)
         drawing.finish(model, f"Model: I({name}; x'), {title}", "samples K", _nats(column))
         num_data = one["num_data"].values
-        error = one["aggregate_information_se"]
-        label = "$I_q$ of N data"
-        aggregate.errorbar(
-            num_data,
-            one["aggregate_information"],
-            error,
-            fmt="-o",
-            color=colour,
-            label=label,
-            lw=2,
-            capsize=3,
-        )
+        values = one["aggregate_information"], one["aggregate_information_se"]
+        style = {"fmt": "-o", "color": colour, "label": "$I_q$ of N data", "lw": 2, "capsize": 3}
+        aggregate.errorbar(num_data, *values, **style)
         aggregate.plot(num_data, np.log(num_data), ":", color=drawing.INK, label="log N")
         aggregate.axhline(float(one["kl"]), ls="--", color=drawing.GREY, label="mean KL(q || p)")
         drawing.finish(aggregate, f"Data: $I_q$({name}; x), {title}", "data N", _nats(column))
         for axes in (model, aggregate):
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
-            drawing.legend_below(axes, -0.18)
+            drawing.legend_below(axes, -0.16)
     return figure
+
+
+def _draw_sandwich(axes: Axes, bounds: xr.Dataset, guide: str, colour: str) -> None:
+    samples = bounds["num_samples"].values
+    for bound, label, style in (("upper", "$U_K$", "-v"), ("lower", "$L_K$", "-^")):
+        axes.errorbar(
+            samples,
+            bounds[bound],
+            bounds[f"{bound}_se"],
+            fmt=style,
+            color=colour,
+            label=f"{label}, {guide} guide",
+            lw=2,
+            capsize=3,
+        )
+    upper = np.where(np.isinf(bounds["upper"]), bounds["lower"].max(), bounds["upper"])
+    axes.fill_between(samples, bounds["lower"], upper, color=colour, alpha=0.12, lw=0)
 
 
 def _nats(column: int) -> str:
