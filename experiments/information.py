@@ -109,7 +109,7 @@ def _smoke(config: Config) -> Config:
         num_samples=(1, 5, 20),
         images=20,
         num_data=(50, 200),
-        refit_steps=20,
+        refit_steps=min(20, config.refit_steps),
         evidence_images=10,
     )
 

@@ -13,7 +13,7 @@ import arviz as az
 import pytest
 import torch
 
-from experiments import mnist
+from experiments import information, mnist
 from pyro_mivae.plotting import redraw
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +26,8 @@ FIGURES = {
     "prior_samples",
     "traversals",
     "information_bars",
+    "dimension_use",
+    "pairwise_information",
     "codes_by_class",
 }
 
@@ -108,6 +110,43 @@ def test_draws_are_read_by_arviz_and_figures_redrawn_from_the_folder_alone(smoke
         path.unlink()
     redraw(smoke)
     assert {p.name: p.read_bytes() for p in (smoke / "figures").glob("*.png")} == before
+
+
+def test_information_of_a_run(smoke, tmp_path, capsys):
+    out = tmp_path / "information"
+    flags = [str(smoke), "--smoke", "--out", str(out)]
+    assert information.main(flags) == 0
+    assert {path.name for path in out.iterdir()} == {
+        "information.json",
+        "information.nc",
+        "figures",
+    }
+    assert (out / "figures" / "information_curves.png").stat().st_size > 10_000
+    numbers = json.loads((out / "information.json").read_text())
+    curves, parts = numbers["curves"], numbers["decomposition"]
+    assert curves["coords"]["codes"] == ["c", "z", "c, z"]
+    assert curves["coords"]["guide"] == ["own", "refitted"]
+    for low, high in zip(curves["lower"], curves["upper"], strict=True):
+        assert all(a[-1] < b[-1] for a, b in zip(low, high, strict=True))
+    assert parts["kl"]["mean"] == pytest.approx(
+        parts["information"]["mean"] + parts["marginal_kl"]["mean"]
+    )
+    assert numbers["log_evidence"]["num_images"] == 10
+    before = (out / "information.json").read_bytes()
+    capsys.readouterr()
+    assert information.main(flags) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert (out / "information.json").read_bytes() == before
+    assert information.main([*flags, "--overwrite", "--refit-steps", "0"]) == 0
+    numbers = json.loads((out / "information.json").read_text())
+    assert numbers["curves"]["coords"]["guide"] == ["own"]
+
+
+def test_information_needs_a_run(tmp_path, capsys):
+    assert information.main([str(tmp_path)]) == 1
+    assert "is not a run" in capsys.readouterr().err
+    assert information.main([]) == 1
+    assert "name the folder of a run" in capsys.readouterr().err
 
 
 def test_a_folder_in_use_is_refused(smoke, capsys):

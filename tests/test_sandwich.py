@@ -4,6 +4,7 @@ import itertools
 import logging
 import math
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -564,6 +565,24 @@ def test_memory_does_not_grow_with_the_number_of_samples():
     with Largest() as seen:
         sandwich(model, guide, torch.zeros(4000, 784), num_samples=3)
     assert seen.elements <= 4000 * 784
+
+
+def test_large_parameters_count_as_memory():
+    """A covariance for each draw: 40 dimensions have 1,600 numbers, and few draws run at once."""
+
+    def wide(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            scale = (1 + z.square())[..., None, None] * torch.eye(40)
+            pyro.sample("x", dist.MultivariateNormal(torch.zeros(40), scale), obs=x)
+
+    def narrow(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(torch.zeros(len(x)), 1.0))
+
+    with pytest.warns(UserWarning, match="ignores its data"), Largest() as seen:
+        sandwich(wide, narrow, torch.zeros(200, 40), num_samples=np.int64(40))
+    assert seen.elements <= 2**21
 
 
 def test_intervals_and_text():

@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pyro_mivae.infer.replay import ReplayCodes
-from pyro_mivae.infer.sites import Codes, latent_sites
+from pyro_mivae.infer.sites import Codes, latent_sites, unwrap
 from pyro_mivae.infer.weights import (
     Cells,
     latent_values,
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 _PLATE = "_pyro_mivae_draws"
 _ELEMENTS = 2**21
-"""Numbers of one site that are evaluated at once: a few of these have to fit the memory."""
+"""Numbers of one site, value or parameter, at once: a few of these have to fit the memory."""
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -67,11 +67,9 @@ class Proposal:
     _checked: bool = False
 
     def __post_init__(self) -> None:
-        largest = max(value.numel() for value in (*self.data.values(), *self._latents().values()))
-        self.parallel = self.parallel or max(1, _ELEMENTS // max(1, largest))
-
-    def _latents(self) -> dict[str, Tensor]:
-        return latent_values(self.source)
+        names = (*self.data, *latent_sites(self.source))
+        largest = max(_size(self.source.nodes[name]) for name in names)
+        self.parallel = self.parallel or max(1, _ELEMENTS // largest)
 
     def draws(self, count: int) -> Iterator[Tensor]:
         """Log-weights of `count` draws in parts, nats, double precision, ``(part, cells)``.
@@ -138,6 +136,12 @@ class Proposal:
                 error = float((alone - weights[draw]).abs().max())
                 return f"log-weights at the same draws differ by up to {error:.3g}"
         return None
+
+
+def _size(site: Any) -> int:
+    """Numbers in the value of a site or in the largest parameter of its distribution."""
+    parameters = [part for part in vars(unwrap(site["fn"])).values() if isinstance(part, Tensor)]
+    return max(1, *(int(part.numel()) for part in (site["value"], *parameters)))
 
 
 def depth(*traces: Any) -> int:

@@ -163,7 +163,8 @@ def sandwich(
         information estimation with annealed and energy-based bounds*, sec. 2; Poole et al. (2019),
         *On variational bounds of mutual information*.
     """
-    counts = (num_samples,) if isinstance(num_samples, int) else tuple(sorted(set(num_samples)))
+    several = [*num_samples] if isinstance(num_samples, Iterable) else [num_samples]
+    counts = tuple(sorted({int(number) for number in several}))
     least = {"num_samples": min(counts, default=0), "num_dual_particles": num_dual_particles}
     for name, number in least.items():
         if number < 1:
