@@ -182,7 +182,8 @@ def evaluate(
 @contextmanager
 def evaluation(*parts: Any, device: torch.device, seed: int = 0) -> Iterator[None]:
     """No gradients, modules in evaluation mode, a forked and seeded random state."""
-    modules = [m for part in parts if isinstance(part, nn.Module) for m in part.modules()]
+    owners = [getattr(fn, "__self__", fn) for fn in map(poutine.unwrap, parts)]  # of methods
+    modules = [m for owner in owners if isinstance(owner, nn.Module) for m in owner.modules()]
     modes = [module.training for module in modules]
     devices = [device] if device.type == "cuda" else []
     with torch.no_grad(), torch.random.fork_rng(devices=devices):

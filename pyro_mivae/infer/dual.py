@@ -252,7 +252,7 @@ class DualPass:
         scores: Scores = []
         if torch.is_grad_enabled():
             if self.channel != "sleep":
-                scores += forward_scores(forward)
+                scores += forward_scores(forward, masked=True)
             for guide_trace in many.guide_traces:
                 scores += guide_scores(guide_trace, {})
         costs: Costs = [(many.cells.frames, many.bound)]

@@ -13,18 +13,9 @@ from torch import Tensor
 
 from pyro_mivae.infer.channel import Channel, Forward
 from pyro_mivae.infer.replay import GuideRun
+from pyro_mivae.infer.rerun import keep_masked, latent_values, plate_indices, run_again
 from pyro_mivae.infer.sites import Codes, latent_sites
-from pyro_mivae.infer.weights import (
-    Cells,
-    cells,
-    keep_masked,
-    latent_values,
-    log_joint,
-    log_proposal,
-    plate_indices,
-    proposed,
-    run_model,
-)
+from pyro_mivae.infer.weights import Cells, log_joint, log_proposal, proposed, shared_cells
 
 
 @dataclass
@@ -90,11 +81,9 @@ def many_samples(
             f"{noise} is not, or not as a whole: expected codes=None and a guide with all of "
             f"{latent}, or num_dual_samples=1"
         )
-    masked = any(forward.trace.nodes[name]["mask"] is not None for name in data)
-    if masked:
-        keep_masked(forward)
+    if keep_masked(forward):
         guide_trace = run_guide(forward, codes, guide, args, kwargs)
-    found = cells(forward.trace, guide_trace, data)
+    found = shared_cells(forward.trace, guide_trace, data)
     scale = _common_scale(forward, latent)
     names = proposed(forward.trace, guide_trace, data)
     log_x = log_joint(forward.trace, names, data, found, codes=codes)
@@ -107,7 +96,7 @@ def many_samples(
         values = {**plate_indices(forward.trace), **latent_values(trace)}
 
         def joint(values: dict[str, Tensor]) -> Tensor:
-            model_trace = run_model(model, args, kwargs, {**values, **data})
+            model_trace = run_again(model, args, kwargs, values, data)
             return log_joint(model_trace, names, data, found)
 
         log_p = (
@@ -126,14 +115,17 @@ def _common_scale(forward: Forward, latent: list[str]) -> Any:
     if any(scale is not first and not _same(scale, first) for scale in scales.values()):
         raise ValueError(
             "num_dual_samples > 1 weighs whole data, which takes one scale for all sites, but they "
-            f"are {scales}: leave out poutine.scale, or use num_dual_samples=1"
+            f"are {scales}: leave out poutine.scale, or use num_dual_samples=1 (they are compared "
+            "if all are numbers, or tensors on the CPU)"
         )
     return first
 
 
 def _same(a: Any, b: Any) -> bool:
-    # Tensors would have to be waited for.
-    return not isinstance(a, Tensor) and not isinstance(b, Tensor) and bool(a == b)
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        on_host = all(isinstance(part, Tensor) and part.device.type == "cpu" for part in (a, b))
+        return on_host and torch.equal(a, b)  # another device would have to be waited for
+    return bool(a == b)
 
 
 def _of_values_only(

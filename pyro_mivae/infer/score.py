@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from pyro import poutine
+from pyro.distributions.util import scale_and_mask
 from pyro.infer.util import MultiFrameTensor
 from torch import Tensor
 
@@ -17,20 +18,27 @@ Scores = list[tuple[list[Any], Tensor]]
 """Plates along which a draw moves nothing but its own cost, and the draw's log-probability."""
 
 
-def forward_scores(forward: Forward, gathering: Sequence[dict[str, Any]] = ()) -> Scores:
+def forward_scores(
+    forward: Forward, gathering: Sequence[dict[str, Any]] = (), *, masked: bool = False
+) -> Scores:
     """log-probabilities, unscaled and unmasked, of the forward draws without a pathwise gradient.
 
     Args:
         forward: The forward run.
         gathering: The guide's sites that draw for themselves and may have read x': one outside
             a plate reads x' along all of it, and what it draws moves the cost of each datum.
+        masked: Whether x' holds data where it is masked: these are no draws.
     """
     outside = [frozenset(site["cond_indep_stack"]) for site in gathering]
     found = []
     for name in forward.score_sites:
         site = forward.trace.nodes[name]
         plates = [f for f in _plates(site) if all(f in stack for stack in outside)]
-        found.append((plates, unmasked(site["fn"]).log_prob(site["value"])))
+        if masked and name in forward.generated:
+            log_prob = scale_and_mask(site["fn"].log_prob(site["value"]), mask=site["mask"])
+        else:
+            log_prob = unmasked(site["fn"]).log_prob(site["value"])
+        found.append((plates, log_prob))
     return _with_gradient(found)
 
 

@@ -12,15 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pyro import poutine
 from pyro.distributions.util import scale_and_mask
-from pyro.poutine.messenger import Messenger
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyro_mivae.families import at_least_single
-from pyro_mivae.infer.channel import Forward
-from pyro_mivae.infer.sites import Codes, latent_sites, site_log_prob, spread
+from pyro_mivae.infer.sites import Codes, chosen_dims, elementwise, latent_sites
 
 
 def plates(site: Mapping[str, Any]) -> dict[int, int]:
@@ -60,7 +56,7 @@ class Cells:
         return total.reshape(total.shape[total.dim() - depth :])
 
 
-def cells(model_trace: Any, guide_trace: Any, data: Collection[str]) -> Cells:
+def shared_cells(model_trace: Any, guide_trace: Any, data: Collection[str]) -> Cells:
     """Finds the cells of a model's latent sites and data, and of the guide's sites.
 
     Raises:
@@ -73,10 +69,10 @@ def cells(model_trace: Any, guide_trace: Any, data: Collection[str]) -> Cells:
     }
     first, *others = stacks.values()
     shared = [f for f in first if f.vectorized and all(f in stack for stack in others)]
+    sizes = plates(model_trace.nodes[next(iter(stacks))])
     for name in latent_sites(guide_trace):
-        # The guide may call its plates otherwise.
-        own, model_site = plates(guide_trace.nodes[name]), model_trace.nodes[next(iter(stacks))]
-        shared = [f for f in shared if own.get(f.dim) == plates(model_site)[f.dim]]
+        own = plates(guide_trace.nodes[name])  # the guide may call them otherwise
+        shared = [f for f in shared if own.get(f.dim) == sizes[f.dim]]
     for name, stack in stacks.items():
         for frame in stack:
             if (
@@ -99,14 +95,29 @@ def density(site: Mapping[str, Any]) -> Tensor:
     return masked
 
 
+def _within_support(site: Mapping[str, Any], log_prob: Tensor) -> Tensor:
+    """Minus infinity outside the support, where some densities of torch go on."""
+    try:
+        inside = site["fn"].support.check(site["value"])
+    except (AttributeError, NotImplementedError):
+        return log_prob
+    outside = torch.zeros_like(inside, dtype=log_prob.dtype).masked_fill(~inside, -torch.inf)
+    bounded: Tensor = log_prob + scale_and_mask(outside, mask=site["mask"])
+    return bounded
+
+
 def _noise_density(site: dict[str, Any], codes: Codes) -> Tensor | None:
-    """The density without that of the site's code dimensions; None if all of it is code."""
-    dims = codes.get(site["name"])
+    """The density of the dimensions that are no code; None if there is none."""
     if site["name"] not in codes:
         return density(site)
+    dims = codes[site["name"]]
     if dims is None:
         return None
-    return density(site) - at_least_single(site_log_prob({**site, "scale": 1.0}, dims))
+    each = elementwise(site["fn"], site["value"], site["name"])
+    chosen = chosen_dims(dims, site["fn"], site["name"], each.device)
+    noise = torch.where(chosen, 0.0, each).flatten(each.dim() - site["fn"].event_dim).sum(-1)
+    masked: Tensor = scale_and_mask(at_least_single(noise), mask=site["mask"])
+    return masked
 
 
 def log_joint(
@@ -132,7 +143,10 @@ def log_joint(
         Nats, a shape as that of :meth:`Cells.sum`.
     """
     terms = [density(trace.nodes[name]) for name in data]
-    terms += _noise_densities(trace, latent, codes)
+    terms += [
+        _within_support(trace.nodes[name], term)
+        for name, term in _noise_densities(trace, latent, codes)
+    ]
     first, *others = (cells.sum(term, lead) for term in terms)
     return sum(others, first)
 
@@ -146,12 +160,14 @@ def log_proposal(
     lead: int | None = None,
 ) -> Tensor | float:
     """Returns log q(z|x) of every cell, or log q(u|c, x) with codes; 0 without a site."""
-    return sum(cells.sum(term, lead) for term in _noise_densities(trace, latent, codes))
+    return sum(cells.sum(term, lead) for _, term in _noise_densities(trace, latent, codes))
 
 
-def _noise_densities(trace: Any, latent: Iterable[str], codes: Codes | None) -> list[Tensor]:
-    found = (_noise_density(trace.nodes[name], codes or {}) for name in latent)
-    return [term for term in found if term is not None]
+def _noise_densities(
+    trace: Any, latent: Iterable[str], codes: Codes | None
+) -> list[tuple[str, Tensor]]:
+    found = ((name, _noise_density(trace.nodes[name], codes or {})) for name in latent)
+    return [(name, term) for name, term in found if term is not None]
 
 
 def proposed(model_trace: Any, guide_trace: Any, data: Collection[str]) -> list[str]:
@@ -181,48 +197,3 @@ def log_weight(
     latent = proposed(model_trace, guide_trace, data)
     log_p = log_joint(model_trace, latent, data, cells, codes=codes, lead=lead)
     return log_p - log_proposal(guide_trace, latent, cells, codes=codes, lead=lead)
-
-
-class Fix(Messenger):  # type: ignore[misc]
-    """Gives sites their values: latent ones, data in place of the observed, plates' indices."""
-
-    def __init__(self, values: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        self.values = values
-
-    def _pyro_sample(self, msg: dict[str, Any]) -> None:
-        if msg["name"] in self.values and not msg["done"]:
-            value = self.values[msg["name"]]
-            if not msg["is_observed"] and not site_is_subsample(msg):
-                value = spread(value, msg["fn"])
-            msg["value"], msg["done"] = value, True
-
-
-def plate_indices(trace: Any) -> dict[str, Tensor]:
-    """The plates' indices of a run."""
-    return {n: s["value"] for n, s in trace.nodes.items() if site_is_subsample(s)}
-
-
-def latent_values(trace: Any) -> dict[str, Tensor]:
-    """The values of the latent sites of a run."""
-    return {name: trace.nodes[name]["value"] for name in latent_sites(trace)}
-
-
-def keep_masked(forward: Forward) -> None:
-    """Puts the data back where x' is masked: what the density leaves out may tell nothing."""
-    for name, original in forward.originals.items():
-        site = forward.trace.nodes[name]
-        mask = site["mask"]
-        if mask is None or mask is True or not isinstance(original, Tensor):
-            continue
-        mask = torch.as_tensor(mask, device=original.device)
-        mask = mask.reshape(mask.shape + (1,) * site["fn"].event_dim)
-        kept = torch.where(mask, site["value"], original.reshape(site["value"].shape))
-        forward.generated[name] = site["value"] = kept
-
-
-def run_model(
-    model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], values: Mapping[str, Tensor]
-) -> Any:
-    """Runs a model with sites at these values; what it alone has is drawn."""
-    return poutine.trace(Fix(values)(model)).get_trace(*args, **kwargs)

@@ -12,8 +12,8 @@ from pyro import poutine
 from pyro.infer.inspect import get_dependencies
 from torch import Tensor
 
+from pyro_mivae.infer.rerun import latent_values, plate_indices, run_again
 from pyro_mivae.infer.sites import latent_sites, unwrap
-from pyro_mivae.infer.weights import latent_values, plate_indices, run_model
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def dependencies(
         try:
             marked = get_dependencies(fn, args, kwargs)["prior_dependencies"]
             direct = {name: set(found) for name, found in marked.items()}
-            fresh = run_model(fn, args, kwargs, plate_indices(trace))
+            fresh = run_again(fn, args, kwargs, plate_indices(trace))
             lost = {name for name in _moved(trace, fresh) if not direct.get(name, set()) - {name}}
             reason = f"the mark of what {sorted(lost)} depend on was lost" if lost else None
         except Exception as error:  # whatever foreign code does with a tensor that is marked
@@ -68,7 +68,7 @@ def _by_redrawing(
     for parent in values:
         given = {name: value for name, value in values.items() if name != parent}
         for _ in range(_REDRAWS):
-            redrawn = run_model(fn, args, kwargs, {**plate_indices(trace), **given})
+            redrawn = run_again(fn, args, kwargs, {**plate_indices(trace), **given})
             for name in _moved(trace, redrawn):
                 direct[name].add(parent)
     before: set[str] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,10 +15,11 @@ from torch.distributions import kl_divergence
 from pyro_mivae.batches import Prepare
 from pyro_mivae.infer.channel import Channel
 from pyro_mivae.infer.dual import DualPass
+from pyro_mivae.infer.rerun import latent_values, plate_indices, run_again
 from pyro_mivae.infer.sites import latent_sites, marginals
-from pyro_mivae.infer.weights import latent_values, plate_indices, run_model
+from pyro_mivae.information.dependencies import dependencies
 from pyro_mivae.information.estimate import batches
-from pyro_mivae.information.posteriors import plate_dims, require_plate
+from pyro_mivae.information.posteriors import data_dims, require_plate, require_roots
 from pyro_mivae.training import Data, as_tensors, evaluation
 
 
@@ -52,7 +54,8 @@ def mi_per_dimension(
 
     Raises:
         ValueError: If the marginals of a site are neither those of a factorised distribution nor of
-            a multivariate normal, or a site is in no plate of the data.
+            a multivariate normal, a site depends on other latents in the guide (then q of it alone
+            is not known), or is in no plate of the data.
     """
     return _means(
         mi_by_datum(
@@ -92,7 +95,7 @@ def kl_per_dimension(
         Nats per datum by site, each of the site's event shape.
 
     Raises:
-        ValueError: As in :func:`mi_per_dimension`.
+        ValueError: If the marginals of a site are not known, or it is in no plate of the data.
     """
     return _means(
         kl_by_datum(model, guide, data, batch_size=batch_size, prepare=prepare, seed=seed)
@@ -114,16 +117,30 @@ def mi_by_datum(
     tensors = as_tensors(data)
     dual = DualPass(channel=channel, codes=None, observed=(), data_args=None)
     found: dict[str, list[Tensor]] = {}
+    dims: dict[str, int] = {}
     with evaluation(model, guide, device=tensors[0].device, seed=seed):
         for args, count in batches(tensors, batch_size, prepare):
             forward, guide_trace, codes = dual.traces(model, guide, args, {})
-            for name in codes if sites is None else sites:
+            if not dims:
+                names = list(codes if sites is None else sites)
+                require_roots(names, dependencies(guide, args, {}))
+                run = functools.partial(_guide_on_generated, dual, model, guide)
+                dims = data_dims(run, tensors, prepare, guide_trace, names, count)
+            for name, dim in dims.items():
                 q, p = guide_trace.nodes[name], forward.trace.nodes[name]
                 log_q = marginals(q["fn"], name).log_prob(q["value"])
                 log_p = marginals(p["fn"], name).log_prob(p["value"])
                 terms = detach_provenance(log_q - log_p)
-                found.setdefault(name, []).append(by_datum(terms, q, count))
+                found.setdefault(name, []).append(by_datum(terms, q, dim, count))
     return {name: torch.cat(terms) for name, terms in found.items()}
+
+
+def _guide_on_generated(dual: DualPass, model: Any, guide: Any, *args: Any) -> Any:
+    return dual.traces(model, guide, args, {})[1]
+
+
+def _guide_of_pair(model: Any, guide: Any, *args: Any) -> Any:
+    return pair(model, guide, args)[1]
 
 
 def kl_by_datum(
@@ -139,23 +156,28 @@ def kl_by_datum(
     """The terms of :func:`kl_per_dimension`, ``(N, *event_shape)`` by site."""
     tensors = as_tensors(data)
     found: dict[str, list[Tensor]] = {}
+    dims: dict[str, int] = {}
     with evaluation(model, guide, device=tensors[0].device, seed=seed):
         for args, count in batches(tensors, batch_size, prepare):
             model_trace, guide_trace = pair(model, guide, args)
             shared = [name for name in latent_sites(guide_trace) if name in model_trace]
-            for name in shared if sites is None else sites:
-                if name not in shared:
+            if not dims:
+                names = shared if sites is None else list(sites)
+                if unknown := sorted(set(names) - set(shared)):
                     raise ValueError(
-                        f"codes names the site '{name}', which model and guide do not share; "
+                        f"codes names the site '{unknown[0]}', which model and guide do not share; "
                         f"their latent sites are {shared}"
                     )
+                run = functools.partial(_guide_of_pair, model, guide)
+                dims = data_dims(run, tensors, prepare, guide_trace, names, count)
+            for name, dim in dims.items():
                 site = guide_trace.nodes[name]
                 q, p = (marginals(t.nodes[name]["fn"], name) for t in (guide_trace, model_trace))
                 try:
                     kl = kl_divergence(q, p)
                 except NotImplementedError:
                     kl = q.log_prob(site["value"]) - p.log_prob(site["value"])
-                found.setdefault(name, []).append(by_datum(kl, site, count))
+                found.setdefault(name, []).append(by_datum(kl, site, dim, count))
     return {name: torch.cat(terms) for name, terms in found.items()}
 
 
@@ -163,15 +185,16 @@ def pair(model: Any, guide: Any, args: tuple[Any, ...]) -> tuple[Any, Any]:
     """Traces of the model at a draw of the guide, and of the guide."""
     guide_trace = poutine.trace(guide).get_trace(*args)
     values = {**plate_indices(guide_trace), **latent_values(guide_trace)}
-    return run_model(model, args, {}, values), guide_trace
+    return run_again(model, args, {}, values), guide_trace
 
 
-def by_datum(values: Tensor, site: Mapping[str, Any], count: int) -> Tensor:
+def by_datum(values: Tensor, site: Mapping[str, Any], dim: int, count: int) -> Tensor:
     """Sums what is inside a datum.
 
     Args:
         values: One for each dimension of a site, ``batch_shape + event_shape``.
         site: The site.
+        dim: The dimension of the data's plate.
         count: The number of data.
 
     Returns:
@@ -181,7 +204,7 @@ def by_datum(values: Tensor, site: Mapping[str, Any], count: int) -> Tensor:
         ValueError: If the site is in no vectorised plate of the data.
     """
     fn = site["fn"]
-    dim = require_plate(site, plate_dims(site, count), count)
+    require_plate(site, {dim}, count)
     values = values.expand(fn.batch_shape + fn.event_shape).movedim(dim - fn.event_dim, 0)
     return values.reshape(count, -1, *fn.event_shape).sum(1).double()
 

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pyro
 import torch
-from pyro import poutine
 from torch import Tensor
 from tqdm import tqdm
 
 from pyro_mivae.batches import Prepare
+from pyro_mivae.infer.rerun import observed_sites
 from pyro_mivae.infer.sites import latent_sites
-from pyro_mivae.infer.weights import cells, latent_values, plate_indices, plates, run_model
+from pyro_mivae.infer.weights import plates, shared_cells
+from pyro_mivae.information.dimensions import pair
 from pyro_mivae.information.estimate import Estimate, batches
-from pyro_mivae.information.importance import Arguments, Proposal, depth
+from pyro_mivae.information.importance import Proposal, depth
+from pyro_mivae.information.posteriors import data_dims
 from pyro_mivae.training import Data, as_tensors, evaluation
 
 logger = logging.getLogger(__name__)
+
+_FLAT = 1e-2
+"""Nats between log-weights that count as equal: those of an exact guide differ by rounding."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,8 @@ def log_evidence(
 
     .. math:: \log \frac{1}{K} \sum_{k=1}^{K} \frac{p(x, z_k)}{q(z_k|x)}, \qquad z_k \sim q(z|x)
 
-    Not the ELBO's term ``log_likelihood``, which is :math:`\log p(x|z)`. The K log-weights of a
+    Not the ELBO's term ``log_likelihood``, which is :math:`\log p(x|z)`. Every observed site counts,
+    ``pyro.factor`` too; masks are honoured, scales left out. The K log-weights of a
     batch are kept, 8 bytes each; nothing else grows with K. Where the weights' tail is too heavy
     (``unreliable``) the estimate is still a lower bound in expectation, and may be far below.
 
@@ -107,7 +115,7 @@ def log_evidence(
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, found {num_samples}")
     tensors = as_tensors(data)
-    found = []
+    found, place = [], None
     # A draw where the density is 0 has no weight, and is no error.
     with (
         evaluation(model, guide, device=tensors[0].device, seed=seed),
@@ -115,8 +123,13 @@ def log_evidence(
         tqdm(total=len(tensors[0]), unit="datum", disable=None if progress else True) as bar,
     ):
         for args, count in batches(tensors, batch_size, prepare):
-            weights = _log_weights(model, guide, (args, {}), count, num_samples, parallel)
-            found.append(_diagnose(weights))
+            model_trace, guide_trace = pair(model, guide, args)
+            if place is None:
+                run = functools.partial(_model_trace, model, guide)
+                place = _data_dim(run, tensors, prepare, model_trace, guide_trace, count)
+            proposal = _proposal(model, guide, args, model_trace, guide_trace, parallel)
+            weights = torch.cat(list(proposal.draws(num_samples)))
+            found.append(_diagnose(weights.movedim(place, 1).reshape(num_samples, count, -1)))
             bar.update(count)
     per_datum, effective, pareto_k = (torch.cat(parts) for parts in zip(*found, strict=True))
     result = LogEvidence(per_datum, num_samples, effective, pareto_k)
@@ -131,37 +144,54 @@ def log_evidence(
     return result
 
 
-def _log_weights(
-    model: Any, guide: Any, call: Arguments, count: int, num_samples: int, parallel: int | None
-) -> Tensor:
-    """Nats in double precision, shape ``(num_samples, count, further cells of a datum)``."""
-    guide_trace = poutine.trace(guide).get_trace(*call[0], **call[1])
-    values = {**plate_indices(guide_trace), **latent_values(guide_trace)}
-    model_trace = run_model(model, *call, values)
-    data = {name: model_trace.nodes[name]["value"] for name in model_trace.observation_nodes}
-    shared = cells(model_trace, guide_trace, data)
-    sizes = plates(model_trace.nodes[next(iter(data))])
-    dim = next((f.dim for f in shared.frames if sizes[f.dim] == count), None)
-    if dim is None:
-        raise ValueError(_not_in_plate(model_trace, count))
-    own = Proposal(
+def _proposal(
+    model: Any,
+    guide: Any,
+    args: tuple[Any, ...],
+    model_trace: Any,
+    guide_trace: Any,
+    parallel: int | None,
+) -> Proposal:
+    data = {name: model_trace.nodes[name]["value"] for name in observed_sites(model_trace)}
+    return Proposal(
         model,
         guide,
-        model_args=call,
-        guide_args=call,
+        model_args=(args, {}),
+        guide_args=(args, {}),
         data=data,
         source=model_trace,
         codes={},
-        cells=shared,
+        cells=shared_cells(model_trace, guide_trace, data),
         depth=depth(model_trace, guide_trace),
         parallel=parallel,
     )
-    weights = torch.cat(list(own.draws(num_samples)))
-    return weights.movedim(dim, 1).reshape(num_samples, count, -1)
+
+
+def _model_trace(model: Any, guide: Any, *args: Any) -> Any:
+    return pair(model, guide, args)[0]
+
+
+def _data_dim(
+    run: Callable[..., Any],
+    tensors: list[Tensor],
+    prepare: Prepare | None,
+    model_trace: Any,
+    guide_trace: Any,
+    count: int,
+) -> int:
+    """The dimension of the data's plate, which every site has to be in."""
+    observed = observed_sites(model_trace)
+    shared = shared_cells(model_trace, guide_trace, observed)
+    if count not in plates(model_trace.nodes[observed[0]]).values():
+        raise ValueError(_not_in_plate(model_trace, count))
+    dim = data_dims(run, tensors, prepare, model_trace, observed[:1], count)[observed[0]]
+    if dim not in [frame.dim for frame in shared.frames]:
+        raise ValueError(_not_in_plate(model_trace, count))
+    return dim
 
 
 def _not_in_plate(trace: Any, count: int) -> str:
-    for name in (*latent_sites(trace), *trace.observation_nodes):
+    for name in (*latent_sites(trace), *observed_sites(trace)):
         if count not in plates(trace.nodes[name]).values():
             return (
                 f"site '{name}' is in no vectorised plate of the {count} data: expected a model "
@@ -188,8 +218,8 @@ def _pareto_shape(log_weights: Tensor) -> Tensor:
 
     shape = torch.full(log_weights.shape[:-1], torch.inf, dtype=torch.float64)
     spread = log_weights.amax(-1) - log_weights.amin(-1)  # NaN where all are minus infinity
-    shape[(spread < 1e-6).cpu()] = -torch.inf
-    tailed = (spread >= 1e-6) & log_weights.amax(-1).isfinite()
+    shape[(spread < _FLAT).cpu()] = -torch.inf
+    tailed = (spread >= _FLAT) & log_weights.amax(-1).isfinite()
     if bool(tailed.any()):
         fitted = arviz.psislw(log_weights[tailed].cpu().numpy())[1]
         shape[tailed.cpu()] = torch.as_tensor(fitted, dtype=torch.float64)

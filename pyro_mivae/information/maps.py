@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,12 +14,13 @@ from tqdm import tqdm
 from pyro_mivae.batches import Prepare
 from pyro_mivae.groups import NATS, make_group
 from pyro_mivae.infer.channel import Channel, check_channel, has_useful_mean
+from pyro_mivae.infer.rerun import latent_values, observed_sites, plate_indices, run_again
 from pyro_mivae.infer.sites import as_codes, unmasked
-from pyro_mivae.infer.weights import Cells, density, latent_values, plate_indices, run_model
+from pyro_mivae.infer.weights import Cells, density
 from pyro_mivae.information.aggregate import aggregate_information, pairwise_information
 from pyro_mivae.information.dimensions import by_datum, kl_by_datum, mi_by_datum, pair
 from pyro_mivae.information.estimate import batches
-from pyro_mivae.information.posteriors import plate_dims, require_plate
+from pyro_mivae.information.posteriors import data_dims
 from pyro_mivae.training import Data, as_tensors, evaluation
 
 _MEAN_DRAWS = 100
@@ -183,20 +185,33 @@ def _use(
     """Posterior means with the variance of their noise, and losses by resampling, by datum."""
     means: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in names}
     losses: dict[str, list[Tensor]] = {name: [] for name in names}
+    dims: dict[str, int] = {}
     with tqdm(total=len(tensors[0]), unit="datum", disable=None if progress else True) as bar:
         for args, count in batches(tensors, batch_size, prepare):
             model_trace, guide_trace = pair(model, guide, args)
+            if not dims:
+                observed = observed_sites(model_trace)
+                for place, wanted in ((0, observed), (1, names)):
+                    run = functools.partial(_one_trace, model, guide, place)
+                    trace = (model_trace, guide_trace)[place]
+                    dims |= data_dims(run, tensors, prepare, trace, wanted, count)
             for name in names:
                 site = guide_trace.nodes[name]
-                mean, noise = _posterior_mean(site["fn"])
-                means[name].append((by_datum(mean, site, count), by_datum(noise, site, count)))
-                losses[name].append(_resampling_loss(model, args, model_trace, name, count))
+                mean, noise = (
+                    by_datum(part, site, dims[name], count) for part in _posterior_mean(site["fn"])
+                )
+                means[name].append((mean, noise))
+                losses[name].append(_resampling_loss(model, args, model_trace, name, dims, count))
             bar.update(count)
     joined = {}
     for name, parts in means.items():
         mean, noise = (torch.cat(part) for part in zip(*parts, strict=True))
         joined[name] = mean, noise
     return joined, {name: torch.cat(parts) for name, parts in losses.items()}
+
+
+def _one_trace(model: Any, guide: Any, place: int, *args: Any) -> Any:
+    return pair(model, guide, args)[place]
 
 
 def _posterior_mean(fn: Any) -> tuple[Tensor, Tensor]:
@@ -208,12 +223,17 @@ def _posterior_mean(fn: Any) -> tuple[Tensor, Tensor]:
 
 
 def _resampling_loss(
-    model: Any, args: tuple[Any, ...], model_trace: Any, name: str, count: int
+    model: Any,
+    args: tuple[Any, ...],
+    model_trace: Any,
+    name: str,
+    dims: Mapping[str, int],
+    count: int,
 ) -> Tensor:
     """Log-likelihood lost with a dimension from the prior, ``(count, *event_shape)``."""
     site = model_trace.nodes[name]
     values = {**plate_indices(model_trace), **latent_values(model_trace)}
-    before = _log_likelihood(model_trace, count)
+    before = _log_likelihood(model_trace, dims, count)
     shape = site["fn"].event_shape
     other = site["fn"].sample()
     losses = []
@@ -221,18 +241,17 @@ def _resampling_loss(
         chosen = torch.zeros(shape.numel(), dtype=torch.bool, device=other.device)
         chosen[place] = True
         value = torch.where(chosen.reshape(shape), other, values[name])
-        trace = run_model(model, args, {}, {**values, name: value})
-        losses.append(before - _log_likelihood(trace, count))
+        trace = run_again(model, args, {}, {**values, name: value})
+        losses.append(before - _log_likelihood(trace, dims, count))
     return torch.stack(losses, 1).reshape(count, *shape)
 
 
-def _log_likelihood(trace: Any, count: int) -> Tensor:
+def _log_likelihood(trace: Any, dims: Mapping[str, int], count: int) -> Tensor:
     """Log p(x|z) by datum, ``(count,)``, double precision."""
     total: Any = 0.0
-    for name in trace.observation_nodes:
+    for name in observed_sites(trace):
         site = trace.nodes[name]
-        dim = require_plate(site, plate_dims(site, count), count)
-        frames = [f for f in site["cond_indep_stack"] if f.vectorized and f.dim == dim]
+        frames = [f for f in site["cond_indep_stack"] if f.vectorized and f.dim == dims[name]]
         total = total + Cells(tuple(frames)).sum(density(site)).reshape(count).double()
     summed: Tensor = total
     return summed

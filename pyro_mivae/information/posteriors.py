@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,8 +149,8 @@ def posteriors(
         trace = poutine.trace(guide).get_trace(*args)
         if not dims:
             names = _code_sites(trace, wanted)
-            _require_roots(names, dependencies(guide, args, {}))
-            dims = _data_dims(guide, tensors, prepare, trace, names, count)
+            require_roots(names, dependencies(guide, args, {}))
+            dims = data_dims(poutine.trace(guide).get_trace, tensors, prepare, trace, names, count)
         sites = {name: trace.nodes[name] for name in dims}
         for name, site in sites.items():
             require_plate(site, {dims[name]}, count)
@@ -185,7 +185,8 @@ def _code_sites(trace: Any, wanted: Codes | None) -> list[str]:
     return names
 
 
-def _require_roots(names: list[str], upstream: Mapping[str, frozenset[str]]) -> None:
+def require_roots(names: Iterable[str], upstream: Mapping[str, frozenset[str]]) -> None:
+    """Raises a ``ValueError`` if a guide's code depends on other latents."""
     for name in names:
         if found := sorted(upstream.get(name, ())):
             raise ValueError(
@@ -194,22 +195,35 @@ def _require_roots(names: list[str], upstream: Mapping[str, frozenset[str]]) -> 
             )
 
 
-def _data_dims(
-    guide: Any,
+def data_dims(
+    run: Callable[..., Any],
     tensors: list[Tensor],
     prepare: Prepare | None,
     trace: Any,
-    names: list[str],
+    names: Iterable[str],
     count: int,
 ) -> dict[str, int]:
-    """The dimension of the data's plate, by site; the leftmost if several follow the data."""
+    """The dimension of the data's plate, by site; the leftmost if several follow the data.
+
+    Args:
+        run: Makes a trace from the arguments of a batch.
+        tensors: The data.
+        prepare: Makes the arguments from a batch.
+        trace: That of a batch.
+        names: The sites.
+        count: The number of data in the batch.
+
+    Raises:
+        ValueError: If a site is in no vectorised plate of the data.
+    """
     found = {name: plate_dims(trace.nodes[name], count) for name in names}
     if any(len(dims) > 1 for dims in found.values()):
         # Another plate happens to be as large: with a datum less or more it is not.
-        other = [tensor[: count - 1 if count > 1 else 2] for tensor in tensors]
-        again = poutine.trace(guide).get_trace(*arguments(other, prepare))
+        twice = [torch.cat([tensor[:1], tensor[:1]]) for tensor in tensors]
+        other = [tensor[: count - 1] for tensor in tensors] if count > 1 else twice
+        again = run(*arguments(other, prepare))
         for name, dims in found.items():
-            found[name] = dims & plate_dims(again.nodes[name], len(other[0]))
+            dims &= plate_dims(again.nodes[name], len(other[0]))
     for name, dims in found.items():
         require_plate(trace.nodes[name], dims, count)
     return {name: min(dims) for name, dims in found.items()}

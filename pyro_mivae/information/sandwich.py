@@ -10,6 +10,7 @@ from typing import Any
 
 import pyro
 import torch
+from pyro import poutine
 from pyro.ops.provenance import detach_provenance
 from torch import Tensor
 from torch.utils import _pytree as pytree
@@ -17,8 +18,9 @@ from tqdm import tqdm
 
 from pyro_mivae.infer.binding import DataArgs
 from pyro_mivae.infer.dual import DualPass
+from pyro_mivae.infer.rerun import keep_masked
 from pyro_mivae.infer.sites import Codes, as_codes, latent_sites, site_log_prob
-from pyro_mivae.infer.weights import Cells, cells, keep_masked, log_weight
+from pyro_mivae.infer.weights import Cells, log_weight, shared_cells
 from pyro_mivae.information.dependencies import dependencies
 from pyro_mivae.information.estimate import Estimate
 from pyro_mivae.information.importance import Proposal, depth, log_sums
@@ -130,10 +132,12 @@ def sandwich(
     Where the code is all of the latents, :math:`v_k = p(x'|z_0)`, and :math:`L_1` is the bound of
     Barber and Agakov, the training objective's (Poole et al. 2019 call such bounds *structured*).
     Both close on the information as K grows, as fast as the guide is good. The x' are drawn, never
-    means. Weights are summed in log space as they come: the memory does not grow with K.
+    means. Weights are summed in log space as they come: the memory does not grow with K. Scales
+    and ``pyro.factor`` are left out, they weigh a loss; masked data keep their values, so that x'
+    tells the guide nothing that the density leaves out.
 
     Args:
-        model: A Pyro model; its latent code sites depend on no noise.
+        model: A Pyro model; its latent code sites depend on no noise, and on no generated data.
         guide: Its guide.
         args: Arguments of both. Only the number of data and covariates matter.
         num_samples: K, or several: all of them come from one pass over the largest.
@@ -153,8 +157,8 @@ def sandwich(
         (a global latent) all of a call is one datum.
 
     Raises:
-        ValueError: If a code depends on noise in the model, a plate that is not shared by all
-            sites is subsampled, the guide's data are not found, or a weight is NaN.
+        ValueError: If a code depends on noise or data in the model, a plate that is not shared by
+            all sites is subsampled, the guide's data are not found, or a weight is NaN.
 
     References:
         Grosse, Ghahramani and Adams (2015), *Sandwiching the marginal likelihood using
@@ -221,14 +225,15 @@ class _Bounds:
         data = self.forward.generated
         latent = [name for name in latent_sites(self.trace) if name not in data]
         self.noise = [name for name in latent if self.codes.get(name, ()) is not None]
-        if self.noise and first:
-            _require_roots(self.codes, self.noise, dependencies(model, args, kwargs))
+        if first:
+            upstream = dependencies(poutine.uncondition(model), args, kwargs)
+            _require_roots(self.codes, [*self.noise, *data], upstream)
         # The guide at the very draws that generated x'.
         self.true_trace = self.guide_trace
         if self.noise:
             everything = dict.fromkeys(latent)
             self.true_trace = dual.run_guide(self.forward, everything, guide, args, kwargs)
-        self.cells: Cells = cells(self.trace, self.guide_trace, data)
+        self.cells: Cells = shared_cells(self.trace, self.guide_trace, data)
         self.proposals = [
             Proposal(
                 model,
@@ -282,6 +287,6 @@ def _require_roots(codes: Codes, noise: Iterable[str], upstream: dict[str, froze
         if found:
             raise ValueError(
                 f"code site '{name}' depends on {found} in the model, so that p({name}) is not "
-                f"known: expected codes at the root. Add {found} to codes, or use "
-                "TraceMI_ELBO(...).terms for the Barber-Agakov bound alone"
+                "known: expected codes at the root. Add latent sites to codes, name data that are "
+                "given with observed, or take the Barber-Agakov bound of TraceMI_ELBO(...).terms"
             )

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from pyro_mivae.batches import Prepare
+from pyro_mivae.infer.rerun import run_again
 from pyro_mivae.infer.sites import latent_sites, unwrap
-from pyro_mivae.infer.weights import density, run_model
+from pyro_mivae.infer.weights import density
 from pyro_mivae.information.aggregate import (
     AggregateInformation,
     information,
@@ -175,7 +176,7 @@ class _Scoring:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The same of one draw of each datum."""
         values = {n: draws[number].to(batch.dtypes[n]) for n, draws in batch.draws.items()}
-        trace = run_model(self.model, args, {}, values)
+        trace = run_again(self.model, args, {}, values)
         if different := set(latent_sites(trace)) ^ set(values):
             raise ValueError(
                 f"the latent sites {sorted(different)} are not in both model and guide: expected "

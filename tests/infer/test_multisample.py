@@ -191,6 +191,15 @@ def test_two_sites_as_code_are_unbiased():
     torch.testing.assert_close(found, truth, rtol=0, atol=1e-9)
 
 
+def test_every_fresh_draw_has_its_score():
+    oracle = Bits("c", data_dim=1)
+    term = dual(3, baseline=False)
+    call = lambda: term(oracle.model, oracle.guide, (oracle.data(1),), {})  # noqa: E731
+    truth = numerical_gradient(oracle, lambda: expectation(lambda: call().value))
+    found = expectation(lambda: flat(gradients(call().surrogate, oracle)))
+    torch.testing.assert_close(found, truth, rtol=0, atol=1e-9)
+
+
 def test_many_particles_agree_with_the_expectation():
     """Reparameterised code, data without a path: score-function and pathwise terms together."""
     oracle = GaussianBernoulli(code_dim=1, data_dim=2)
