@@ -90,7 +90,8 @@ def log_evidence(
     .. math:: \log \frac{1}{K} \sum_{k=1}^{K} \frac{p(x, z_k)}{q(z_k|x)}, \qquad z_k \sim q(z|x)
 
     Not the ELBO's term ``log_likelihood``, which is :math:`\log p(x|z)`. Every observed site
-    counts, ``pyro.factor`` too; masks are honoured, scales left out. The K log-weights of a batch are kept, 8 bytes each; nothing else grows with K. Where the weights' tail is too heavy
+    counts, ``pyro.factor`` too; masks are honoured, scales left out. The K log-weights of a batch
+    are kept, 8 bytes each; nothing else grows with K. Where the weights' tail is too heavy
     (``unreliable``) the estimate is still a lower bound in expectation, and may be far below.
 
     Args:
