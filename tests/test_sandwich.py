@@ -611,6 +611,7 @@ def test_intervals_and_text():
         ({"num_samples": 0}, "num_samples must be at least 1, found 0"),
         ({"num_samples": []}, "num_samples must be at least 1"),
         ({"num_dual_particles": 0}, "num_dual_particles must be at least 1, found 0"),
+        ({"parallel": 0}, "parallel must be at least 1, or None, found 0"),
         ({"codes": "nothing"}, "codes names the site 'nothing'"),
         ({"observed": "x"}, "generates no data"),
     ],

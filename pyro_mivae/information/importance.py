@@ -60,11 +60,17 @@ class Proposal:
     depth: int
     parallel: int | None = None
     _checked: bool = False
+    _at_once: int = 1
 
     def __post_init__(self) -> None:
-        names = (*self.data, *latent_sites(self.source))
-        largest = max(_size(self.source.nodes[name]) for name in names)
-        self.parallel = self.parallel or max(1, _ELEMENTS // largest)
+        if self.parallel is None:
+            names = (*self.data, *latent_sites(self.source))
+            largest = max(_size(self.source.nodes[name]) for name in names)
+            self._at_once = max(1, _ELEMENTS // largest)
+        elif self.parallel < 1:
+            raise ValueError(f"parallel must be at least 1, or None, found {self.parallel}")
+        else:
+            self._at_once = self.parallel
 
     def draws(self, count: int) -> Iterator[Tensor]:
         """Log-weights of `count` draws in parts, nats, double precision, ``(part, cells)``.
@@ -73,7 +79,7 @@ class Proposal:
             ValueError: If one is NaN.
         """
         while count:
-            weights = self._draw(min(self.parallel or 1, count)).double()
+            weights = self._draw(min(self._at_once, count)).double()
             if bool(weights.isnan().any()):
                 raise ValueError(
                     f"{int(weights.isnan().sum())} of {weights.numel()} log-weights are NaN: model "
@@ -93,8 +99,8 @@ class Proposal:
             if reason is None:
                 return weights
             logger.info("draws run one at a time, not in a plate of their own (%s)", reason)
-            self.parallel = 1
-        if self.parallel == 1 or size == 1:
+            self._at_once = 1
+        if self._at_once == 1 or size == 1:
             return torch.stack([self._run(None)[0] for _ in range(size)])
         return self._run(size)[0]
 
