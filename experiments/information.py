@@ -25,6 +25,7 @@ from rich.table import Table
 
 from experiments import mnist
 from experiments._config import read_settings
+from experiments._logging import errors_only
 from experiments._measure import last, measure
 from pyro_mivae import groups, plotting, runs
 from pyro_mivae.checkpoints import CheckpointError, load_checkpoint
@@ -72,8 +73,6 @@ class Config:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the experiment; returns the program's exit code."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    # What the measurements warn of stands in the table.
-    logging.getLogger("pyro_mivae.information").setLevel(logging.ERROR)
     config = tyro.cli(
         Config,
         args=sys.argv[1:] if arguments is None else arguments,
@@ -89,7 +88,8 @@ def main(arguments: list[str] | None = None) -> int:
         out = config.out or config.run / "information"
         if (out / NUMBERS).exists() and not config.overwrite:
             raise FileExistsError(f"{out} holds results: choose another --out or --overwrite them")
-        run(config, config.run, out)
+        with errors_only("pyro_mivae.information"):
+            run(config, config.run, out)
     except (ValueError, OSError, RuntimeError, CheckpointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments._config import Config, parse_run
+from experiments._logging import errors_only
 from pyro_mivae import groups, inference_data, plotting, runs
 from pyro_mivae.checkpoints import CheckpointError
 from pyro_mivae.datasets import Digits, load_digits
@@ -50,8 +51,6 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the experiment; returns the program's exit code."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("pyro_mivae.datasets").setLevel(logging.INFO)
-    # What it warns of, unreliable data, stands in the table.
-    logging.getLogger("pyro_mivae.information").setLevel(logging.ERROR)
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         config, folder = parse_run(arguments, __doc__ or "")
@@ -61,7 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError) as error:
         return _fail(error)
     try:
-        run(config, folder, vae, elbo, digits)
+        with errors_only("pyro_mivae.information"):
+            run(config, folder, vae, elbo, digits)
     except Interrupted as stop:
         print(f"\n{stop}; go on with\n  python -m experiments.mnist --resume {stop.folder}")
         return 128 + stop.signal

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -132,6 +133,7 @@ def test_information_of_a_run(smoke, tmp_path, capsys):
         parts["information"]["mean"] + parts["marginal_kl"]["mean"]
     )
     assert numbers["log_evidence"]["num_images"] == 10
+    assert logging.getLogger("pyro_mivae.information").level == logging.NOTSET
     before = (out / "information.json").read_bytes()
     capsys.readouterr()
     assert information.main(flags) == 1
