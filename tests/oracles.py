@@ -134,6 +134,22 @@ class LinearGaussian(nn.Module):
             loc = x @ self.A.T + self.a
             pyro.sample("z", dist.MultivariateNormal(loc, scale_tril=self.L.tril()))
 
+    def subsampled(self, size):
+        """Model and guide of data of which a call takes `size`."""
+
+        def model(x):
+            with pyro.plate("data", len(x), subsample_size=size) as i:
+                z = pyro.sample("z", dist.Normal(self.m, self.log_t.exp()).to_event(1))
+                loc = z @ self.W.T + self.b
+                pyro.sample("x", dist.Normal(loc, self.log_s.exp()).to_event(1), obs=x[i])
+
+        def guide(x):
+            with pyro.plate("data", len(x), subsample_size=size) as i:
+                loc = x[i] @ self.A.T + self.a
+                pyro.sample("z", dist.MultivariateNormal(loc, scale_tril=self.L.tril()))
+
+        return model, guide
+
     def data(self, size):
         return torch.zeros(size, len(self.b))
 

@@ -435,18 +435,7 @@ def test_a_global_latent_makes_the_call_one_datum():
 
 def test_a_subsampled_plate():
     oracle = LinearGaussian(exact=False)
-
-    def model(x):
-        with pyro.plate("data", len(x), subsample_size=300) as i:
-            z = pyro.sample("z", dist.Normal(oracle.m, oracle.log_t.exp()).to_event(1))
-            loc = z @ oracle.W.T + oracle.b
-            pyro.sample("x", dist.Normal(loc, oracle.log_s.exp()).to_event(1), obs=x[i])
-
-    def guide(x):
-        with pyro.plate("data", len(x), subsample_size=300) as i:
-            loc = x[i] @ oracle.A.T + oracle.a
-            pyro.sample("z", dist.MultivariateNormal(loc, scale_tril=oracle.L.tril()))
-
+    model, guide = oracle.subsampled(300)
     settings = {"num_samples": 500, "num_dual_particles": 10}
     bounds = sandwich(model, guide, torch.randn(1000, 3), **settings)
     assert bounds.lower_per_datum.shape == (1, 3000)

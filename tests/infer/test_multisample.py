@@ -324,18 +324,7 @@ def test_discrete_base_and_graph():
 
 def test_scale_of_a_subsample_counts_once():
     oracle = LinearGaussian(exact=False)
-
-    def model(x):
-        with pyro.plate("data", len(x), subsample_size=5) as i:
-            z = pyro.sample("z", dist.Normal(oracle.m, oracle.log_t.exp()).to_event(1))
-            loc = z @ oracle.W.T + oracle.b
-            pyro.sample("x", dist.Normal(loc, oracle.log_s.exp()).to_event(1), obs=x[i])
-
-    def guide(x):
-        with pyro.plate("data", len(x), subsample_size=5) as i:
-            loc = x[i] @ oracle.A.T + oracle.a
-            pyro.sample("z", dist.MultivariateNormal(loc, scale_tril=oracle.L.tril()))
-
+    model, guide = oracle.subsampled(5)
     values = [
         dual(3)(model, guide, (torch.randn(20, 3),), {}).value.detach() / 20 for _ in range(250)
     ]
