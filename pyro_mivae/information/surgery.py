@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import pyro.distributions as dist
 import torch
 from torch import Tensor
 
 from pyro_mivae.batches import Prepare
-from pyro_mivae.infer.rerun import run_again
-from pyro_mivae.infer.sites import latent_sites, unwrap
+from pyro_mivae.infer.rerun import observed_sites, run_again
+from pyro_mivae.infer.sites import latent_sites
 from pyro_mivae.infer.weights import density
 from pyro_mivae.information.aggregate import (
     AggregateInformation,
@@ -191,11 +190,10 @@ class _Scoring:
             parts.append(p(batch.draws[name][number : number + 1]))
         joint, each = together(parts)
         log_x = torch.zeros_like(joint[0])
-        for name in trace.observation_nodes:
+        for name in observed_sites(trace):
             site = trace.nodes[name]
-            if not isinstance(unwrap(site["fn"]), dist.Delta):  # not pyro.deterministic
-                dim = require_plate(site, dims, batch.count)
-                log_x = log_x + sum_inside(density(site)[None], dim, 1)[0, 0]
+            dim = require_plate(site, dims, batch.count)
+            log_x = log_x + sum_inside(density(site)[None], dim, 1)[0, 0]
         return log_x, joint[0], each[0].T
 
     def _examine(self, name: str, p: Density, q: Density, batch: Batch) -> None:
