@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def under_the_model(
     vae: MIVAE, images: torch.Tensor, *, counts: list[int], number: int, seed: int
 ) -> dict[str, Any]:
     """Bounds on I(.; x') of each code over `number` generated images."""
-    size = min(100, number)  # draws run in parallel where there are fewer data
+    size, calls = _calls(number)
     found: dict[str, list[Any]] = {}
     for names in codes_of(vae).values():
         bounds = sandwich(
@@ -53,7 +54,7 @@ def under_the_model(
             vae.observe(images[:size]),
             codes=names,
             num_samples=counts,
-            num_dual_particles=-(-number // size),
+            num_dual_particles=calls,
             seed=seed,
         )
         _, lower, upper = zip(*bounds.curve(), strict=True)
@@ -127,7 +128,14 @@ def measure(
         "num_samples": num_samples,
         "num_data": num_data,
     }
-    return groups.make_group(variables, coords, generated_images=number, test_images=len(images))
+    generated = math.prod(_calls(number))
+    return groups.make_group(variables, coords, generated_images=generated, test_images=len(images))
+
+
+def _calls(number: int) -> tuple[int, int]:
+    """Data in a call, few for draws to run in parallel, and calls for at least `number` of them."""
+    size = min(100, number)
+    return size, -(-number // size)
 
 
 def _note(found: dict[str, list[Any]], name: str, estimates: Any) -> None:

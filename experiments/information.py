@@ -127,12 +127,13 @@ def run(config: Config, folder: Path, out: Path) -> None:
     digits = load_digits(settings.data.data, data_dir=config.data_dir or settings.data.data_dir)
     mnist.check_same_data(folder, digits)
     device = make_fabric(config.device).device
-    vae, images = load(folder, device), digits.to(device).test.images
+    digits = digits.to(device)
+    vae, images = load(folder, device), digits.test.images
     started = time.monotonic()
     curves = measure(
         vae,
         images,
-        digits.to(device).train.images,
+        digits.train.images,
         num_samples=sorted(set(config.num_samples)),
         number=config.images,
         num_data=sorted({min(n, len(images)) for n in config.num_data}),
@@ -167,14 +168,7 @@ def run(config: Config, folder: Path, out: Path) -> None:
         "commit": runs.commit(),
         "decomposition": {n: dataclasses.asdict(e) for n, e in whole.items() if e is not None},
         "dimension_kl": {n: v.tolist() for n, v in (parts.dimension_kl or {}).items()},
-        "log_evidence": {
-            "mean": evidence.mean,
-            "standard_error": evidence.standard_error,
-            "num_samples": evidence.num_samples,
-            "num_images": len(evidence.per_datum),
-            "effective_samples": float(evidence.effective_samples.median()),
-            "unreliable": float(evidence.unreliable.double().mean()),
-        },
+        "log_evidence": mnist.summary(evidence),
         "curves": {"coords": coordinates, **variables},
         "seconds": time.monotonic() - started,
     }

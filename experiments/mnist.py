@@ -28,7 +28,7 @@ from pyro_mivae.checkpoints import CheckpointError
 from pyro_mivae.datasets import Digits, load_digits
 from pyro_mivae.history import by_channel
 from pyro_mivae.infer import Channel, TraceMI_ELBO
-from pyro_mivae.information import log_evidence, per_dimension
+from pyro_mivae.information import LogEvidence, log_evidence, per_dimension
 from pyro_mivae.information.maps import as_lists
 from pyro_mivae.training import (
     Event,
@@ -209,17 +209,22 @@ def measure(
         "units": "nats per datum",
         "test": terms,
         "per_dimension": as_lists(dimensions),
-        "log_evidence": {
-            "mean": evidence.mean,
-            "standard_error": evidence.standard_error,
-            "num_samples": evidence.num_samples,
-            "num_images": len(evidence.per_datum),
-            "effective_samples": float(evidence.effective_samples.median()),
-            "unreliable": float(evidence.unreliable.double().mean()),
-        },
+        "log_evidence": summary(evidence),
         "kl_estimators": elbo.kl_estimators,
     }
     return metrics, dimensions
+
+
+def summary(evidence: LogEvidence) -> dict[str, float]:
+    """The numbers of a log-evidence that a run keeps; the share of images that are unreliable."""
+    return {
+        "mean": evidence.mean,
+        "standard_error": evidence.standard_error,
+        "num_samples": evidence.num_samples,
+        "num_images": len(evidence.per_datum),
+        "effective_samples": float(evidence.effective_samples.median()),
+        "unreliable": float(evidence.unreliable.double().mean()),
+    }
 
 
 def _write_draws(

@@ -231,6 +231,28 @@ class CodeAndNoise(nn.Module):
         )
 
 
+WEIGHTS = torch.tensor([0.0, 0.5, 3.0], dtype=torch.float64)
+"""x_d = w_d z_d + noise: dimensions of which each has a known information of its own."""
+
+
+def by_dimension(x):
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+        pyro.sample("x", dist.Normal(WEIGHTS * z, 1.0).to_event(1), obs=x)
+
+
+def by_dimension_guide(width=1.0, shift=0.0):
+    """The posterior N(w x / (1 + w^2), 1 / (1 + w^2)), made wider and moved."""
+
+    def guide(x):
+        precision = 1 + WEIGHTS**2
+        loc, scale = WEIGHTS * x / precision + shift, width * precision**-0.5
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(loc, scale).to_event(1))
+
+    return guide
+
+
 class GaussianBernoulli(nn.Module):
     """z ~ N(m, t²), x ~ Bernoulli(sigmoid(Wz + b)); guide N(Ax + a, s²): gradients by hand."""
 

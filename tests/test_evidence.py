@@ -7,33 +7,15 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from oracles import LinearGaussian
+from oracles import WEIGHTS, LinearGaussian
+from oracles import by_dimension as model
+from oracles import by_dimension_guide as guide_of
 
 from pyro_mivae.information import log_evidence
 
 pytestmark = pytest.mark.usefixtures("float64")
 
-WEIGHTS = torch.tensor([0.0, 0.5, 3.0], dtype=torch.float64)
 X = torch.randn(600, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-
-
-def model(x):
-    with pyro.plate("data", len(x)):
-        z = pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
-        pyro.sample("x", dist.Normal(WEIGHTS * z, 1.0).to_event(1), obs=x)
-
-
-def guide_of(width, shift=0.0):
-    """The posterior N(w x / (1 + w^2), 1 / (1 + w^2)), made wider and moved."""
-
-    def guide(x):
-        precision = 1 + WEIGHTS**2
-        scale = width * precision**-0.5
-        with pyro.plate("data", len(x)):
-            loc = WEIGHTS * x / precision + shift
-            pyro.sample("z", dist.Normal(loc, scale).to_event(1))
-
-    return guide
 
 
 def exact_log_evidence(x):

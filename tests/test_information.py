@@ -6,34 +6,18 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from oracles import WEIGHTS, by_dimension_guide
+from oracles import by_dimension as model
 from torch import nn
 
 from pyro_mivae.information import kl_per_dimension, mi_per_dimension
 
-WEIGHTS = torch.tensor([0.0, 0.5, 3.0], dtype=torch.float64)
 X = torch.randn(600, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 pytestmark = pytest.mark.usefixtures("float64")
 
 
-def model(x):
-    with pyro.plate("data", len(x)):
-        z = pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
-        pyro.sample("x", dist.Normal(WEIGHTS * z, 1.0).to_event(1), obs=x)
-
-
-def exact(x):
-    """The posterior N(w x / (1 + w^2), 1 / (1 + w^2))."""
-    precision = 1 + WEIGHTS**2
-    with pyro.plate("data", len(x)):
-        pyro.sample("z", dist.Normal(WEIGHTS * x / precision, precision**-0.5).to_event(1))
-
-
-def wide(x):
-    """Right in the mean, too wide by half."""
-    precision = 1 + WEIGHTS**2
-    with pyro.plate("data", len(x)):
-        loc = WEIGHTS * x / precision
-        pyro.sample("z", dist.Normal(loc, 1.5 * precision**-0.5).to_event(1))
+exact = by_dimension_guide()
+wide = by_dimension_guide(1.5)  # right in the mean
 
 
 def joint(x):

@@ -8,27 +8,18 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from oracles import WEIGHTS, by_dimension_guide
+from oracles import by_dimension as model
 
 from pyro_mivae.distributions import LogitNormal
 from pyro_mivae.information import aggregate_information, pairwise_information, per_dimension
 from pyro_mivae.information.maps import as_lists
 
-WEIGHTS = torch.tensor([0.0, 0.5, 3.0], dtype=torch.float64)
 X = torch.randn(3000, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 pytestmark = pytest.mark.usefixtures("float64")
 
 
-def model(x):
-    with pyro.plate("data", len(x)):
-        z = pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
-        pyro.sample("x", dist.Normal(WEIGHTS * z, 1.0).to_event(1), obs=x)
-
-
-def guide(x):
-    """The exact posterior N(w x / (1 + w^2), 1 / (1 + w^2))."""
-    precision = 1 + WEIGHTS**2
-    with pyro.plate("data", len(x)):
-        pyro.sample("z", dist.Normal(WEIGHTS * x / precision, precision**-0.5).to_event(1))
+guide = by_dimension_guide()
 
 
 @pytest.fixture(scope="module")

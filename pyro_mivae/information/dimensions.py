@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -124,7 +123,7 @@ def mi_by_datum(
             if not dims:
                 names = list(codes if sites is None else sites)
                 require_roots(names, dependencies(guide, args, {}))
-                run = functools.partial(_guide_on_generated, dual, model, guide)
+                run = lambda *args: dual.traces(model, guide, args, {})[1]  # noqa: E731
                 dims = data_dims(run, tensors, prepare, guide_trace, names, count)
             for name, dim in dims.items():
                 q, p = guide_trace.nodes[name], forward.trace.nodes[name]
@@ -133,14 +132,6 @@ def mi_by_datum(
                 terms = detach_provenance(log_q - log_p)
                 found.setdefault(name, []).append(by_datum(terms, q, dim, count))
     return {name: torch.cat(terms) for name, terms in found.items()}
-
-
-def _guide_on_generated(dual: DualPass, model: Any, guide: Any, *args: Any) -> Any:
-    return dual.traces(model, guide, args, {})[1]
-
-
-def _guide_of_pair(model: Any, guide: Any, *args: Any) -> Any:
-    return pair(model, guide, args)[1]
 
 
 def kl_by_datum(
@@ -168,7 +159,7 @@ def kl_by_datum(
                         f"codes names the site '{unknown[0]}', which model and guide do not share; "
                         f"their latent sites are {shared}"
                     )
-                run = functools.partial(_guide_of_pair, model, guide)
+                run = lambda *args: pair(model, guide, args)[1]  # noqa: E731
                 dims = data_dims(run, tensors, prepare, guide_trace, names, count)
             for name, dim in dims.items():
                 site = guide_trace.nodes[name]

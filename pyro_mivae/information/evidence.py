@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 from collections.abc import Callable
@@ -125,7 +124,7 @@ def log_evidence(
         for args, count in batches(tensors, batch_size, prepare):
             model_trace, guide_trace = pair(model, guide, args)
             if place is None:
-                run = functools.partial(_model_trace, model, guide)
+                run = lambda *args: pair(model, guide, args)[0]  # noqa: E731
                 place = _data_dim(run, tensors, prepare, model_trace, guide_trace, count)
             proposal = _proposal(model, guide, args, model_trace, guide_trace, parallel)
             weights = torch.cat(list(proposal.draws(num_samples)))
@@ -165,10 +164,6 @@ def _proposal(
         depth=depth(model_trace, guide_trace),
         parallel=parallel,
     )
-
-
-def _model_trace(model: Any, guide: Any, *args: Any) -> Any:
-    return pair(model, guide, args)[0]
 
 
 def _data_dim(

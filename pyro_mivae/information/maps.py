@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -190,10 +189,9 @@ def _use(
         for args, count in batches(tensors, batch_size, prepare):
             model_trace, guide_trace = pair(model, guide, args)
             if not dims:
-                observed = observed_sites(model_trace)
-                for place, wanted in ((0, observed), (1, names)):
-                    run = functools.partial(_one_trace, model, guide, place)
-                    trace = (model_trace, guide_trace)[place]
+                for place, trace in enumerate((model_trace, guide_trace)):
+                    wanted = names if place else observed_sites(trace)
+                    run = lambda *args, at=place: pair(model, guide, args)[at]  # noqa: E731
                     dims |= data_dims(run, tensors, prepare, trace, wanted, count)
             for name in names:
                 site = guide_trace.nodes[name]
@@ -208,10 +206,6 @@ def _use(
         mean, noise = (torch.cat(part) for part in zip(*parts, strict=True))
         joined[name] = mean, noise
     return joined, {name: torch.cat(parts) for name, parts in losses.items()}
-
-
-def _one_trace(model: Any, guide: Any, place: int, *args: Any) -> Any:
-    return pair(model, guide, args)[place]
 
 
 def _posterior_mean(fn: Any) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,112 @@
+"""Bounds on the information from both sides, on the x' of one run of the model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.ops.provenance import detach_provenance
+from torch import Tensor
+from tqdm import tqdm
+
+from pyro_mivae.infer.dual import DualPass
+from pyro_mivae.infer.rerun import keep_masked
+from pyro_mivae.infer.sites import Codes, latent_sites, site_log_prob
+from pyro_mivae.infer.weights import Cells, log_weight, shared_cells
+from pyro_mivae.information.dependencies import dependencies
+from pyro_mivae.information.importance import Proposal, depth, log_sums
+
+
+class Bounds:
+    """The bounds on the x' of one forward run."""
+
+    def __init__(
+        self,
+        dual: DualPass,
+        model: Any,
+        guide: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        parallel: int | None,
+        first: bool,
+    ) -> None:
+        self.forward, codes = dual.generate(model, guide, args, kwargs)
+        if not codes:
+            raise ValueError("every code site is observed in this call: there is nothing to bound")
+        keep_masked(self.forward)
+        self.trace = self.forward.trace
+        # The noise is the guide's own draw, as in training.
+        self.guide_trace = dual.run_guide(self.forward, codes, guide, args, kwargs)
+        self.codes = dual.shared(codes, self.guide_trace)
+        data = self.forward.generated
+        latent = [name for name in latent_sites(self.trace) if name not in data]
+        self.noise = [name for name in latent if self.codes.get(name, ()) is not None]
+        if first:
+            upstream = dependencies(poutine.uncondition(model), args, kwargs)
+            _require_roots(self.codes, [*self.noise, *data], upstream)
+        # The guide at the very draws that generated x'.
+        self.true_trace = self.guide_trace
+        if self.noise:
+            everything = dict.fromkeys(latent)
+            self.true_trace = dual.run_guide(self.forward, everything, guide, args, kwargs)
+        self.cells: Cells = shared_cells(self.trace, self.guide_trace, data)
+        bound = dual.run_guide.bind(self.forward, guide, args, kwargs)
+        self.proposals = [
+            Proposal(
+                model,
+                guide,
+                model_args=(args, kwargs),
+                guide_args=bound,
+                data=data,
+                source=self.trace,
+                codes=given,
+                cells=self.cells,
+                depth=depth(self.trace, self.guide_trace),
+                parallel=parallel,
+            )
+            for given in ({}, self.codes)
+        ]
+
+    def __call__(self, counts: tuple[int, ...], bar: tqdm[Any]) -> tuple[Tensor, Tensor, Tensor]:
+        """L_K and U_K, shape ``(len(counts), cells)``, and the Barber-Agakov bound."""
+        data = self.forward.generated
+        w_0, v_0 = (
+            detach_provenance(
+                log_weight(self.trace, self.true_trace, data, self.cells, codes=given)
+            )
+            for given in ({}, self.codes)
+        )
+        needed = {k for count in counts for k in (count - 1, count)}
+        w_0, v_0 = w_0.double(), v_0.double()
+        w = log_sums(self.proposals[0], needed, bar)
+        v = log_sums(self.proposals[1], needed, bar) if self.noise else {}
+        lower, upper = [], []
+        for k in counts:
+            above, below = v_0, v_0
+            if self.noise:
+                above = torch.logaddexp(v_0, v[k - 1].to(v_0)) - math.log(k)
+                below = v[k] - math.log(k)
+            upper.append(above - (w[k] - math.log(k)))
+            lower.append(below - (torch.logaddexp(w_0, w[k - 1].to(w_0)) - math.log(k)))
+        barber_agakov: Any = 0.0
+        for name, dims in self.codes.items():
+            q, p = ({**t.nodes[name], "scale": 1.0} for t in (self.guide_trace, self.trace))
+            ratio = self.cells.sum(site_log_prob(q, dims)) - self.cells.sum(site_log_prob(p, dims))
+            barber_agakov = barber_agakov + detach_provenance(ratio).double()
+        one_row = (len(counts), -1)
+        bounds = torch.stack(lower).reshape(one_row), torch.stack(upper).reshape(one_row)
+        return *bounds, barber_agakov.reshape(-1)
+
+
+def _require_roots(codes: Codes, noise: Iterable[str], upstream: dict[str, frozenset[str]]) -> None:
+    for name in codes:
+        found = sorted(upstream.get(name, frozenset()) & set(noise) - {name})
+        if found:
+            raise ValueError(
+                f"code site '{name}' depends on {found} in the model, so that p({name}) is not "
+                "known: expected codes at the root. Add latent sites to codes, name data that are "
+                "given with observed, or take the Barber-Agakov bound of TraceMI_ELBO(...).terms"
+            )
