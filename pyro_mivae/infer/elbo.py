@@ -12,11 +12,12 @@ from pyro.infer.util import is_validation_enabled, torch_backward, torch_item
 from pyro.util import warn_if_nan
 from torch import Tensor
 
+from pyro_mivae.infer.assemble import assemble
 from pyro_mivae.infer.binding import DataArgs
 from pyro_mivae.infer.channel import Channel, check_channel
 from pyro_mivae.infer.checks import checked_weight, explain_support
-from pyro_mivae.infer.dual import DualPass, DualTerms
-from pyro_mivae.infer.parts import BaseParts, base_parts, check_base, times
+from pyro_mivae.infer.dual import DualPass
+from pyro_mivae.infer.parts import BASES, base_parts, check_base
 from pyro_mivae.infer.sites import Codes, as_codes
 
 logger = logging.getLogger(__name__)
@@ -232,7 +233,7 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
         runs = self.num_dual_particles if always_dual or not skip else 0
         with torch.set_grad_enabled(torch.is_grad_enabled() and not skip):
             duals = [self._dual(model, guide, args, kwargs) for _ in range(runs)]
-        return _assemble(base, duals, None if skip else mi_weight)
+        return assemble(base, duals, None if skip else mi_weight)
 
     def _known_analytic(self) -> frozenset[str]:
         """Sites whose log-probabilities need not be computed; validation wants them all."""
@@ -245,45 +246,3 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
             if self.kl_estimators.get(site) != kind:
                 logger.info("KL of site '%s' is %s", site, kind)
         self.kl_estimators.update(estimators)
-
-
-def _assemble(base: BaseParts, duals: list[DualTerms], mi_weight: Any) -> dict[str, Tensor]:
-    like = base.surrogate
-    terms: dict[str, Tensor] = {}
-    if base.log_likelihood is None:
-        terms["elbo"] = _tensor(base.elbo, like).detach()
-    else:
-        terms["log_likelihood"] = _tensor(base.log_likelihood, like).detach()
-        kl = {f"kl/{site}": _tensor(kl, like).detach() for site, kl in base.kl.items()}
-        terms["kl"] = _tensor(sum(kl.values()), like)
-        terms.update(kl)
-    value = -_tensor(base.elbo, like)
-    same = base.elbo is base.surrogate and all(dual.value is dual.surrogate for dual in duals)
-    surrogate = value if same else -_tensor(like, like)
-    if duals:
-        mi = _mean([dual.value for dual in duals])
-        terms["mi"] = _tensor(mi, like).detach()
-        for site in duals[0].per_site:
-            terms[f"mi/{site}"] = _mean([dual.per_site[site] for dual in duals]).detach()
-        if mi_weight is not None:  # 0 times an infinite bound is no number
-            value = value - times(mi_weight, mi)
-            if not same:
-                weighted = times(mi_weight, _mean([dual.surrogate for dual in duals]))
-                surrogate = surrogate - weighted
-    if same or not surrogate.requires_grad:
-        terms["loss"] = value
-    else:
-        terms["loss"] = value.detach() + (surrogate - surrogate.detach())
-    return terms
-
-
-def _mean(values: list[Any]) -> Any:
-    return values[0] if len(values) == 1 else sum(values[1:], values[0]) / len(values)
-
-
-def _tensor(value: Any, like: Any) -> Tensor:
-    if isinstance(value, Tensor):
-        return value
-    if not isinstance(like, Tensor):
-        return torch.as_tensor(value)
-    return torch.as_tensor(value, dtype=like.dtype, device=like.device)
