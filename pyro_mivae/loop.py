@@ -28,8 +28,8 @@ from pyro_mivae.checkpoints import (
     save_checkpoint,
 )
 from pyro_mivae.history import History, by_channel
-from pyro_mivae.infer import TraceMI_ELBO
-from pyro_mivae.infer.parts import BASES
+from pyro_mivae.infer import CompiledELBO, TraceMI_ELBO, compile_elbo
+from pyro_mivae.infer.elbo import with_terms
 
 logger = logging.getLogger(__name__)
 
@@ -84,22 +84,32 @@ class Objective(nn.Module):
         model: A Pyro model, a module or a function.
         guide: Its guide.
         elbo: A :class:`~pyro_mivae.infer.TraceMI_ELBO` or an ELBO of Pyro.
+        compile: Whether to use :func:`~pyro_mivae.infer.compile_elbo`.
     """
 
-    def __init__(self, model: Any, guide: Any, elbo: ELBO) -> None:
+    def __init__(self, model: Any, guide: Any, elbo: ELBO, compile: bool = False) -> None:  # noqa: A002
         super().__init__()
-        if type(elbo) in BASES:
-            # For the terms, and because TraceGraph_ELBO has no differentiable loss.
-            elbo = TraceMI_ELBO(channel="sleep", mi_weight=0.0, elbo=elbo)
         self.model = model
         self.guide = guide
-        self.elbo = elbo
+        self.elbo = with_terms(elbo)
+        # As an attribute of a tuple: its parameters are this module's already.
+        self._compiled = (compile_elbo(self.elbo, model, guide),) if compile else ()
 
-    def forward(self, *args: Any) -> dict[str, Tensor]:
-        """The terms, summed over the data; ``loss`` carries the gradient."""
+    @property
+    def compiled(self) -> CompiledELBO | None:
+        """The compiled ELBO, if asked for."""
+        return self._compiled[0] if self._compiled else None
+
+    def forward(self, count: int, *args: Any) -> tuple[dict[str, Tensor], Tensor]:
+        """The terms summed over `count` data, and the loss per datum, which has the gradient."""
+        if self.compiled is not None:
+            return self.compiled.scaled_terms(args, {}, scale=1 / count)
         if isinstance(self.elbo, TraceMI_ELBO):
-            return self.elbo._terms(self.model, self.guide, args, {})
-        return {"loss": self.elbo.differentiable_loss(self.model, self.guide, *args)}
+            terms = self.elbo._terms(self.model, self.guide, args, {})
+        else:
+            terms = {"loss": self.elbo.differentiable_loss(self.model, self.guide, *args)}
+        loss = terms["loss"]
+        return {**terms, "loss": loss.detach()}, loss / count
 
 
 @dataclass
@@ -200,16 +210,16 @@ class Loop:
     def one_step(self) -> None:
         """One batch: forward, backward, update; the terms stay on the device."""
         args, count = self.batches(self.step)
-        terms = self.wrapped(*args)
-        if not terms["loss"].requires_grad:
+        terms, loss = self.wrapped(count, *args)
+        if not loss.requires_grad:
             raise ValueError("the loss depends on no parameter of model or guide")
-        self.fabric.backward(terms["loss"] / count)
+        self.fabric.backward(loss)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         if isinstance(self.objective.elbo, TraceMI_ELBO):
             self.objective.elbo.step += 1
-        self._unread.append((self.step, {**terms, "loss": terms["loss"].detach()}, count))
+        self._unread.append((self.step, terms, count))
 
     def _read(self) -> None:
         """Brings the collected terms to the host, in one transfer, and checks them."""

@@ -77,6 +77,7 @@ def fit(
     checkpoint_every: int = 1000,
     resume: bool = False,
     progress: bool = True,
+    compile: bool = False,  # noqa: A002 -- torch's word
 ) -> History:
     """Trains a model/guide pair.
 
@@ -107,6 +108,8 @@ def fit(
         checkpoint_every: Steps between two checkpoints.
         resume: Whether to go on from the checkpoint in `folder`.
         progress: Whether to show a progress bar (on a terminal).
+        compile: Whether to train through :func:`~pyro_mivae.infer.compile_elbo`: for static
+            programs, after half a minute of compilation (seconds, once it is cached).
 
     Returns:
         The history, with means over the steps between two readings, in nats per datum.
@@ -127,7 +130,7 @@ def fit(
     tensors = [tensor.to(fabric.device) for tensor in tensors]
     pyro.set_rng_seed(seed)
     with pyro.settings.context(module_local_params=True):
-        objective = Objective(model, guide, elbo).to(fabric.device)
+        objective = Objective(model, guide, elbo, compile).to(fabric.device)
         _make_local(objective)
         batches = Batches(tensors, batch_size, seed, prepare)
         stored = _stored_parameters(objective, batches, fabric.device)

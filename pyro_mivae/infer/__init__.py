@@ -2,6 +2,15 @@
 
 from pyro_mivae.infer.binding import DataArgs
 from pyro_mivae.infer.channel import CHANNELS, Channel, straight_through
+from pyro_mivae.infer.compiled import CompiledELBO, compile_elbo
 from pyro_mivae.infer.elbo import TraceMI_ELBO
 
-__all__ = ["CHANNELS", "Channel", "DataArgs", "TraceMI_ELBO", "straight_through"]
+__all__ = [
+    "CHANNELS",
+    "Channel",
+    "CompiledELBO",
+    "DataArgs",
+    "TraceMI_ELBO",
+    "compile_elbo",
+    "straight_through",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pyro.infer import ELBO, TraceMeanField_ELBO
@@ -19,6 +19,9 @@ from pyro_mivae.infer.checks import checked_weight, explain_support
 from pyro_mivae.infer.dual import DualPass
 from pyro_mivae.infer.parts import BASES, base_parts, check_base
 from pyro_mivae.infer.sites import Codes, as_codes
+
+if TYPE_CHECKING:
+    from pyro_mivae.infer.compiled import CompiledELBO
 
 logger = logging.getLogger(__name__)
 
@@ -182,6 +185,12 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
         warn_if_nan(loss, "loss")
         return loss
 
+    def compile(self, model: Any, guide: Any, **options: Any) -> CompiledELBO:
+        """This ELBO of a model/guide pair as one compiled graph: see :func:`compile_elbo`."""
+        from pyro_mivae.infer.compiled import compile_elbo  # which imports this module
+
+        return compile_elbo(self, model, guide, **options)
+
     def state_dict(self) -> dict[str, int]:
         """What a checkpoint has to keep: the step of the schedules."""
         return {"step": self.step}
@@ -207,9 +216,10 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         always_dual: bool = False,
+        weights: tuple[Any, Any] | None = None,
     ) -> dict[str, Tensor]:
         """The one place where the parts are computed."""
-        mi_weight, kl_weight = self.weights()
+        mi_weight, kl_weight = self.weights() if weights is None else weights
         try:
             base = base_parts(
                 self.base,
@@ -246,3 +256,14 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
             if self.kl_estimators.get(site) != kind:
                 logger.info("KL of site '%s' is %s", site, kind)
         self.kl_estimators.update(estimators)
+
+
+def with_terms(elbo: ELBO) -> ELBO:
+    """`elbo`, or a :class:`TraceMI_ELBO` without its term around one of Pyro's bases.
+
+    It gives the same loss, as terms, without waiting for the device; and ``TraceGraph_ELBO`` has
+    no differentiable loss of its own.
+    """
+    if type(elbo) in BASES:
+        return TraceMI_ELBO(channel="sleep", mi_weight=0.0, elbo=elbo)
+    return elbo

@@ -29,6 +29,8 @@ BASES: tuple[type[ELBO], ...] = (
     TraceGraph_ELBO,
     TraceEnum_ELBO,
 )
+WEIGHTED_BASES = BASES[:2]
+"""Those that separate the KL, and can weigh it."""
 
 
 def check_base(base: Any, kl_weight: Any) -> None:
@@ -41,7 +43,7 @@ def check_base(base: Any, kl_weight: Any) -> None:
             "(subclasses may compute their loss elsewhere, where the dual term would be lost)"
         )
     weighted = bool(kl_weight != 1)  # a schedule is not the number 1 either
-    if weighted and type(base) in (TraceGraph_ELBO, TraceEnum_ELBO):
+    if weighted and type(base) not in WEIGHTED_BASES:
         raise ValueError(
             f"kl_weight must be 1 with {type(base).__name__}, which does not separate the KL, "
             f"found {kl_weight!r}: use elbo=Trace_ELBO() or TraceMeanField_ELBO()"
@@ -98,7 +100,7 @@ def base_parts(
             or a guide's support exceeds its prior's.
     """
     parts = BaseParts()
-    if type(base) not in (TraceEnum_ELBO, TraceGraph_ELBO):
+    if type(base) in WEIGHTED_BASES:
         parts.log_likelihood = 0.0
     if analytic:
         model, guide = _Unscored(analytic)(model), _Unscored(analytic)(guide)
@@ -137,6 +139,8 @@ class _Unscored(Messenger):  # type: ignore[misc]
 
 def times(weight: Any, term: Any) -> Any:
     """``weight * term`` without an operation for the number 1; a small step counts them."""
+    if isinstance(weight, Tensor) and isinstance(term, Tensor):
+        return weight.to(term.dtype) * term  # two scalars: the weight's type must not win
     return term if isinstance(weight, int | float) and weight == 1 else weight * term
 
 

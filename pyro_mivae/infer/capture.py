@@ -1,0 +1,189 @@
+"""Capturing a function of tensors, gradients included, as one graph without hidden inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pyro
+import pyro.nn.module
+import torch
+from pyro import poutine
+from pyro.nn import PyroModule
+from torch import Tensor, fx, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+
+
+class NotCapturedError(RuntimeError):
+    """A function can't be captured; the message says why."""
+
+
+@dataclass
+class Graph:
+    """A captured function.
+
+    Attributes:
+        module: Takes the arguments, then `lifted`; returns a flat tuple.
+        lifted: Parameters, buffers and other tensors that the function read from elsewhere,
+            the very objects: what an optimiser changes in place is seen.
+    """
+
+    module: fx.GraphModule
+    lifted: list[Tensor]
+
+
+def capture(function: Callable[..., tuple[Tensor, ...]], example: Sequence[Tensor]) -> Graph:
+    """Records what `function` does with tensors, below autograd.
+
+    Nothing is computed and no random number drawn: the tensors stand for their shapes. What
+    depends on their values can't be recorded.
+
+    Args:
+        function: Takes the tensors, returns a flat tuple of tensors.
+        example: Tensors of the shapes to record.
+
+    Raises:
+        NotCapturedError: If the function reads a value, has a shape that depends on one, or uses
+            an operation without a rule for shapes.
+    """
+    try:
+        recorded = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*example)
+    except Exception as error:
+        raise NotCapturedError(_reason(error)) from error
+    return _lift(recorded)
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip().split("\n")[0]
+    kind = type(error).__name__
+    reads = "_local_scalar_dense" in str(error) or kind == "DataDependentOutputException"
+    if reads or "is_nonzero" in str(error):
+        return f"the program depends on the value of a tensor (if, .item(), float()): {text}"
+    if kind == "DynamicOutputShapeException":
+        return f"the shape of a tensor depends on the values of another: {text}"
+    return f"{kind}: {text}"
+
+
+def _lift(module: fx.GraphModule) -> Graph:
+    """Makes the tensors that a graph holds as attributes its last arguments."""
+    graph = module.graph
+    last = [node for node in graph.nodes if node.op == "placeholder"][-1]
+    lifted: list[Tensor] = []
+    placed: dict[int, fx.Node] = {}
+    for node in list(graph.nodes):
+        if node.op != "get_attr":
+            continue
+        tensor = getattr(module, str(node.target))
+        if id(tensor) not in placed:
+            with graph.inserting_after(last):
+                last = graph.placeholder(str(node.target))
+            last.meta = dict(node.meta)
+            placed[id(tensor)] = last
+            lifted.append(tensor)
+        node.replace_all_uses_with(placed[id(tensor)])
+        graph.erase_node(node)
+    graph.eliminate_dead_code()
+    return Graph(fx.GraphModule(nn.Module(), graph), lifted)
+
+
+def modules_of(parts: Sequence[Any]) -> list[nn.Module]:
+    """The modules that models and guides are, or are methods of, with all their parts."""
+    owners = [getattr(fn, "__self__", fn) for fn in map(poutine.unwrap, parts)]
+    found: dict[int, nn.Module] = {}
+    for owner in owners:
+        if isinstance(owner, nn.Module):
+            found.update({id(module): module for module in owner.modules()})
+    return list(found.values())
+
+
+class Reliance:
+    """What a captured graph relies on besides its arguments, to notice when it changes.
+
+    Args:
+        parts: Model and guide.
+        used: Names of the parameters that they read from Pyro's store.
+    """
+
+    def __init__(self, parts: Sequence[Any], used: Sequence[str]) -> None:
+        self.modules = modules_of(parts)
+        self._slots: list[tuple[dict[str, Any], str, Any]] = []
+        self._tables: list[tuple[dict[str, Any], int]] = []
+        for module in self.modules:
+            tables: list[Any] = [module._modules, module._parameters, module._buffers]
+            if isinstance(module, PyroModule):
+                tables += [module._pyro_params, module._pyro_samples]
+            for table in tables:
+                self._add(table, list(table))
+        store = pyro.get_param_store()
+        parameters = [p for m in self.modules for p in m.parameters(recurse=False)]
+        self._flags = [(p, p.requires_grad) for p in parameters]
+        self.stored = {name: store._params[name] for name in used if name in store._params}
+        # Not by their number: other models in the process may add to the store.
+        self._slots += [(store._params, name, store._params[name]) for name in self.stored]
+        self._slots += [(store._constraints, n, store._constraints[n]) for n in self.stored]
+
+    def _add(self, table: dict[str, Any], names: list[str]) -> None:
+        self._tables.append((table, len(table)))
+        self._slots += [(table, name, table[name]) for name in names]
+
+    def holds(self) -> bool:
+        """Whether everything is the object that it was."""
+        return (
+            all(len(table) == size for table, size in self._tables)
+            and all(table.get(name, self) is value for table, name, value in self._slots)
+            and all(p.requires_grad == flag for p, flag in self._flags)
+        )
+
+    def changed(self) -> list[str]:
+        """Names of what is another object now, for messages."""
+        return [name for table, name, value in self._slots if table.get(name, self) is not value]
+
+    def modes(self) -> tuple[bool, ...]:
+        """Training or evaluation, module by module."""
+        return tuple([module.training for module in self.modules])
+
+
+def parameters_used(run: Callable[[], Any]) -> list[str]:
+    """The names of the parameters that a run reads from Pyro's store."""
+    with poutine.trace(param_only=True) as trace:
+        run()
+    return [name for name in trace.trace.nodes if name in pyro.get_param_store()._params]
+
+
+@contextmanager
+def undisturbed(parts: Sequence[Any], device: torch.device) -> Iterator[None]:
+    """Runs a block that leaves no trace in random states and buffers."""
+    modules = modules_of(parts)
+    tables = [module._buffers for module in modules]
+    before = [{k: v if v is None else (v, v.clone()) for k, v in t.items()} for t in tables]
+    with ExitStack() as stack:
+        stack.enter_context(
+            torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+        )
+        try:
+            yield
+        finally:
+            replaced = _restore(tables, before)
+    if replaced:
+        raise NotCapturedError(
+            f"the program puts new tensors in the place of its buffers {replaced}, which a graph "
+            "can't repeat: change them in place (copy_, add_)"
+        )
+
+
+def _restore(tables: list[Any], before: list[dict[str, Any]]) -> list[str]:
+    replaced = []
+    with torch.no_grad():
+        for table, old in zip(tables, before, strict=True):
+            for name, pair in old.items():
+                if pair is None:
+                    table[name] = None
+                    continue
+                if table.get(name) is not pair[0]:
+                    replaced.append(name)
+                    table[name] = pair[0]
+                if not torch.equal(pair[0], pair[1]):
+                    pair[0].copy_(pair[1])
+    return replaced

@@ -1,0 +1,359 @@
+"""An ELBO with its gradients as one compiled graph: the step without Pyro's Python."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+import torch
+from pyro.infer import ELBO
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from pyro_mivae.infer.capture import (
+    NotCapturedError,
+    Reliance,
+    capture,
+    parameters_used,
+    undisturbed,
+)
+from pyro_mivae.infer.elbo import TraceMI_ELBO, with_terms
+from pyro_mivae.infer.graphs import (
+    Compiled,
+    StepFunction,
+    backend_options,
+    device_of,
+    signature,
+)
+from pyro_mivae.infer.parts import WEIGHTED_BASES
+
+logger = logging.getLogger(__name__)
+
+GRAPHS = 8
+"""Graphs that a compiled ELBO makes before it warns and leaves new shapes to eager mode."""
+
+
+class CompiledELBO(nn.Module):
+    """See :func:`compile_elbo`.
+
+    Attributes:
+        graphs: What was compiled, in order.
+        fallback: Why eager mode is used instead, or None.
+    """
+
+    def __init__(
+        self,
+        elbo: ELBO,
+        model: Any,
+        guide: Any,
+        *,
+        backend: str | Callable[..., Any] = "inductor",
+        mode: str | None = None,
+        eager_random: bool = True,
+        max_graphs: int = GRAPHS,
+    ) -> None:
+        super().__init__()
+        if max_graphs < 1:
+            raise ValueError(f"max_graphs must be at least 1, found {max_graphs}")
+        self.elbo = with_terms(elbo)
+        self.model = model
+        self.guide = guide
+        self.backend = backend
+        self.options = backend_options(backend, mode, eager_random)
+        self.max_graphs = max_graphs
+        self.graphs: list[Compiled] = []
+        self.fallback: str | None = None
+        self._by_key: dict[Any, Compiled] = {}
+        self._reliance: Reliance | None = None
+        self._relied: tuple[Any, ...] = ()
+        self._weights: dict[Any, Tensor] = {}
+        self._device = torch.device("cpu")
+        self._full = False
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """The loss, as the ELBO's ``differentiable_loss``; shape ``()``, nats."""
+        return self.scaled_terms(args, kwargs)[1]
+
+    def terms(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """The terms, as :meth:`TraceMI_ELBO.terms`; ``loss`` carries the gradient."""
+        terms, loss = self.scaled_terms(args, kwargs, always_dual=True)
+        return {**terms, "loss": loss}
+
+    def scaled_terms(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        scale: float = 1.0,
+        always_dual: bool = False,
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """The terms, detached, and the loss times `scale`, which carries the gradient.
+
+        Args:
+            args: Positional arguments of model and guide.
+            kwargs: Keyword arguments of both.
+            scale: For a mean over data: within the graph it costs nothing.
+            always_dual: Whether to report the information at ``mi_weight=0``, too.
+        """
+        if self.fallback is None:
+            weights = self.elbo.weights() if isinstance(self.elbo, TraceMI_ELBO) else (0.0, 1.0)
+            try:
+                leaves, spec = pytree.tree_flatten((args, kwargs))
+                if not self._unchanged():
+                    self._look_again(args, kwargs)
+                found = self._find(leaves, spec, weights, always_dual)
+                if found is not None:
+                    return self._call(found, leaves, weights, scale)
+            except NotCapturedError as error:
+                self._fall_back(str(error))
+        terms = self._eager(args, kwargs, None, always_dual)
+        loss = terms["loss"] if scale == 1 else terms["loss"] * scale
+        return {name: value.detach() for name, value in terms.items()}, loss
+
+    def _eager(
+        self, args: Any, kwargs: Any, weights: tuple[Any, Any] | None, always_dual: bool
+    ) -> dict[str, Tensor]:
+        if isinstance(self.elbo, TraceMI_ELBO):
+            return self.elbo._terms(self.model, self.guide, args, kwargs, always_dual, weights)
+        return {"loss": self.elbo.differentiable_loss(self.model, self.guide, *args, **kwargs)}
+
+    def _fall_back(self, reason: str) -> None:
+        self.fallback = reason
+        self._by_key.clear()
+        warnings.warn(
+            f"this model and guide run in eager mode, without compile_elbo: {reason}", stacklevel=4
+        )
+
+    def _unchanged(self) -> bool:
+        parts = (self.model, self.guide, self.elbo, getattr(self.elbo, "num_dual_particles", 0))
+        same = len(parts) == len(self._relied) and all(
+            a is b for a, b in zip(parts, self._relied, strict=True)
+        )
+        return same and self._reliance is not None and self._reliance.holds()
+
+    def _look_again(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Runs the pair once in eager mode; what was captured before is dropped."""
+        if self._by_key and self._reliance is not None:
+            logger.info("captured again: %s changed", self._reliance.changed() or "the program")
+        self._by_key.clear()
+        parts = (self.model, self.guide)
+        self._device = device_of(pytree.tree_leaves((args, kwargs)), parts)
+        with undisturbed(parts, self._device):
+            used = parameters_used(lambda: self._eager(args, kwargs, None, True))
+        self._reliance = Reliance(parts, used)
+        self._relied = (*parts, self.elbo, getattr(self.elbo, "num_dual_particles", 0))
+
+    def _find(
+        self, leaves: list[Any], spec: Any, weights: tuple[Any, Any], always_dual: bool
+    ) -> Compiled | None:
+        assert self._reliance is not None
+        skip = not isinstance(weights[0], Tensor) and weights[0] == 0
+        device = self._device
+        key = (
+            spec,
+            *signature(leaves),
+            self._reliance.modes(),
+            (skip, always_dual, torch.is_grad_enabled()),
+            (torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)),
+        )
+        try:
+            found = self._by_key.get(key)
+        except TypeError as error:
+            raise NotCapturedError(
+                f"an argument is neither a tensor nor a constant to compare: {error}"
+            ) from error
+        if found is not None or self._full:
+            return found
+        if len(self.graphs) == self.max_graphs:
+            self._full = True
+            warnings.warn(
+                f"{self.max_graphs} graphs were compiled, and there is need for more (this call's "
+                f"tensors: {[tuple(x.shape) for x in leaves if isinstance(x, Tensor)]}): calls "
+                "that fit none of them run in eager mode. Use few batch sizes, or raise max_graphs",
+                stacklevel=4,
+            )
+            return None
+        made = self._capture(leaves, spec, weights, skip, always_dual)
+        self._by_key[key] = made
+        self.graphs.append(made)
+        return made
+
+    def _capture(
+        self,
+        leaves: list[Any],
+        spec: Any,
+        weights: tuple[Any, Any],
+        skip: bool,
+        always_dual: bool,
+    ) -> Compiled:
+        assert self._reliance is not None
+        device = self._device
+        started = time.perf_counter()
+        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+        stored = list(self._reliance.stored.values())
+        own = [p for module in self._reliance.modules for p in module._parameters.values()]
+        trained = list(
+            {id(p): p for p in [*own, *stored] if p is not None and p.requires_grad}.values()
+        )
+        weighted = type(getattr(self.elbo, "base", None)) in WEIGHTED_BASES
+        names: list[str] = []
+        has_gradient: list[bool] = []
+
+        def step(*tensors: Tensor) -> tuple[Tensor, ...]:
+            mi_weight, kl_weight, scale = tensors[-3:]
+            inputs = list(leaves)
+            for place, tensor in zip(places, tensors, strict=False):
+                inputs[place] = tensor
+            args, kwargs = pytree.tree_unflatten(inputs, spec)
+            given = (0.0 if skip else mi_weight, kl_weight if weighted else 1.0)
+            with torch.autocast(
+                device.type,
+                enabled=torch.is_autocast_enabled(device.type),
+                dtype=torch.get_autocast_dtype(device.type),
+                cache_enabled=False,  # it would outlive the capture
+            ):
+                terms = self._eager(args, kwargs, given, always_dual)
+            names[:] = list(terms)
+            loss = terms["loss"]
+            scaled = loss * scale.to(loss.dtype)
+            gradients: tuple[Tensor | None, ...] = ()
+            if scaled.requires_grad:
+                wanted = [*trained, *(t for t in tensors[:-3] if t.requires_grad)]
+                gradients = torch.autograd.grad(scaled, wanted, allow_unused=True)
+            has_gradient[:] = [gradient is not None for gradient in gradients]
+            values = [scaled, *(g for g in gradients if g is not None), *terms.values()]
+            return tuple(value.detach() for value in values)
+
+        example = [leaves[i].detach().requires_grad_(leaves[i].requires_grad) for i in places]
+        extra = self._inputs(weights, 1.0)
+        with undisturbed((self.model, self.guide), device), pyro.validation_enabled(False):
+            graph = capture(step, [*example, *extra])
+        made = Compiled(
+            shapes=[tuple(tensor.shape) for tensor in example],
+            nodes=sum(node.op == "call_function" for node in graph.module.graph.nodes),
+            capture_seconds=time.perf_counter() - started,
+            lifted=graph.lifted,
+            leaves=trained,
+            names=names,
+            has_gradient=has_gradient,
+        )
+        made.run = torch.compile(
+            graph.module, backend=self.backend, dynamic=False, options=self.options or None
+        )
+        started = time.perf_counter()
+        try:
+            with undisturbed((self.model, self.guide), device):
+                self._run(made, [*example, *extra])
+        except Exception as error:
+            text = str(error).strip().split("\n")[0]
+            raise NotCapturedError(
+                f"the backend can't compile the graph ({type(error).__name__}: {text}); Inductor "
+                "needs a C++ compiler on a CPU and Triton on a GPU"
+            ) from error
+        made.compile_seconds = time.perf_counter() - started
+        logger.info(
+            "compiled %d operations for shapes %s in %.1f s (capture %.1f s)",
+            made.nodes,
+            made.shapes,
+            made.compile_seconds,
+            made.capture_seconds,
+        )
+        return made
+
+    def _run(self, made: Compiled, tensors: list[Tensor]) -> tuple[Tensor, ...]:
+        # The graph holds its casts, and nothing of it is for autograd.
+        with torch.no_grad(), torch.autocast(self._device.type, enabled=False):
+            return made.run(*tensors, *made.lifted)
+
+    def _call(
+        self, made: Compiled, leaves: list[Any], weights: tuple[Any, Any], scale: float
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        inputs = [*(t.detach() for t in tensors), *self._inputs(weights, scale)]
+        values = self._run(made, inputs)
+        count = len(made.names)
+        terms = dict(zip(made.names, values[-count:], strict=True))
+        loss = values[0]
+        if made.has_gradient:
+            wanted = [*made.leaves, *(t for t in tensors if t.requires_grad)]
+            loss = StepFunction.apply(values[:-count], made.has_gradient, *wanted)
+        return terms, loss
+
+    def _inputs(self, weights: tuple[Any, Any], scale: float) -> list[Tensor]:
+        """lambda, beta and the scale as tensors; a new one only for a new number."""
+        inputs, device = [], self._device
+        for value in (*weights, scale):
+            if isinstance(value, Tensor):
+                inputs.append(value.detach().to(device))
+                continue
+            if (value, device) not in self._weights:
+                if len(self._weights) > 100:  # schedules never end
+                    self._weights.clear()
+                dtype = torch.float32 if device.type == "mps" else torch.float64
+                self._weights[value, device] = torch.full((), value, dtype=dtype, device=device)
+            inputs.append(self._weights[value, device])
+        return inputs
+
+
+def compile_elbo(
+    elbo: ELBO,
+    model: Any,
+    guide: Any,
+    *,
+    backend: str | Callable[..., Any] = "inductor",
+    mode: str | None = None,
+    eager_random: bool = True,
+    max_graphs: int = GRAPHS,
+) -> CompiledELBO:
+    """An ELBO of a model/guide pair whose value and gradients are one compiled graph.
+
+    The pair is run once as usual, which makes its parameters and finds where x' goes. Then the
+    loss, the dual pass and the gradients are recorded as a graph of tensor operations, which
+    takes data, parameters, lambda, beta and random numbers as inputs, and ``torch.compile``
+    compiles it. What Pyro does in Python at every step (traces, plates, handlers) is gone::
+
+        loss_fn = compile_elbo(elbo, vae.model, vae.guide)
+        optimizer = torch.optim.Adam(loss_fn.parameters())
+        loss = loss_fn(x)
+        loss.backward()
+
+    For *static* programs: the sites, their shapes and the control flow have to be the same in
+    every call. What depends on the value of a tensor can't be recorded; then, and where there is
+    no compiler, the pair runs in eager mode after one warning. A graph is made for each shape of
+    the arguments and each mode of the modules. Parameters and buffers that are other objects
+    than before (a swapped encoder, a cleared store, a changed constraint) are noticed and the
+    pair is captured again. *Not* noticed: what the program reads from Python's own state, as
+    an attribute that is a number; it is a constant of the graph.
+
+    Args:
+        elbo: A :class:`TraceMI_ELBO` or any ELBO of Pyro with a ``differentiable_loss``.
+        model: A Pyro model.
+        guide: Its guide.
+        backend: Of :func:`torch.compile`.
+        mode: Of :func:`torch.compile`; ``"reduce-overhead"`` uses CUDA graphs.
+        eager_random: Whether random numbers are drawn by the same operations as in eager mode:
+            then one seed gives the same loss and gradients. On a CPU it is faster, too.
+        max_graphs: Graphs to make at most; a shape beyond them runs in eager mode, with a
+            warning.
+
+    Returns:
+        A module; its parameters are the model's and the guide's, if these are modules. For
+        functions, give the optimiser the unconstrained parameters of Pyro's store after a first
+        call.
+
+    Raises:
+        ValueError: As the ELBO does.
+    """
+    return CompiledELBO(
+        elbo,
+        model,
+        guide,
+        backend=backend,
+        mode=mode,
+        eager_random=eager_random,
+        max_graphs=max_graphs,
+    )
