@@ -103,11 +103,14 @@ def hand_written_step(images: Tensor, batch_size: int) -> Callable[[], None]:
     return step
 
 
-def library_step(images: Tensor, batch_size: int) -> Callable[[], None]:
-    """A step of :func:`pyro_mivae.training.fit`, eager."""
+def library_step(
+    images: Tensor, batch_size: int, compiled: bool = False, precision: str = "32-true"
+) -> Callable[[], None]:
+    """A step of :func:`pyro_mivae.training.fit`."""
     vae = MIVAE(prior="gaussian")
-    fabric = make_fabric(images.device.type)
-    objective = Objective(vae.model, vae.guide, TraceMI_ELBO(channel="mean", codes="c"))
+    fabric = make_fabric(images.device.type, precision)
+    elbo = TraceMI_ELBO(channel="mean", codes="c")
+    objective = Objective(vae.model, vae.guide, elbo, compiled)
     optimizer = adam(list(objective.parameters()))
     wrapped, wrapped_optimizer = fabric.setup(objective, optimizer)
     batches = Batches([images], batch_size, 0, vae.observe)
@@ -117,25 +120,42 @@ def library_step(images: Tensor, batch_size: int) -> Callable[[], None]:
     return loop.one_step
 
 
-def compare(batch_size: int, steps: int) -> tuple[float, float, float]:
-    """Median seconds of the hand-written step and of ours, and the median ratio of pairs."""
+def sides(images: Tensor, batch_size: int) -> dict[str, Callable[[], None]]:
+    """What is timed, by name; the first is what the others are compared with."""
+    return {
+        "hand-written": hand_written_step(images, batch_size),
+        "eager": library_step(images, batch_size),
+        "compiled": library_step(images, batch_size, compiled=True),
+        "eager, bf16": library_step(images, batch_size, precision="bf16-mixed"),
+        "compiled, bf16": library_step(images, batch_size, True, "bf16-mixed"),
+    }
+
+
+def compare(batch_size: int, steps: int) -> dict[str, tuple[float, float]]:
+    """Median seconds of each side's step, and the median of its ratios to the first side's."""
     device = make_fabric().device
     images = torch.randint(0, 256, (20_000, 28, 28), dtype=torch.uint8, device=device)
-    sides = [hand_written_step(images, batch_size), library_step(images, batch_size)]
+    timed = sides(images, batch_size)
     for _ in range(5):
-        for side in sides:
-            side()
-    pyro.enable_validation(False)  # as fit does after its first step
-    seconds: list[list[float]] = [[], []]
+        for step in timed.values():
+            step()
+        pyro.enable_validation(False)  # as fit does after its first step
+    seconds: dict[str, list[float]] = {name: [] for name in timed}
     for _ in range(steps):
-        for taken, side in zip(seconds, sides, strict=True):
+        for name, step in timed.items():
             started = time.perf_counter()
-            side()
+            step()
             if device.type == "cuda":
                 torch.cuda.synchronize()
-            taken.append(time.perf_counter() - started)
-    ratios = [ours / theirs for theirs, ours in zip(*seconds, strict=True)]
-    return statistics.median(seconds[0]), statistics.median(seconds[1]), statistics.median(ratios)
+            seconds[name].append(time.perf_counter() - started)
+    first = next(iter(seconds.values()))
+    return {
+        name: (
+            statistics.median(taken),
+            statistics.median(a / b for a, b in zip(taken, first, strict=True)),
+        )
+        for name, taken in seconds.items()
+    }
 
 
 def main() -> None:
@@ -143,11 +163,11 @@ def main() -> None:
     config = tyro.cli(Config, description=__doc__, prog="python -m benchmarks.step_time")
     pyro.settings.set(module_local_params=True)  # as fit does
     smallest = min(config.batch_sizes)
-    print("batch  hand-written  library  ratio (median of pairs)")
+    print("batch  side            median      ratio (median of pairs)")
     for batch_size in config.batch_sizes:
         steps = 2 if config.smoke else max(20, config.steps * smallest // batch_size)
-        theirs, ours, ratio = compare(batch_size, steps)
-        print(f"{batch_size:5d}  {1e3 * theirs:9.2f} ms  {1e3 * ours:6.2f} ms  {ratio:.3f}")
+        for name, (seconds, ratio) in compare(batch_size, steps).items():
+            print(f"{batch_size:5d}  {name:14s}  {1e3 * seconds:6.2f} ms  {ratio:.3f}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,13 @@ from pyro.nn import PyroModule
 from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
+_READS = (
+    "DataDependentOutputException",
+    "GuardOnDataDependentSymNode",
+    "PendingUnbackedSymbolNotFound",
+)
+"""What PyTorch raises where a value is needed; the classes moved between its versions."""
+
 
 class NotCapturedError(RuntimeError):
     """A function can't be captured; the message says why."""
@@ -34,7 +41,12 @@ class Graph:
     lifted: list[Tensor]
 
 
-def capture(function: Callable[..., tuple[Tensor, ...]], example: Sequence[Tensor]) -> Graph:
+def capture(
+    function: Callable[..., tuple[Tensor, ...]],
+    example: Sequence[Tensor],
+    *,
+    keep_draws: bool = False,
+) -> Graph:
     """Records what `function` does with tensors, below autograd.
 
     Nothing is computed and no random number drawn: the tensors stand for their shapes. What
@@ -43,6 +55,8 @@ def capture(function: Callable[..., tuple[Tensor, ...]], example: Sequence[Tenso
     Args:
         function: Takes the tensors, returns a flat tuple of tensors.
         example: Tensors of the shapes to record.
+        keep_draws: Whether random numbers that nothing depends on are drawn all the same, as
+            further outputs: those after them are then the same as without a graph.
 
     Raises:
         NotCapturedError: If the function reads a value, has a shape that depends on one, or uses
@@ -52,18 +66,56 @@ def capture(function: Callable[..., tuple[Tensor, ...]], example: Sequence[Tenso
         recorded = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*example)
     except Exception as error:
         raise NotCapturedError(_reason(error)) from error
+    if keep_draws:
+        _keep_draws(recorded.graph)
     return _lift(recorded)
 
 
 def _reason(error: Exception) -> str:
     text = str(error).strip().split("\n")[0]
     kind = type(error).__name__
-    reads = "_local_scalar_dense" in str(error) or kind == "DataDependentOutputException"
-    if reads or "is_nonzero" in str(error):
+    if "ProvenanceTensor" in text:
+        return "TraceGraph_ELBO follows the dependencies of draws, which can't be recorded"
+    if kind in _READS or "_local_scalar_dense" in str(error):
         return f"the program depends on the value of a tensor (if, .item(), float()): {text}"
     if kind == "DynamicOutputShapeException":
         return f"the shape of a tensor depends on the values of another: {text}"
     return f"{kind}: {text}"
+
+
+def _keep_draws(graph: fx.Graph) -> None:
+    """Makes the random numbers that nothing depends on outputs."""
+    [output] = [node for node in graph.nodes if node.op == "output"]
+    live: set[fx.Node] = set()
+    waiting = [output]
+    while waiting:
+        node = waiting.pop()
+        if node not in live:
+            live.add(node)
+            waiting += node.all_input_nodes
+    draws = [node for node in graph.nodes if _is_draw(node) and node not in live]
+    output.args = ((*output.args[0], *draws),)
+
+
+def _is_draw(node: fx.Node) -> bool:
+    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+
+
+def leaves_of(loss: Tensor) -> list[Tensor]:
+    """The tensors that get a gradient from a loss: its parameters, wherever they are from."""
+    found: dict[int, Tensor] = {}
+    seen: set[Any] = set()
+    waiting = [loss.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        variable = getattr(node, "variable", None)
+        if variable is not None:
+            found[id(variable)] = variable
+        waiting += [following for following, _ in node.next_functions]
+    return list(found.values())
 
 
 def _lift(module: fx.GraphModule) -> Graph:
@@ -119,10 +171,10 @@ class Reliance:
         store = pyro.get_param_store()
         parameters = [p for m in self.modules for p in m.parameters(recurse=False)]
         self._flags = [(p, p.requires_grad) for p in parameters]
-        self.stored = {name: store._params[name] for name in used if name in store._params}
-        # Not by their number: other models in the process may add to the store.
-        self._slots += [(store._params, name, store._params[name]) for name in self.stored]
-        self._slots += [(store._constraints, n, store._constraints[n]) for n in self.stored]
+        for table in ("_params", "_constraints"):
+            self._slots.append((vars(store), table, vars(store)[table]))  # clear() makes new ones
+            # Not by their number: other models in the process may add to the store.
+            self._slots += [(vars(store)[table], name, vars(store)[table][name]) for name in used]
 
     def _add(self, table: dict[str, Any], names: list[str]) -> None:
         self._tables.append((table, len(table)))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyro
 import torch
-from pyro.infer import ELBO
+from pyro.infer import ELBO, TraceEnum_ELBO
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -28,6 +28,7 @@ from pyro_mivae.infer.graphs import (
     backend_options,
     device_of,
     signature,
+    step_function,
 )
 from pyro_mivae.infer.parts import WEIGHTED_BASES
 
@@ -35,6 +36,12 @@ logger = logging.getLogger(__name__)
 
 GRAPHS = 8
 """Graphs that a compiled ELBO makes before it warns and leaves new shapes to eager mode."""
+
+
+_ENUM = (
+    "TraceEnum_ELBO reads values of tensors while it sums sites out. Where few values are "
+    "possible, sum them in the model and use Trace_ELBO or TraceMeanField_ELBO"
+)
 
 
 class CompiledELBO(nn.Module):
@@ -59,10 +66,16 @@ class CompiledELBO(nn.Module):
         super().__init__()
         if max_graphs < 1:
             raise ValueError(f"max_graphs must be at least 1, found {max_graphs}")
+        if not hasattr(elbo, "differentiable_loss"):
+            raise ValueError(
+                f"compile_elbo takes an ELBO with a differentiable_loss, found {elbo!r}, which has "
+                "none: use Trace_ELBO, TraceMeanField_ELBO or a TraceMI_ELBO"
+            )
         self.elbo = with_terms(elbo)
         self.model = model
         self.guide = guide
         self.backend = backend
+        self.eager_random = eager_random
         self.options = backend_options(backend, mode, eager_random)
         self.max_graphs = max_graphs
         self.graphs: list[Compiled] = []
@@ -109,7 +122,8 @@ class CompiledELBO(nn.Module):
                 if found is not None:
                     return self._call(found, leaves, weights, scale)
             except NotCapturedError as error:
-                self._fall_back(str(error))
+                reads = type(getattr(self.elbo, "base", None)) is TraceEnum_ELBO
+                self._fall_back(_ENUM if reads else str(error))
         terms = self._eager(args, kwargs, None, always_dual)
         loss = terms["loss"] if scale == 1 else terms["loss"] * scale
         return {name: value.detach() for name, value in terms.items()}, loss
@@ -193,45 +207,22 @@ class CompiledELBO(nn.Module):
         assert self._reliance is not None
         device = self._device
         started = time.perf_counter()
-        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-        stored = list(self._reliance.stored.values())
-        own = [p for module in self._reliance.modules for p in module._parameters.values()]
-        trained = list(
-            {id(p): p for p in [*own, *stored] if p is not None and p.requires_grad}.values()
-        )
-        weighted = type(getattr(self.elbo, "base", None)) in WEIGHTED_BASES
+        trained: list[Tensor] = []
         names: list[str] = []
-        has_gradient: list[bool] = []
+        weighted = type(getattr(self.elbo, "base", None)) in WEIGHTED_BASES
 
-        def step(*tensors: Tensor) -> tuple[Tensor, ...]:
-            mi_weight, kl_weight, scale = tensors[-3:]
-            inputs = list(leaves)
-            for place, tensor in zip(places, tensors, strict=False):
-                inputs[place] = tensor
-            args, kwargs = pytree.tree_unflatten(inputs, spec)
+        def evaluate(args: Any, kwargs: Any, mi_weight: Tensor, kl_weight: Tensor) -> Any:
             given = (0.0 if skip else mi_weight, kl_weight if weighted else 1.0)
-            with torch.autocast(
-                device.type,
-                enabled=torch.is_autocast_enabled(device.type),
-                dtype=torch.get_autocast_dtype(device.type),
-                cache_enabled=False,  # it would outlive the capture
-            ):
-                terms = self._eager(args, kwargs, given, always_dual)
+            terms = self._eager(args, kwargs, given, always_dual)
             names[:] = list(terms)
-            loss = terms["loss"]
-            scaled = loss * scale.to(loss.dtype)
-            gradients: tuple[Tensor | None, ...] = ()
-            if scaled.requires_grad:
-                wanted = [*trained, *(t for t in tensors[:-3] if t.requires_grad)]
-                gradients = torch.autograd.grad(scaled, wanted, allow_unused=True)
-            has_gradient[:] = [gradient is not None for gradient in gradients]
-            values = [scaled, *(g for g in gradients if g is not None), *terms.values()]
-            return tuple(value.detach() for value in values)
+            return terms
 
+        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+        step = step_function(evaluate, leaves, spec, places, trained, device)
         example = [leaves[i].detach().requires_grad_(leaves[i].requires_grad) for i in places]
         extra = self._inputs(weights, 1.0)
         with undisturbed((self.model, self.guide), device), pyro.validation_enabled(False):
-            graph = capture(step, [*example, *extra])
+            graph = capture(step, [*example, *extra], keep_draws=self.eager_random)
         made = Compiled(
             shapes=[tuple(tensor.shape) for tensor in example],
             nodes=sum(node.op == "call_function" for node in graph.module.graph.nodes),
@@ -239,7 +230,6 @@ class CompiledELBO(nn.Module):
             lifted=graph.lifted,
             leaves=trained,
             names=names,
-            has_gradient=has_gradient,
         )
         made.run = torch.compile(
             graph.module, backend=self.backend, dynamic=False, options=self.options or None
@@ -275,12 +265,12 @@ class CompiledELBO(nn.Module):
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         inputs = [*(t.detach() for t in tensors), *self._inputs(weights, scale)]
         values = self._run(made, inputs)
-        count = len(made.names)
-        terms = dict(zip(made.names, values[-count:], strict=True))
-        loss = values[0]
-        if made.has_gradient:
-            wanted = [*made.leaves, *(t for t in tensors if t.requires_grad)]
-            loss = StepFunction.apply(values[:-count], made.has_gradient, *wanted)
+        wanted = made.leaves
+        if torch.is_grad_enabled():
+            wanted = [*wanted, *(tensor for tensor in tensors if tensor.requires_grad)]
+        count = 1 + len(wanted)
+        terms = dict(zip(made.names, values[count:], strict=False))  # then draws of no use
+        loss = StepFunction.apply(values[:count], *wanted) if wanted else values[0]
         return terms, loss
 
     def _inputs(self, weights: tuple[Any, Any], scale: float) -> list[Tensor]:

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
-from pyro_mivae.infer.capture import modules_of
+from pyro_mivae.infer.capture import leaves_of, modules_of
 
 
 @dataclass
@@ -24,9 +25,8 @@ class Compiled:
             graph in its cache on disk).
         run: The compiled graph.
         lifted: Its last inputs.
-        leaves: Parameters whose gradients it gives.
-        names: Of the terms, its last outputs.
-        has_gradient: For each of the leaves, and of the arguments that want one.
+        leaves: Parameters whose gradients it gives, after the loss.
+        names: Of the terms, which follow.
     """
 
     shapes: list[tuple[int, ...]]
@@ -37,19 +37,15 @@ class Compiled:
     lifted: list[Tensor] = field(repr=False, default_factory=list)
     leaves: list[Tensor] = field(repr=False, default_factory=list)
     names: list[str] = field(repr=False, default_factory=list)
-    has_gradient: list[bool] = field(repr=False, default_factory=list)
 
 
 class StepFunction(torch.autograd.Function):
     """A loss whose gradients were computed together with it."""
 
     @staticmethod
-    def forward(
-        ctx: Any, values: tuple[Tensor, ...], has_gradient: list[bool], *leaves: Tensor
-    ) -> Tensor:
-        """Returns the loss, the first of the values; its gradients follow it."""
-        found = iter(values[1:])
-        ctx.gradients = [next(found) if has else None for has in has_gradient]
+    def forward(ctx: Any, values: tuple[Tensor, ...], *leaves: Tensor) -> Tensor:
+        """Returns the loss, the first of the values; the gradients of the leaves follow it."""
+        ctx.gradients = values[1:]
         return values[0].view_as(values[0])
 
     @staticmethod
@@ -65,9 +61,56 @@ class StepFunction(torch.autograd.Function):
         ctx.gradients = None
         # On a GPU the value would have to be waited for.
         if grad.device.type != "cpu" or grad.item() != 1:
-            scaled = iter(torch._foreach_mul([g for g in gradients if g is not None], grad))
-            gradients = [g if g is None else next(scaled) for g in gradients]
-        return None, None, *gradients
+            gradients = torch._foreach_mul(list(gradients), grad)
+        return None, *gradients
+
+
+def step_function(
+    evaluate: Callable[..., dict[str, Tensor]],
+    leaves: list[Any],
+    spec: Any,
+    places: list[int],
+    trained: list[Tensor],
+    device: torch.device,
+) -> Callable[..., tuple[Tensor, ...]]:
+    """The function of tensors that is captured.
+
+    Args:
+        evaluate: ``(args, kwargs, mi_weight, kl_weight) -> terms``.
+        leaves: The arguments, flat.
+        spec: How they were nested.
+        places: Which of the leaves are tensors.
+        trained: Is filled with the parameters that have a gradient.
+        device: The one to compute on.
+
+    Returns:
+        ``(*tensors, mi_weight, kl_weight, scale) -> (loss * scale, *gradients of it, *terms)``,
+        detached.
+    """
+    kind = device.type
+    amp, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+
+    def step(*tensors: Tensor) -> tuple[Tensor, ...]:
+        *data, mi_weight, kl_weight, scale = tensors
+        arguments = list(leaves)
+        for place, tensor in zip(places, data, strict=True):
+            arguments[place] = tensor
+        args, kwargs = pytree.tree_unflatten(arguments, spec)
+        with torch.autocast(kind, dtype, amp, cache_enabled=False):  # a cache would outlive this
+            terms = evaluate(args, kwargs, mi_weight, kl_weight)
+        scaled = terms["loss"] * scale.to(terms["loss"].dtype)
+        gradients: list[Tensor] = []
+        if scaled.requires_grad:
+            inputs = {id(tensor) for tensor in data}
+            trained[:] = [leaf for leaf in leaves_of(scaled) if id(leaf) not in inputs]
+            wanted = [*trained, *(tensor for tensor in data if tensor.requires_grad)]
+            gradients += torch.autograd.grad(scaled, wanted, allow_unused=True)
+            for i, leaf in enumerate(wanted):  # data that the loss does not read
+                gradients[i] = torch.zeros_like(leaf) if gradients[i] is None else gradients[i]
+        values = [scaled, *gradients, *terms.values()]
+        return tuple(value.detach() for value in values)
+
+    return step
 
 
 def backend_options(backend: Any, mode: str | None, eager_random: bool) -> dict[str, Any]:
@@ -80,7 +123,8 @@ def backend_options(backend: Any, mode: str | None, eager_random: bool) -> dict[
 
     options = dict(torch._inductor.list_mode_options(mode)) if mode else {}
     if eager_random:
-        options["fallback_random"] = True
+        # The same operations, in the same order.
+        options |= {"fallback_random": True, "reorder_for_locality": False}
     return options
 
 
