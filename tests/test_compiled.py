@@ -81,10 +81,10 @@ def test_our_vae_has_the_eager_loss_and_gradients(float64, channel, base):
     assert_same(elbo, vae, [images()])
 
 
-def test_inductor_has_the_eager_loss_and_gradients(float64):
+def test_inductor_has_the_eager_loss_and_gradients():
     vae = small_vae(prior="uniform")
     elbo = TraceMI_ELBO(channel="straight-through", codes="c", mi_weight=0.7)
-    function = assert_same(elbo, vae, [images()], backend="inductor", tolerance=1e-9)
+    function = assert_same(elbo, vae, [images()], backend="inductor", tolerance=1e-5)
     [graph] = function.graphs
     assert graph.nodes > 100
     assert graph.compile_seconds > 0
@@ -180,6 +180,22 @@ def test_terms_and_values_without_gradients(float64):
     assert len(function.graphs) == 2  # with and without gradients; the call above
 
 
+def test_equal_weights_are_different_inputs(float64):
+    vae = Pair()
+    x = torch.randn(4, 3)
+    elbo = TraceMI_ELBO(channel="mean", codes="c", mi_weight=1.0, kl_weight=1.0)
+    function = compiled(elbo, vae.model, vae.guide)
+    function(x)
+    for elbo.mi_weight, elbo.kl_weight, scale in ((1.0, 1.0, 0.25), (1.0, 3.0, 1.0), (2.0, 1.0, 1)):
+        torch.manual_seed(1)
+        terms, loss = function.scaled_terms((x,), {}, scale=scale)
+        torch.manual_seed(1)
+        expected = elbo.differentiable_loss(vae.model, vae.guide, x)
+        torch.testing.assert_close(loss, scale * expected)
+        torch.testing.assert_close(terms["loss"], expected.detach())
+    assert len(function.graphs) == 1
+
+
 def test_weights_are_inputs_of_one_graph(float64):
     vae = small_vae()
     x = images()
@@ -260,8 +276,8 @@ def simple_model(x):
         pyro.sample("x", dist.Normal(z, 1), obs=x)
 
 
-@pytest.mark.parametrize("model", [branching, reading])
-def test_programs_that_depend_on_values_run_eagerly_with_the_reason(float64, model):
+def test_a_program_that_depends_on_values_runs_eagerly_with_the_reason(float64):
+    model = branching
     reason = "depends on the value of a tensor"
     elbo = TraceMI_ELBO(channel="sample")
     function = compiled(elbo, model, simple_guide)
@@ -273,6 +289,18 @@ def test_programs_that_depend_on_values_run_eagerly_with_the_reason(float64, mod
     expected = elbo.differentiable_loss(model, simple_guide, x)
     torch.manual_seed(2)
     assert function(x) == expected  # and no second warning, which would be an error
+
+
+def test_a_program_that_only_reads_values_is_recorded(float64):
+    elbo = TraceMI_ELBO(channel="sample")
+    function = compiled(elbo, reading, simple_guide)
+    x = torch.ones(3)
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        ours = function(x)
+        torch.manual_seed(seed)
+        torch.testing.assert_close(ours, elbo.differentiable_loss(reading, simple_guide, x))
+    assert function.fallback is None
 
 
 def test_a_missing_compiler_means_eager_mode(float64):
@@ -557,15 +585,15 @@ def test_mixed_precision_is_captured():
 
 
 def test_fit_compiled_trains_as_eager_does(float64, tmp_path):
-    x = images(24)
+    x = torch.randn(24, 3)
     histories = []
     for compile_it in (False, True):
         torch.manual_seed(0)
-        vae = small_vae()
-        elbo = TraceMI_ELBO(channel="straight-through", codes="c", mi_weight=lambda s: s / 10)
+        vae = Pair()
+        elbo = TraceMI_ELBO(channel="mean", codes="c", mi_weight=lambda s: s / 10)
         histories.append(
             fit(vae.model, vae.guide, elbo, x, steps=9, batch_size=8, device="cpu", log_every=3,
-                progress=False, compile=compile_it)
+                precision="64-true", progress=False, compile=compile_it)
         )  # fmt: skip
     eager, ours = (history.rows for history in histories)
     assert len(eager) == len(ours) == 3

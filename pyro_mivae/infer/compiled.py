@@ -276,16 +276,18 @@ class CompiledELBO(nn.Module):
     def _inputs(self, weights: tuple[Any, Any], scale: float) -> list[Tensor]:
         """lambda, beta and the scale as tensors; a new one only for a new number."""
         inputs, device = [], self._device
-        for value in (*weights, scale):
+        for slot, value in enumerate((*weights, scale)):
             if isinstance(value, Tensor):
                 inputs.append(value.detach().to(device))
                 continue
-            if (value, device) not in self._weights:
+            # Never one tensor for two of them: the graph would take them for one input.
+            key = (slot, value, device)
+            if key not in self._weights:
                 if len(self._weights) > 100:  # schedules never end
                     self._weights.clear()
                 dtype = torch.float32 if device.type == "mps" else torch.float64
-                self._weights[value, device] = torch.full((), value, dtype=dtype, device=device)
-            inputs.append(self._weights[value, device])
+                self._weights[key] = torch.full((), value, dtype=dtype, device=device)
+            inputs.append(self._weights[key])
         return inputs
 
 
@@ -326,7 +328,9 @@ def compile_elbo(
         backend: Of :func:`torch.compile`.
         mode: Of :func:`torch.compile`; ``"reduce-overhead"`` uses CUDA graphs.
         eager_random: Whether random numbers are drawn by the same operations as in eager mode:
-            then one seed gives the same loss and gradients. On a CPU it is faster, too.
+            then one seed gives the same loss and gradients (but for ``torch.bernoulli`` in
+            double precision, which Inductor puts another operation for). Else they are equal
+            in distribution.
         max_graphs: Graphs to make at most; a shape beyond them runs in eager mode, with a
             warning.
 
