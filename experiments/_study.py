@@ -134,6 +134,14 @@ def _backend(workers: int, scheduler: str | None) -> Iterator[dict[str, Any]]:
         from distributed import Client
     except ImportError as error:
         raise RuntimeError("--scheduler needs Dask: pip install 'pyro-mivae[cluster]'") from error
+    from joblib._dask import DaskDistributedBackend
+
+    class Backend(DaskDistributedBackend):
+        """joblib's, but for a cluster of one thread: Parallel would run its tasks *here*."""
+
+        def effective_n_jobs(self, n_jobs: int) -> int:
+            return max(2, super().effective_n_jobs(n_jobs))
+
     try:
         client = Client(scheduler, timeout=20, set_as_default=False)
     except (OSError, ValueError) as error:
@@ -141,5 +149,5 @@ def _backend(workers: int, scheduler: str | None) -> Iterator[dict[str, Any]]:
             f"expected a Dask scheduler at {scheduler}, found none ({error}): start one with "
             "`dask scheduler`, and give the address that it prints"
         ) from error
-    with client, parallel_config(backend="dask", client=client, wait_for_workers_timeout=60):
+    with client, parallel_config(Backend(client=client, wait_for_workers_timeout=60)):
         yield {"n_jobs": -1}
