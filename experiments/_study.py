@@ -34,7 +34,7 @@ def run_study(
 ) -> list[Outcome]:
     """Executes the runs that are not done, each once, whatever else works on the folder.
 
-    Ctrl-C (or SIGTERM) stops the runs after a checkpoint; a second one does not wait for them.
+    Ctrl-C (or SIGTERM) stops the runs after a checkpoint; a second Ctrl-C does not wait for them.
 
     Args:
         todo: The runs.
@@ -105,13 +105,14 @@ def _parallel(calls: list[Any], options: dict[str, Any], scheduler: str | None) 
 
 @contextmanager
 def _stopped_by_signals(stop: Path) -> Iterator[None]:
-    """Makes the file at SIGINT or SIGTERM; a second signal does what it always does."""
+    """Makes the file at SIGINT or SIGTERM; a second SIGINT is a KeyboardInterrupt as usual."""
     old: dict[int, Any] = {}
 
     def note(number: int, frame: Any) -> None:
+        # SIGTERM may come twice: `timeout` and Slurm signal the process and its group.
+        if stop.exists() and number == signal.SIGINT:
+            raise KeyboardInterrupt
         stop.touch()
-        for each, handler in old.items():
-            signal.signal(each, handler)
 
     if threading.current_thread() is threading.main_thread():
         old |= {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}

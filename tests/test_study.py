@@ -162,6 +162,7 @@ def test_failures_are_reported_and_the_others_go_on(study):
 def test_a_run_must_leave_metrics(study):
     (study.parent / "modules" / "idle.py").write_text("")
     (outcome,) = run_study([Run("idle", (), "idle")], study)
+    assert outcome.status == "failed"
     assert outcome.note == "it ended well, but left no metrics.json"
 
 
@@ -218,10 +219,14 @@ def engine(study, *runs):
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
 
 
-def test_ctrl_c_stops_after_a_checkpoint(study):
+# `timeout` and Slurm send SIGTERM to the process and to its group: it comes twice.
+@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM, signal.SIGTERM]])
+def test_ctrl_c_stops_after_a_checkpoint(study, signals):
     process = engine(study, "a --seconds 60", "b --seconds 60", "c --seconds 60")
     until(lambda: trace(study, "a") and trace(study, "b"))
-    process.send_signal(signal.SIGINT)
+    for number in signals:
+        process.send_signal(number)
+        time.sleep(0.05)
     out, _ = process.communicate(timeout=20)
     assert out.split() == ["stopped"] * 3
     assert steps(study, "a") == steps(study, "b") == ["start", "stopped"]
@@ -299,7 +304,7 @@ def test_a_silent_owner_elsewhere_is_taken_over(tmp_path, monkeypatch):
     def beating():  # the owner is alive, for a while
         if time.monotonic() < until_beats_end:
             os.utime(path)
-        return False
+        return time.monotonic() > until_beats_end + 20  # this took too long
 
     lock = _lock.wait(path, beating)
     assert time.monotonic() > until_beats_end + 0.5

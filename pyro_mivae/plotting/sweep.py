@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from pyro_mivae.plotting import drawing
 
@@ -45,6 +44,7 @@ def sweep_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
         raise ValueError("there is no run to draw: expected a row of sweep.csv for each run")
     channels = list(dict.fromkeys(str(row["channel"]) for row in rows))
     priors = list(dict.fromkeys(str(row["prior"]) for row in rows))
+    weights = sorted({float(row["mi_weight"]) for row in rows})
     figure = Figure(figsize=(16, 4.6 * len(channels) + 1.1), layout="constrained")
     panels = figure.subplots(len(channels), len(COLUMNS), sharex=True, squeeze=False)
     for line, channel in zip(panels, channels, strict=True):
@@ -55,7 +55,8 @@ def sweep_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
                 _draw(axes, runs, column, f"prior {prior}", *style)
             name = f"training channel {channel}\nnats per datum" if column == "mi/c/sample" else ""
             drawing.finish(axes, title if channel == channels[0] else "", ylabel=name)
-            axes.xaxis.set_major_locator(MaxNLocator(6))
+            if len(weights) <= 6:
+                axes.set_xticks(weights, [f"{weight:g}" for weight in weights])
             axes.tick_params(labelbottom=True)
             if channel == channels[-1]:
                 axes.set_xlabel("λ, the weight of the information", fontsize=drawing.MEDIUM)
