@@ -160,9 +160,9 @@ def run(config: Config, folder: Path, vae: MIVAE, elbo: TraceMI_ELBO, digits: Di
     trained = time.monotonic() - started
     metrics, dimensions = measure(config, vae, elbo, digits)
     metrics["seconds"] = {"training": trained, "total": time.monotonic() - started}
-    runs.write_json(folder / runs.METRICS, metrics)
     _write_draws(config, vae, digits, dimensions, folder)
     plotting.redraw(folder)
+    runs.write_json(folder / runs.METRICS, metrics)  # last: a run that has it is done
     _report(config, metrics, folder)
 
 

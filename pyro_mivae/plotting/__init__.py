@@ -18,6 +18,7 @@ from pyro_mivae.plotting.information import (
     information_curves,
     pairwise_information,
 )
+from pyro_mivae.plotting.sweep import sweep_curves
 
 __all__ = [
     "codes_by_class",
@@ -28,6 +29,7 @@ __all__ = [
     "prior_samples",
     "reconstructions",
     "redraw",
+    "sweep_curves",
     "training_curves",
     "traversals",
 ]

@@ -1,0 +1,216 @@
+"""Train and measure the main experiment for every combination of lambda, prior, channel and seed.
+
+Runs that are done are skipped and stopped ones go on: start the same command again after whatever
+has stopped it. Flags after -- go to experiments.mnist. Leaves a folder for each run, a table
+(sweep.csv, a row for each run) and a figure of them.
+
+    python -m experiments.sweep --mi-weights 0 0.5 1 2 --seeds 0 1 2 --workers 2 -- --steps 2000
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import itertools
+import json
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from experiments._config import parse_run
+from experiments._execute import Outcome, Run
+from experiments._study import run_study
+from pyro_mivae import plotting, runs
+from pyro_mivae.files import write_atomically
+from pyro_mivae.infer import Channel
+from pyro_mivae.plotting.drawing import save
+
+TABLE = "sweep.csv"
+SETTINGS = {
+    "model": ("prior", "posterior", "noise_prior", "code_dim", "noise_dim", "likelihood"),
+    "objective": ("channel", "mi_weight", "kl_weight"),
+    "training": ("seed", "steps", "batch_size"),
+}
+OWN = ("--prior", "--channel", "--mi-weight", "--seed", "--out", "--resume", "--overwrite")
+
+
+@dataclass(frozen=True)
+class Config:
+    """The runs, and where they run."""
+
+    mi_weights: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0)
+    """Values of lambda."""
+    priors: tuple[Literal["gaussian", "uniform", "laplace", "mixture"], ...] = (
+        "gaussian",
+        "uniform",
+    )
+    """Priors of the code."""
+    channels: tuple[Channel, ...] = ("straight-through",)
+    """How x' is generated in the training."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds of each combination."""
+    workers: int = 1
+    """Runs at a time on this machine."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler (tcp://...), whose workers take the runs instead."""
+    threads: int | None = None
+    """Threads of a run; None shares the cores, or on a cluster keeps each worker's environment."""
+    out: Path | None = None
+    """Folder of the study; runs/sweep by default, to be started again and added to."""
+    smoke: bool = False
+    """Two runs of seconds in a folder of their own."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the study; returns the program's exit code."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    split = arguments.index("--") if "--" in arguments else len(arguments)
+    config = tyro.cli(
+        Config,
+        args=arguments[:split],
+        prog="python -m experiments.sweep",
+        description=__doc__,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+    folder = config.out or Path("runs") / "sweep"
+    if config.smoke:
+        folder = config.out or Path("runs") / f"smoke-{time.strftime('%Y%m%d-%H%M%S')}"
+        config = dataclasses.replace(
+            config, mi_weights=(0.0, 1.0), priors=("uniform",), seeds=(0,), workers=2
+        )
+    try:
+        todo = make_runs(config, arguments[split + 1 :])
+        outcomes = _run(config, todo, folder)
+        rows = read_rows(folder)
+        if rows:
+            write_table(rows, folder)
+            save({"sweep_curves": plotting.sweep_curves(rows)}, folder)
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return _report(outcomes, rows, folder)
+
+
+def make_runs(config: Config, extra: Sequence[str]) -> list[Run]:
+    """The runs of a sweep; those of the first seed come first.
+
+    Raises:
+        ValueError: If a flag for experiments.mnist is the sweep's own.
+    """
+    given = [flag.partition("=")[0].replace("_", "-") for flag in extra]
+    if own := [flag for flag in given if flag in OWN]:
+        raise ValueError(
+            f"{', '.join(own)} after -- would be the same for every run: expected flags that the "
+            "sweep has not itself; use --priors, --channels, --mi-weights, --seeds and --out "
+            "before the --"
+        )
+    found = []
+    combinations = itertools.product(
+        config.seeds, config.channels, config.priors, config.mi_weights
+    )
+    for seed, channel, prior, number in combinations:
+        weight = str(number).removesuffix(".0")
+        flags = {"prior": prior, "channel": channel, "mi-weight": weight, "seed": str(seed)}
+        command = [word for name, value in flags.items() for word in (f"--{name}", value)]
+        command += [*(["--smoke"] if config.smoke else []), *extra]
+        found.append(Run(f"{prior}-{channel}-lambda{weight}-seed{seed}", tuple(command)))
+    # What a run would refuse, before there is one.
+    parse_run([*found[0].arguments, "--out", "run"], __doc__ or "")
+    return found
+
+
+def _run(config: Config, todo: Sequence[Run], folder: Path) -> list[Outcome]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), transient=True) as progress:
+        bar = progress.add_task("runs", total=len(todo))
+
+        def report(outcome: Outcome) -> None:
+            progress.advance(bar)
+            if outcome.status == "failed":
+                progress.console.print(f"{outcome.name} failed: {outcome.log}", soft_wrap=True)
+
+        return run_study(
+            todo,
+            folder,
+            workers=config.workers,
+            scheduler=config.scheduler,
+            threads=config.threads,
+            report=report,
+        )
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """A row for each finished run in a study's folder, from the runs' folders alone."""
+    rows = []
+    for path in folder.glob(f"*/{runs.METRICS}"):
+        config = runs.read_config(path.parent)
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        row = {"run": path.parent.name, "data": config["data"]["name"]}
+        for group, names in SETTINGS.items():
+            row |= {name: config["settings"][group][name] for name in names}
+        row |= metrics["test"]
+        evidence = metrics["log_evidence"]
+        row |= {"log_evidence": evidence["mean"], "log_evidence_se": evidence["standard_error"]}
+        row["training_seconds"] = metrics["seconds"]["training"]
+        rows.append(row)
+    return sorted(rows, key=lambda r: (r["prior"], r["channel"], r["mi_weight"], r["seed"]))
+
+
+def write_table(rows: Sequence[dict[str, Any]], folder: Path) -> None:
+    """Writes ``sweep.csv`` atomically."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(folder / TABLE, text.getvalue())
+
+
+def _report(outcomes: Sequence[Outcome], rows: Sequence[dict[str, Any]], folder: Path) -> int:
+    console = Console()
+    table = Table(title="On the test images, nats per image: mean over seeds")
+    for name in ("prior", "channel", "λ", "seeds", "ELBO", "KL of c", "I(c; x') bound"):
+        table.add_column(name, justify="left" if name in ("prior", "channel") else "right")
+    groups = itertools.groupby(rows, key=lambda r: (r["prior"], r["channel"], r["mi_weight"]))
+    for (prior, channel, weight), group in groups:
+        found = list(group)
+        means = (sum(r[n] for r in found) / len(found) for n in ("elbo", "kl/c", "mi/c/sample"))
+        table.add_row(
+            prior, channel, f"{weight:g}", str(len(found)), *(f"{mean:.2f}" for mean in means)
+        )
+    if rows:
+        console.print(table)
+    by_status: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_status.setdefault(outcome.status, []).append(outcome)
+    words = {
+        "done": "done",
+        "skipped": "done before",
+        "failed": "failed",
+        "stopped": "stopped: start the same command again to go on",
+        "busy": "with another process",
+    }
+    for status, text in words.items():
+        if status in by_status:
+            print(f"{len(by_status[status])} {text}")
+    for outcome in by_status.get("failed", []):
+        print(f"error: {outcome.name}: {outcome.note}\n  log: {outcome.log}", file=sys.stderr)
+    print(f"study folder: {folder}")
+    if "failed" in by_status:
+        return 1
+    return 130 if "stopped" in by_status else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
