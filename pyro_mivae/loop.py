@@ -30,6 +30,7 @@ from pyro_mivae.checkpoints import (
 from pyro_mivae.history import History, by_channel
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.infer.parts import BASES
+from pyro_mivae.parallel import agreed_signal, all_states, mean_over_ranks, own_state, rank_seed
 
 logger = logging.getLogger(__name__)
 
@@ -128,11 +129,12 @@ class Loop:
     history: History = field(default_factory=History)
     # Readings since the last row: (step, terms per datum); on the device until read.
     _pending: list[tuple[int, dict[str, float]]] = field(default_factory=list)
-    _unread: list[tuple[int, dict[str, Tensor], int]] = field(default_factory=list)
+    _unread: list[tuple[int, dict[str, Tensor], float]] = field(default_factory=list)
 
     def run(self, steps: int, checkpoint_every: int, progress: bool) -> None:
         """Trains until `steps` steps are done."""
-        bar = tqdm(total=steps, initial=self.step, unit="step", disable=None if progress else True)
+        hidden = not (progress and self.fabric.is_global_zero)
+        bar = tqdm(total=steps, initial=self.step, unit="step", disable=hidden or None)
         validation = pyro.settings.get()
         with bar, _signals(active=self.folder is not None) as received:
             try:
@@ -142,15 +144,16 @@ class Loop:
                     # for a GPU: the first step stands for the others.
                     pyro.enable_validation(False)
                     bar.update()
-                    if self.step % self.log_every == 0 or self.step == steps:
+                    reading = self.step % self.log_every == 0 or self.step == steps
+                    if reading:
                         bar.set_postfix_str(_short(self._log()))
                     if self.step % self.batches.steps_per_epoch == 0:
                         self._tell("epoch", {})
-                    stop = bool(received)
+                    stop = agreed_signal(self.fabric, received, now=reading)
                     if stop or self.step % checkpoint_every == 0 or self.step == steps:
                         self.save()
                     if stop and self.folder is not None and self.step < steps:
-                        raise Interrupted(self.step, self.folder, received[0])
+                        raise Interrupted(self.step, self.folder, stop)
             finally:
                 pyro.settings.set(
                     **{k: v for k, v in validation.items() if k.startswith("validate_")}
@@ -167,7 +170,7 @@ class Loop:
             "stored": {name: value.detach() for name, value in self.stored.items()},
             "optimizer": self.optimizer.state_dict(),
             "elbo": self._elbo_state(),
-            "random": random_state(self.fabric.device),
+            "random": all_states(self.fabric, random_state(self.fabric.device)),
             "step": self.step,
             "history": self.history.rows,
             "pending": self._pending,
@@ -188,8 +191,18 @@ class Loop:
         self.optimizer.load_state_dict(state["optimizer"])
         if isinstance(self.objective.elbo, TraceMI_ELBO):
             self.objective.elbo.load_state_dict(state["elbo"])
-        restore_random_state(state["random"], self.fabric.device)
         self.step = state["step"]
+        random = own_state(self.fabric, state["random"])
+        if random is not None:
+            restore_random_state(random, self.fabric.device)
+        else:
+            logger.warning(
+                "the checkpoint is of another number of processes than the %d there are now: the "
+                "draws are other ones from step %d on",
+                self.fabric.world_size,
+                self.step,
+            )
+            pyro.set_rng_seed(rank_seed(self.batches.seed, self.fabric.global_rank, self.step))
         self.history = History(state["history"])
         self._pending = [(step, dict(terms)) for step, terms in state["pending"]]
 
@@ -212,13 +225,17 @@ class Loop:
         self._unread.append((self.step, {**terms, "loss": terms["loss"].detach()}, count))
 
     def _read(self) -> None:
-        """Brings the collected terms to the host, in one transfer, and checks them."""
+        """Brings the collected terms to the host, in one transfer, and checks them.
+
+        Of several processes all call this at the same steps, and read the same.
+        """
         if not self._unread:
             return
         flat = torch.stack([v.double() for _, terms, _ in self._unread for v in terms.values()])
-        values = iter(flat.tolist())
-        for step, terms, count in self._unread:
-            read = {name: next(values) / count for name in terms}
+        counts = [float(count) for _, terms, count in self._unread for _ in terms]
+        values = iter(mean_over_ranks(self.fabric, flat / flat.new_tensor(counts)).tolist())
+        for step, terms, _ in self._unread:
+            read = {name: next(values) for name in terms}
             for name, value in read.items():
                 if not math.isfinite(value):
                     kept = f"; the last good checkpoint is in {self.folder}" if self.folder else ""
@@ -248,6 +265,8 @@ class Loop:
         return self.step / self.batches.steps_per_epoch
 
     def _tell(self, kind: str, terms: Mapping[str, float]) -> None:
+        if not self.fabric.is_global_zero:
+            return
         event = Event(kind, self.step, self._epoch(), terms, self.history)
         for callback in self.callbacks:
             callback(event)

@@ -24,7 +24,7 @@ LAYERS = (
     ("priors", "likelihoods"),
     ("vae",),
     ("infer",),
-    ("checkpoints", "loop", "training"),
+    ("checkpoints", "loop", "parallel", "training"),
     ("information",),
     ("draws", "inference_data", "plotting"),
 )
