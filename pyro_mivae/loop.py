@@ -23,14 +23,12 @@ from tqdm import tqdm
 from pyro_mivae.batches import Batches
 from pyro_mivae.checkpoints import (
     CheckpointError,
-    random_state,
-    restore_random_state,
     save_checkpoint,
 )
 from pyro_mivae.history import History, by_channel
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.infer.parts import BASES
-from pyro_mivae.parallel import agreed_signal, all_states, mean_over_ranks, own_state, rank_seed
+from pyro_mivae.parallel import agreed_signal, all_states, mean_over_ranks, restore_own_state
 
 logger = logging.getLogger(__name__)
 
@@ -170,7 +168,7 @@ class Loop:
             "stored": {name: value.detach() for name, value in self.stored.items()},
             "optimizer": self.optimizer.state_dict(),
             "elbo": self._elbo_state(),
-            "random": all_states(self.fabric, random_state(self.fabric.device)),
+            "random": all_states(self.fabric),
             "step": self.step,
             "history": self.history.rows,
             "pending": self._pending,
@@ -192,17 +190,7 @@ class Loop:
         if isinstance(self.objective.elbo, TraceMI_ELBO):
             self.objective.elbo.load_state_dict(state["elbo"])
         self.step = state["step"]
-        random = own_state(self.fabric, state["random"])
-        if random is not None:
-            restore_random_state(random, self.fabric.device)
-        else:
-            logger.warning(
-                "the checkpoint is of another number of processes than the %d there are now: the "
-                "draws are other ones from step %d on",
-                self.fabric.world_size,
-                self.step,
-            )
-            pyro.set_rng_seed(rank_seed(self.batches.seed, self.fabric.global_rank, self.step))
+        restore_own_state(self.fabric, state["random"], self.batches.seed, self.step)
         self.history = History(state["history"])
         self._pending = [(step, dict(terms)) for step, terms in state["pending"]]
 

@@ -7,11 +7,13 @@ rank 0 writes.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from pathlib import Path
 from typing import Any
 
+import pyro
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
@@ -19,7 +21,9 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
 from pyro_mivae.batches import Batches
-from pyro_mivae.checkpoints import NAME, PREVIOUS
+from pyro_mivae.checkpoints import NAME, PREVIOUS, random_state, restore_random_state
+
+logger = logging.getLogger(__name__)
 
 RandomState = dict[str, Tensor]
 
@@ -177,8 +181,9 @@ def agreed_signal(fabric: Fabric, received: list[int], *, now: bool) -> int:
     return int(number)
 
 
-def all_states(fabric: Fabric, own: RandomState) -> RandomState | list[RandomState]:
+def all_states(fabric: Fabric) -> RandomState | list[RandomState]:
     """The random state of a single process, or the list of those of all ranks."""
+    own = random_state(fabric.device)
     if fabric.world_size == 1:
         return own
     states: list[Any] = [None] * fabric.world_size
@@ -186,10 +191,25 @@ def all_states(fabric: Fabric, own: RandomState) -> RandomState | list[RandomSta
     return states
 
 
-def own_state(fabric: Fabric, saved: RandomState | list[RandomState]) -> RandomState | None:
-    """This rank's part of what :func:`all_states` gave; None if that was of other ranks."""
+def restore_own_state(
+    fabric: Fabric, saved: RandomState | list[RandomState], seed: int, step: int
+) -> None:
+    """Sets this rank's part of what :func:`all_states` gave.
+
+    If that was of another number of ranks, the draws go on from `seed` and `step` instead.
+    """
     states = saved if isinstance(saved, list) else [saved]
-    return states[fabric.global_rank] if len(states) == fabric.world_size else None
+    if len(states) == fabric.world_size:
+        restore_random_state(states[fabric.global_rank], fabric.device)
+        return
+    logger.warning(
+        "the checkpoint is of %d process(es), this training of %d: from step %d on the draws are "
+        "other ones than without the stop",
+        len(states),
+        fabric.world_size,
+        step,
+    )
+    pyro.set_rng_seed(rank_seed(seed, fabric.global_rank, step))
 
 
 def job() -> str | None:
