@@ -23,7 +23,8 @@ from torch.nn import functional as F
 from pyro_mivae.batches import Batches
 from pyro_mivae.history import History
 from pyro_mivae.infer import TraceMI_ELBO
-from pyro_mivae.loop import Loop, Objective
+from pyro_mivae.loop import Loop
+from pyro_mivae.objective import Objective
 from pyro_mivae.training import adam, make_fabric
 from pyro_mivae.vae import MIVAE
 

@@ -64,13 +64,15 @@ class Training:
     steps: int = 5000
     """Gradient steps."""
     batch_size: int = 100
-    """Images in a step."""
+    """Images in a step, of all processes together."""
     learning_rate: float = 1e-3
     """Of Adam."""
     seed: int = 0
     """Of the initial weights, the order of the images and all draws."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes a GPU where there is one."""
+    devices: int = 1
+    """Devices of this machine that train together, a process each; torchrun says it itself."""
     precision: Literal["32-true", "16-mixed", "bf16-mixed", "64-true"] = "32-true"
     """Number format, as Lightning Fabric names it."""
     validate_every: int = 250
@@ -140,7 +142,7 @@ def parse_run(arguments: list[str], description: str) -> tuple[Config, Path]:
         for group in ("model", "objective", "data", "training")
         for name, value in dataclasses.asdict(getattr(config, group)).items()
         if value != getattr(getattr(stored, group), name)
-        and name not in ("steps", "device", "data_dir")
+        and name not in ("steps", "device", "devices", "data_dir")
     ]
     if changed:
         raise ValueError(

@@ -18,12 +18,13 @@ from typing import Any
 
 import torch
 import xarray as xr
+from lightning_fabric import Fabric
 from rich.console import Console
 from rich.table import Table
 
-from experiments._config import Config, parse_run
+from experiments._config import Config, parse_run, read_settings
 from experiments._logging import errors_only
-from pyro_mivae import groups, inference_data, plotting, runs
+from pyro_mivae import groups, inference_data, parallel, plotting, runs
 from pyro_mivae.checkpoints import CheckpointError
 from pyro_mivae.datasets import Digits, load_digits
 from pyro_mivae.history import by_channel
@@ -54,19 +55,29 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         config, folder = parse_run(arguments, __doc__ or "")
+        fabric = make_fabric(config.training.device, devices=config.training.devices)
+        if not fabric.is_global_zero:
+            logging.disable(logging.WARNING)
+            # Waits for the first process, which finds what is wrong and makes the folder.
+            parallel.launch(fabric)
         vae, elbo = build(config)
         digits = load_digits(config.data.data, data_dir=config.data.data_dir)
-        _claim(folder, config, digits)
+        resume = fabric.is_global_zero and _claim(folder, config, digits)
     except (ValueError, OSError, RuntimeError) as error:
         return _fail(error)
+    # Only now: what failed so far has failed in one process.
+    parallel.launch(fabric)
+    folder, resume = fabric.broadcast((folder, resume))
     try:
         with errors_only("pyro_mivae.information"):
-            run(config, folder, vae, elbo, digits)
-    except Interrupted as stop:
-        print(f"\n{stop}; go on with\n  python -m experiments.mnist --resume {stop.folder}")
-        return 128 + stop.signal
-    except (NonFiniteError, CheckpointError) as error:
-        return _fail(error)
+            run(config, folder, vae, elbo, digits, fabric=fabric, resume=resume)
+    except (Interrupted, NonFiniteError, CheckpointError) as error:
+        if not fabric.is_global_zero:
+            return 0  # all processes stop alike, and the first one says it
+        if not isinstance(error, Interrupted):
+            return _fail(error)
+        print(f"\n{error}; go on with\n  python -m experiments.mnist --resume {error.folder}")
+        return 128 + error.signal
     return 0
 
 
@@ -75,8 +86,11 @@ def _fail(error: Exception) -> int:
     return 1
 
 
-def _claim(folder: Path, config: Config, digits: Digits) -> None:
-    """Makes the run's folder, or checks the one to resume, and writes the settings."""
+def _claim(folder: Path, config: Config, digits: Digits) -> bool:
+    """Makes the run's folder, or checks the one to go on with, and writes the settings.
+
+    Returns whether the training goes on from a checkpoint.
+    """
     found = {
         "name": digits.name,
         "checksum": digits.checksum,
@@ -85,11 +99,27 @@ def _claim(folder: Path, config: Config, digits: Digits) -> None:
         "validation": len(digits.validation),
         "test": len(digits.test),
     }
-    if config.output.resume is None:
-        runs.create_run(folder, overwrite=config.output.overwrite)
+    output = config.output
+    restart = output.resume is None and _restarted(folder, config)
+    if output.resume is None and not restart:
+        runs.create_run(folder, overwrite=output.overwrite)
     else:
         check_same_data(folder, digits)
-    runs.write_config(folder, dataclasses.asdict(config), found)
+    runs.write_config(folder, dataclasses.asdict(config), found, parallel.job())
+    return parallel.has_checkpoint(folder) if restart else output.resume is not None
+
+
+def _restarted(folder: Path, config: Config) -> bool:
+    """Whether torchrun started this process again, and the folder is of its run so far."""
+    count, most = parallel.restarts()
+    if most and config.output.out is None:
+        raise ValueError(
+            "torchrun --max-restarts needs --out (or --resume): a restart finds its run by it"
+        )
+    if not count or not (folder / runs.CONFIG).is_file():
+        return False
+    before = runs.read_config(folder)
+    return before.get("job") == parallel.job() and read_settings(folder) == config
 
 
 def check_same_data(folder: Path, digits: Digits) -> None:
@@ -124,12 +154,20 @@ def build(config: Config) -> tuple[MIVAE, TraceMI_ELBO]:
     return vae, elbo
 
 
-def run(config: Config, folder: Path, vae: MIVAE, elbo: TraceMI_ELBO, digits: Digits) -> None:
-    """Trains, measures and draws into `folder`."""
+def run(
+    config: Config,
+    folder: Path,
+    vae: MIVAE,
+    elbo: TraceMI_ELBO,
+    digits: Digits,
+    *,
+    fabric: Fabric,
+    resume: bool,
+) -> None:
+    """Trains, measures and draws into `folder`; of several processes the first does the rest."""
     started = time.monotonic()
     training = config.training
-    device = make_fabric(training.device).device
-    digits = digits.to(device)
+    digits = digits.to(fabric.device)
 
     def record(event: Event) -> None:
         if event.kind == "log" and event.step % training.validate_every == 0:
@@ -151,12 +189,15 @@ def run(config: Config, folder: Path, vae: MIVAE, elbo: TraceMI_ELBO, digits: Di
         seed=training.seed,
         device=training.device,
         precision=training.precision,
+        devices=training.devices,
         log_every=max(n for n in range(1, 51) if training.validate_every % n == 0),
         callbacks=[record],
         folder=folder,
         checkpoint_every=training.checkpoint_every,
-        resume=config.output.resume is not None,
+        resume=resume,
     )
+    if not fabric.is_global_zero:
+        return
     trained = time.monotonic() - started
     metrics, dimensions = measure(config, vae, elbo, digits)
     metrics["seconds"] = {"training": trained, "total": time.monotonic() - started}

@@ -21,17 +21,29 @@ class Batches:
         batch_size: Data in a batch; None for all of them, in their order.
         seed: Of the order.
         prepare: Makes the arguments of model and guide from a batch.
+        share: Rank and number of the processes that share every batch.
     """
 
     def __init__(
-        self, tensors: list[Tensor], batch_size: int | None, seed: int, prepare: Prepare | None
+        self,
+        tensors: list[Tensor],
+        batch_size: int | None,
+        seed: int,
+        prepare: Prepare | None,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self.tensors, self.batch_size, self.seed, self.prepare = tensors, batch_size, seed, prepare
         self.steps_per_epoch = math.ceil(len(tensors[0]) / (batch_size or len(tensors[0])))
+        self.share = share
         self._epoch, self._order = -1, torch.empty(0)
 
-    def __call__(self, step: int) -> tuple[tuple[Any, ...], int]:
-        """The arguments of model and guide at a step, and the number of data in them."""
+    def __call__(self, step: int) -> tuple[tuple[Any, ...], float]:
+        """The arguments of model and guide at a step, and the number of data in them.
+
+        For a batch that is shared, this is the mean number of a process's data: sums over
+        the shares, divided by it, have as their mean over the processes the mean over the
+        data of the whole batch, also where the last batch of an epoch has unequal shares.
+        """
         if self.batch_size is None:
             return arguments(self.tensors, self.prepare), len(self.tensors[0])
         epoch, number = divmod(step, self.steps_per_epoch)
@@ -39,7 +51,19 @@ class Batches:
             order = permutation(len(self.tensors[0]), self.seed, epoch)
             self._epoch, self._order = epoch, order.to(self.tensors[0].device)
         index = self._order[number * self.batch_size : (number + 1) * self.batch_size]
-        return arguments([tensor[index] for tensor in self.tensors], self.prepare), len(index)
+        count: float = len(index)
+        if self.share != (0, 1):
+            index, count = _shard(index, *self.share)
+        return arguments([tensor[index] for tensor in self.tensors], self.prepare), count
+
+
+def _shard(index: Tensor, rank: int, ranks: int) -> tuple[Tensor, float]:
+    """A rank's part of the indices of a batch, and what its sums are divided by."""
+    own = index[rank::ranks]
+    if len(own) == 0:
+        # Fewer data than ranks: every rank has to take part in the step, this one for nothing.
+        return index[:1], math.inf
+    return own, len(index) / ranks if len(index) % ranks else len(own)
 
 
 def arguments(batch: Sequence[Tensor], prepare: Prepare | None) -> tuple[Any, ...]:

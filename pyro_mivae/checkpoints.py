@@ -21,7 +21,8 @@ class CheckpointError(ValueError):
 def save_checkpoint(fabric: Fabric, folder: Path, state: dict[str, Any]) -> Path:
     """Writes ``folder/checkpoint.ckpt`` and keeps the one before as ``-previous``.
 
-    At every moment at least one of the two is a whole checkpoint.
+    At every moment at least one of the two is a whole checkpoint. Of several processes all
+    call this, and rank 0 writes.
 
     Args:
         fabric: The Fabric that holds what `state` refers to.
@@ -29,6 +30,9 @@ def save_checkpoint(fabric: Fabric, folder: Path, state: dict[str, Any]) -> Path
         state: Modules, optimisers and plain values, as for :meth:`Fabric.save`.
     """
     path = folder / NAME
+    if not fabric.is_global_zero:
+        fabric.barrier()  # that of rank 0's save
+        return path
     with atomic_path(path) as temporary:
         fabric.save(temporary, state)
         if path.exists():

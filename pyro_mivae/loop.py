@@ -16,20 +16,18 @@ from typing import Any
 import pyro
 import torch
 from lightning_fabric import Fabric
-from pyro.infer import ELBO
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from pyro_mivae.batches import Batches
 from pyro_mivae.checkpoints import (
     CheckpointError,
-    random_state,
-    restore_random_state,
     save_checkpoint,
 )
 from pyro_mivae.history import History, by_channel
-from pyro_mivae.infer import CompiledELBO, TraceMI_ELBO, compile_elbo
-from pyro_mivae.infer.elbo import with_terms
+from pyro_mivae.infer import TraceMI_ELBO
+from pyro_mivae.objective import Objective
+from pyro_mivae.parallel import agreed_signal, all_states, mean_over_ranks, restore_own_state
 
 logger = logging.getLogger(__name__)
 
@@ -77,41 +75,6 @@ class Interrupted(Exception):  # noqa: N818 -- an event, not an error
         self.signal = number
 
 
-class Objective(nn.Module):
-    """Model, guide and ELBO as one module whose forward gives the terms of the loss.
-
-    Args:
-        model: A Pyro model, a module or a function.
-        guide: Its guide.
-        elbo: A :class:`~pyro_mivae.infer.TraceMI_ELBO` or an ELBO of Pyro.
-        compile: Whether to use :func:`~pyro_mivae.infer.compile_elbo`.
-    """
-
-    def __init__(self, model: Any, guide: Any, elbo: ELBO, compile: bool = False) -> None:  # noqa: A002
-        super().__init__()
-        self.model = model
-        self.guide = guide
-        self.elbo = with_terms(elbo)
-        # As an attribute of a tuple: its parameters are this module's already.
-        self._compiled = (compile_elbo(self.elbo, model, guide),) if compile else ()
-
-    @property
-    def compiled(self) -> CompiledELBO | None:
-        """The compiled ELBO, if asked for."""
-        return self._compiled[0] if self._compiled else None
-
-    def forward(self, count: int, *args: Any) -> tuple[dict[str, Tensor], Tensor]:
-        """The terms summed over `count` data, and the loss per datum, which has the gradient."""
-        if self.compiled is not None:
-            return self.compiled.scaled_terms(args, {}, scale=1 / count)
-        if isinstance(self.elbo, TraceMI_ELBO):
-            terms = self.elbo._terms(self.model, self.guide, args, {})
-        else:
-            terms = {"loss": self.elbo.differentiable_loss(self.model, self.guide, *args)}
-        loss = terms["loss"]
-        return {**terms, "loss": loss.detach()}, loss / count
-
-
 @dataclass
 class Loop:
     """The state of a training and its steps.
@@ -138,11 +101,12 @@ class Loop:
     history: History = field(default_factory=History)
     # Readings since the last row: (step, terms per datum); on the device until read.
     _pending: list[tuple[int, dict[str, float]]] = field(default_factory=list)
-    _unread: list[tuple[int, dict[str, Tensor], int]] = field(default_factory=list)
+    _unread: list[tuple[int, dict[str, Tensor], float]] = field(default_factory=list)
 
     def run(self, steps: int, checkpoint_every: int, progress: bool) -> None:
         """Trains until `steps` steps are done."""
-        bar = tqdm(total=steps, initial=self.step, unit="step", disable=None if progress else True)
+        hidden = not (progress and self.fabric.is_global_zero)
+        bar = tqdm(total=steps, initial=self.step, unit="step", disable=hidden or None)
         validation = pyro.settings.get()
         with bar, _signals(active=self.folder is not None) as received:
             try:
@@ -152,15 +116,16 @@ class Loop:
                     # for a GPU: the first step stands for the others.
                     pyro.enable_validation(False)
                     bar.update()
-                    if self.step % self.log_every == 0 or self.step == steps:
+                    reading = self.step % self.log_every == 0 or self.step == steps
+                    if reading:
                         bar.set_postfix_str(_short(self._log()))
                     if self.step % self.batches.steps_per_epoch == 0:
                         self._tell("epoch", {})
-                    stop = bool(received)
+                    stop = agreed_signal(self.fabric, received, now=reading)
                     if stop or self.step % checkpoint_every == 0 or self.step == steps:
                         self.save()
                     if stop and self.folder is not None and self.step < steps:
-                        raise Interrupted(self.step, self.folder, received[0])
+                        raise Interrupted(self.step, self.folder, stop)
             finally:
                 pyro.settings.set(
                     **{k: v for k, v in validation.items() if k.startswith("validate_")}
@@ -177,7 +142,7 @@ class Loop:
             "stored": {name: value.detach() for name, value in self.stored.items()},
             "optimizer": self.optimizer.state_dict(),
             "elbo": self._elbo_state(),
-            "random": random_state(self.fabric.device),
+            "random": all_states(self.fabric),
             "step": self.step,
             "history": self.history.rows,
             "pending": self._pending,
@@ -198,8 +163,8 @@ class Loop:
         self.optimizer.load_state_dict(state["optimizer"])
         if isinstance(self.objective.elbo, TraceMI_ELBO):
             self.objective.elbo.load_state_dict(state["elbo"])
-        restore_random_state(state["random"], self.fabric.device)
         self.step = state["step"]
+        restore_own_state(self.fabric, state["random"], self.batches.seed, self.step)
         self.history = History(state["history"])
         self._pending = [(step, dict(terms)) for step, terms in state["pending"]]
 
@@ -222,13 +187,17 @@ class Loop:
         self._unread.append((self.step, terms, count))
 
     def _read(self) -> None:
-        """Brings the collected terms to the host, in one transfer, and checks them."""
+        """Brings the collected terms to the host, in one transfer, and checks them.
+
+        Of several processes all call this at the same steps, and read the same.
+        """
         if not self._unread:
             return
         flat = torch.stack([v.double() for _, terms, _ in self._unread for v in terms.values()])
-        values = iter(flat.tolist())
-        for step, terms, count in self._unread:
-            read = {name: next(values) / count for name in terms}
+        counts = [float(count) for _, terms, count in self._unread for _ in terms]
+        values = iter(mean_over_ranks(self.fabric, flat / flat.new_tensor(counts)).tolist())
+        for step, terms, _ in self._unread:
+            read = {name: next(values) for name in terms}
             for name, value in read.items():
                 if not math.isfinite(value):
                     kept = f"; the last good checkpoint is in {self.folder}" if self.folder else ""
@@ -258,6 +227,8 @@ class Loop:
         return self.step / self.batches.steps_per_epoch
 
     def _tell(self, kind: str, terms: Mapping[str, float]) -> None:
+        if not self.fabric.is_global_zero:
+            return
         event = Event(kind, self.step, self._epoch(), terms, self.history)
         for callback in self.callbacks:
             callback(event)

@@ -47,8 +47,17 @@ def create_run(folder: Path, *, overwrite: bool = False) -> Path:
     return folder
 
 
-def write_config(folder: Path, settings: Mapping[str, Any], data: Mapping[str, Any]) -> None:
-    """Writes ``config.json``: settings, data, versions, commit, and all commands so far."""
+def write_config(
+    folder: Path, settings: Mapping[str, Any], data: Mapping[str, Any], job: str | None = None
+) -> None:
+    """Writes ``config.json``: settings, data, versions, commit, job, and all commands so far.
+
+    Args:
+        folder: An existing folder.
+        settings: Of the run.
+        data: What the data were.
+        job: Which job of a launcher's the run is, if any: by it a restart knows its own run.
+    """
     path = folder / CONFIG
     before = read_config(folder).get("commands", []) if path.exists() else []
     config = {
@@ -56,6 +65,7 @@ def write_config(folder: Path, settings: Mapping[str, Any], data: Mapping[str, A
         "data": dict(data),
         "versions": versions(),
         "commit": commit(),
+        **({} if job is None else {"job": job}),
         "commands": [*before, [Path(sys.executable).name, *sys.argv]],
     }
     write_json(path, config)

@@ -9,17 +9,19 @@ from typing import Any
 
 import pyro
 import torch
-from lightning_fabric import Fabric
 from pyro import poutine
 from pyro.infer import ELBO
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from pyro_mivae import parallel
 from pyro_mivae.batches import Batches, Prepare, arguments
 from pyro_mivae.checkpoints import load_checkpoint
 from pyro_mivae.history import History
 from pyro_mivae.infer import TraceMI_ELBO
-from pyro_mivae.loop import Callback, Event, Interrupted, Loop, NonFiniteError, Objective
+from pyro_mivae.loop import Callback, Event, Interrupted, Loop, NonFiniteError
+from pyro_mivae.objective import Objective
+from pyro_mivae.parallel import make_fabric
 
 __all__ = [
     "Callback",
@@ -34,23 +36,6 @@ __all__ = [
 ]
 
 Data = Tensor | Sequence[Tensor]
-
-
-def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
-    """A Fabric on one device.
-
-    Args:
-        device: ``"auto"`` (a GPU where there is one), ``"cpu"`` or ``"cuda"``.
-        precision: As Fabric names it, for example ``"32-true"`` or ``"bf16-mixed"``.
-
-    Raises:
-        ValueError: If CUDA is asked for and not there.
-    """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device='cuda', but torch finds no CUDA device: use 'auto' or 'cpu'")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
 
 
 def adam(parameters: list[Tensor], learning_rate: float = 1e-3) -> torch.optim.Adam:
@@ -71,6 +56,8 @@ def fit(
     seed: int = 0,
     device: str = "auto",
     precision: str = "32-true",
+    devices: int = 1,
+    num_nodes: int = 1,
     log_every: int = 100,
     callbacks: Sequence[Callback] = (),
     folder: Path | None = None,
@@ -94,17 +81,24 @@ def fit(
         data: Tensors of equal length; moved to the device as a whole, shuffled by index
             there.
         steps: Steps to have done at the end, earlier ones of a resumed run included.
-        batch_size: Data in a step; the last batch of an epoch may be smaller. None
-            passes all data, unshuffled, to every step (for models that subsample).
+        batch_size: Data in a step, of all processes together; the last batch of an epoch
+            may be smaller. None passes all data, unshuffled, to every step (for models
+            that subsample).
         prepare: Makes the arguments of model and guide from the tensors of a batch.
         optimizer: Makes a torch optimiser from the parameters; default :func:`adam`.
-        seed: Seeds torch's global generators and the order of the data.
+        seed: Seeds torch's global generators, differently in each process, and the order
+            of the data.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         precision: As Lightning Fabric names it.
+        devices: Processes on this machine, a device each: they train one model, each on its
+            share of the batch and with its own draws. The others are started by executing
+            the program's command again; under ``torchrun`` they are there already.
+        num_nodes: Machines.
         log_every: Steps between two readings of the terms.
-        callbacks: Called with an :class:`Event` after each reading, epoch, and at the end.
+        callbacks: Called with an :class:`Event` after each reading, epoch, and at the end;
+            of several processes on rank 0 only, while the others wait.
         folder: Where checkpoints go; None writes none. With one, SIGINT and SIGTERM stop
-            the run after a checkpoint.
+            the run after a checkpoint (several processes: after the next reading).
         checkpoint_every: Steps between two checkpoints.
         resume: Whether to go on from the checkpoint in `folder`.
         progress: Whether to show a progress bar (on a terminal).
@@ -126,17 +120,21 @@ def fit(
             raise ValueError(f"{name} must be at least 1, found {number}")
     if resume and folder is None:
         raise ValueError("resume=True needs the folder of the checkpoint")
-    fabric = make_fabric(device, precision)
+    fabric = make_fabric(device, precision, devices, num_nodes)
+    parallel.launch(fabric)
     tensors = [tensor.to(fabric.device) for tensor in tensors]
-    pyro.set_rng_seed(seed)
+    pyro.set_rng_seed(parallel.rank_seed(seed, fabric.global_rank))
     with pyro.settings.context(module_local_params=True):
         objective = Objective(model, guide, elbo, compile).to(fabric.device)
         _make_local(objective)
-        batches = Batches(tensors, batch_size, seed, prepare)
+        share = (fabric.global_rank, fabric.world_size)
+        batches = Batches(tensors, batch_size, seed, prepare, share)
         stored = _stored_parameters(objective, batches, fabric.device)
+        parallel.check(fabric, batch_size, stored)
         parameters = [*objective.parameters(), *stored.values()]
         if not any(parameter.requires_grad for parameter in parameters):
             raise ValueError("model and guide have no parameters to train")
+        parallel.allow_unused(fabric, objective, batches)
         made = adam(parameters) if optimizer is None else optimizer(parameters)
         wrapped, optim = fabric.setup(objective, made)
         loop = Loop(

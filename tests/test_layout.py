@@ -24,7 +24,7 @@ LAYERS = (
     ("priors", "likelihoods"),
     ("vae",),
     ("infer",),
-    ("checkpoints", "loop", "training"),
+    ("checkpoints", "loop", "objective", "parallel", "training"),
     ("information",),
     ("draws", "inference_data", "plotting"),
 )

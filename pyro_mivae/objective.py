@@ -1,0 +1,46 @@
+"""Model, guide and ELBO as the one module that is trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyro.infer import ELBO
+from torch import Tensor, nn
+
+from pyro_mivae.infer import CompiledELBO, TraceMI_ELBO, compile_elbo
+from pyro_mivae.infer.elbo import with_terms
+
+
+class Objective(nn.Module):
+    """Model, guide and ELBO as one module whose forward gives the terms of the loss.
+
+    Args:
+        model: A Pyro model, a module or a function.
+        guide: Its guide.
+        elbo: A :class:`~pyro_mivae.infer.TraceMI_ELBO` or an ELBO of Pyro.
+        compile: Whether to use :func:`~pyro_mivae.infer.compile_elbo`.
+    """
+
+    def __init__(self, model: Any, guide: Any, elbo: ELBO, compile: bool = False) -> None:  # noqa: A002
+        super().__init__()
+        self.model = model
+        self.guide = guide
+        self.elbo = with_terms(elbo)
+        # As an attribute of a tuple: its parameters are this module's already.
+        self._compiled = (compile_elbo(self.elbo, model, guide),) if compile else ()
+
+    @property
+    def compiled(self) -> CompiledELBO | None:
+        """The compiled ELBO, if asked for."""
+        return self._compiled[0] if self._compiled else None
+
+    def forward(self, count: int, *args: Any) -> tuple[dict[str, Tensor], Tensor]:
+        """The terms summed over `count` data, and the loss per datum, which has the gradient."""
+        if self.compiled is not None:
+            return self.compiled.scaled_terms(args, {}, scale=1 / count)
+        if isinstance(self.elbo, TraceMI_ELBO):
+            terms = self.elbo._terms(self.model, self.guide, args, {})
+        else:
+            terms = {"loss": self.elbo.differentiable_loss(self.model, self.guide, *args)}
+        loss = terms["loss"]
+        return {**terms, "loss": loss.detach()}, loss / count
