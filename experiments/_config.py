@@ -75,6 +75,8 @@ class Training:
     """Devices of this machine that train together, a process each; torchrun says it itself."""
     precision: Literal["32-true", "16-mixed", "bf16-mixed", "64-true"] = "32-true"
     """Number format, as Lightning Fabric names it."""
+    compile: bool = False
+    """Train through compile_elbo: faster steps, after the time that the compilation takes."""
     validate_every: int = 250
     """Steps between two evaluations on the validation images."""
     checkpoint_every: int = 1000

@@ -189,6 +189,7 @@ def run(
         seed=training.seed,
         device=training.device,
         precision=training.precision,
+        compile=training.compile,
         devices=training.devices,
         log_every=max(n for n in range(1, 51) if training.validate_every % n == 0),
         callbacks=[record],

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import time
 import warnings
 from collections.abc import Callable
 from typing import Any
 
-import pyro
 import torch
 from pyro.infer import ELBO, TraceEnum_ELBO
 from torch import Tensor, nn
@@ -17,16 +15,18 @@ from torch.utils import _pytree as pytree
 from pyro_mivae.infer.capture import (
     NotCapturedError,
     Reliance,
-    capture,
     parameters_used,
     undisturbed,
 )
 from pyro_mivae.infer.elbo import TraceMI_ELBO, with_terms
 from pyro_mivae.infer.graphs import (
+    ENUM_READS,
     Compiled,
+    Scalars,
     StepFunction,
     backend_options,
     device_of,
+    make_graph,
     signature,
     step_function,
 )
@@ -34,14 +34,7 @@ from pyro_mivae.infer.parts import WEIGHTED_BASES
 
 logger = logging.getLogger(__name__)
 
-GRAPHS = 8
-"""Graphs that a compiled ELBO makes before it warns and leaves new shapes to eager mode."""
-
-
-_ENUM = (
-    "TraceEnum_ELBO reads values of tensors while it sums sites out. Where few values are "
-    "possible, sum them in the model and use Trace_ELBO or TraceMeanField_ELBO"
-)
+GRAPHS = 8  # for train and eval, whole batches and the last one, twice
 
 
 class CompiledELBO(nn.Module):
@@ -83,7 +76,7 @@ class CompiledELBO(nn.Module):
         self._by_key: dict[Any, Compiled] = {}
         self._reliance: Reliance | None = None
         self._relied: tuple[Any, ...] = ()
-        self._weights: dict[Any, Tensor] = {}
+        self._scalars = Scalars()
         self._device = torch.device("cpu")
         self._full = False
 
@@ -123,10 +116,9 @@ class CompiledELBO(nn.Module):
                     return self._call(found, leaves, weights, scale)
             except NotCapturedError as error:
                 reads = type(getattr(self.elbo, "base", None)) is TraceEnum_ELBO
-                self._fall_back(_ENUM if reads else str(error))
+                self._fall_back(ENUM_READS if reads else str(error))
         terms = self._eager(args, kwargs, None, always_dual)
-        loss = terms["loss"] if scale == 1 else terms["loss"] * scale
-        return {name: value.detach() for name, value in terms.items()}, loss
+        return {k: v.detach() for k, v in terms.items()}, terms["loss"] * scale
 
     def _eager(
         self, args: Any, kwargs: Any, weights: tuple[Any, Any] | None, always_dual: bool
@@ -143,11 +135,11 @@ class CompiledELBO(nn.Module):
         )
 
     def _unchanged(self) -> bool:
-        parts = (self.model, self.guide, self.elbo, getattr(self.elbo, "num_dual_particles", 0))
-        same = len(parts) == len(self._relied) and all(
-            a is b for a, b in zip(parts, self._relied, strict=True)
-        )
-        return same and self._reliance is not None and self._reliance.holds()
+        same = [a is b for a, b in zip(self._program(), self._relied, strict=False)]
+        return self._reliance is not None and all(same) and self._reliance.holds()
+
+    def _program(self) -> tuple[Any, ...]:
+        return self.model, self.guide, self.elbo, getattr(self.elbo, "num_dual_particles", 0)
 
     def _look_again(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Runs the pair once in eager mode; what was captured before is dropped."""
@@ -159,7 +151,7 @@ class CompiledELBO(nn.Module):
         with undisturbed(parts, self._device):
             used = parameters_used(lambda: self._eager(args, kwargs, None, True))
         self._reliance = Reliance(parts, used)
-        self._relied = (*parts, self.elbo, getattr(self.elbo, "num_dual_particles", 0))
+        self._relied = self._program()
 
     def _find(
         self, leaves: list[Any], spec: Any, weights: tuple[Any, Any], always_dual: bool
@@ -206,7 +198,6 @@ class CompiledELBO(nn.Module):
     ) -> Compiled:
         assert self._reliance is not None
         device = self._device
-        started = time.perf_counter()
         trained: list[Tensor] = []
         names: list[str] = []
         weighted = type(getattr(self.elbo, "base", None)) in WEIGHTED_BASES
@@ -220,51 +211,26 @@ class CompiledELBO(nn.Module):
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
         step = step_function(evaluate, leaves, spec, places, trained, device)
         example = [leaves[i].detach().requires_grad_(leaves[i].requires_grad) for i in places]
-        extra = self._inputs(weights, 1.0)
-        with undisturbed((self.model, self.guide), device), pyro.validation_enabled(False):
-            graph = capture(step, [*example, *extra], keep_draws=self.eager_random)
-        made = Compiled(
-            shapes=[tuple(tensor.shape) for tensor in example],
-            nodes=sum(node.op == "call_function" for node in graph.module.graph.nodes),
-            capture_seconds=time.perf_counter() - started,
-            lifted=graph.lifted,
-            leaves=trained,
-            names=names,
+        made = make_graph(
+            step,
+            [*example, *self._scalars((*weights, 1.0), device)],
+            parts=(self.model, self.guide),
+            device=device,
+            keep_draws=self.eager_random,
+            backend=self.backend,
+            options=self.options,
         )
-        made.run = torch.compile(
-            graph.module, backend=self.backend, dynamic=False, options=self.options or None
-        )
-        started = time.perf_counter()
-        try:
-            with undisturbed((self.model, self.guide), device):
-                self._run(made, [*example, *extra])
-        except Exception as error:
-            text = str(error).strip().split("\n")[0]
-            raise NotCapturedError(
-                f"the backend can't compile the graph ({type(error).__name__}: {text}); Inductor "
-                "needs a C++ compiler on a CPU and Triton on a GPU"
-            ) from error
-        made.compile_seconds = time.perf_counter() - started
-        logger.info(
-            "compiled %d operations for shapes %s in %.1f s (capture %.1f s)",
-            made.nodes,
-            made.shapes,
-            made.compile_seconds,
-            made.capture_seconds,
-        )
+        made.leaves, made.names = trained, names
+        made.shapes = [tuple(tensor.shape) for tensor in example]
+        logger.info("compiled %s", made)
         return made
-
-    def _run(self, made: Compiled, tensors: list[Tensor]) -> tuple[Tensor, ...]:
-        # The graph holds its casts, and nothing of it is for autograd.
-        with torch.no_grad(), torch.autocast(self._device.type, enabled=False):
-            return made.run(*tensors, *made.lifted)
 
     def _call(
         self, made: Compiled, leaves: list[Any], weights: tuple[Any, Any], scale: float
     ) -> tuple[dict[str, Tensor], Tensor]:
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        inputs = [*(t.detach() for t in tensors), *self._inputs(weights, scale)]
-        values = self._run(made, inputs)
+        inputs = [*(t.detach() for t in tensors), *self._scalars((*weights, scale), self._device)]
+        values = made(inputs, self._device)
         wanted = made.leaves
         if torch.is_grad_enabled():
             wanted = [*wanted, *(tensor for tensor in tensors if tensor.requires_grad)]
@@ -272,23 +238,6 @@ class CompiledELBO(nn.Module):
         terms = dict(zip(made.names, values[count:], strict=False))  # then draws of no use
         loss = StepFunction.apply(values[:count], *wanted) if wanted else values[0]
         return terms, loss
-
-    def _inputs(self, weights: tuple[Any, Any], scale: float) -> list[Tensor]:
-        """lambda, beta and the scale as tensors; a new one only for a new number."""
-        inputs, device = [], self._device
-        for slot, value in enumerate((*weights, scale)):
-            if isinstance(value, Tensor):
-                inputs.append(value.detach().to(device))
-                continue
-            # Never one tensor for two of them: the graph would take them for one input.
-            key = (slot, value, device)
-            if key not in self._weights:
-                if len(self._weights) > 100:  # schedules never end
-                    self._weights.clear()
-                dtype = torch.float32 if device.type == "mps" else torch.float64
-                self._weights[key] = torch.full((), value, dtype=dtype, device=device)
-            inputs.append(self._weights[key])
-        return inputs
 
 
 def compile_elbo(
@@ -338,9 +287,6 @@ def compile_elbo(
         A module; its parameters are the model's and the guide's, if these are modules. For
         functions, give the optimiser the unconstrained parameters of Pyro's store after a first
         call.
-
-    Raises:
-        ValueError: As the ELBO does.
     """
     return CompiledELBO(
         elbo,

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyro
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from pyro_mivae.infer.capture import leaves_of, modules_of
+from pyro_mivae.infer.capture import (
+    NotCapturedError,
+    capture,
+    leaves_of,
+    modules_of,
+    undisturbed,
+)
+
+ENUM_READS = (
+    "TraceEnum_ELBO reads values of tensors while it sums sites out. Where few values are "
+    "possible, sum them in the model and use Trace_ELBO or TraceMeanField_ELBO"
+)
 
 
 @dataclass
@@ -29,14 +42,20 @@ class Compiled:
         names: Of the terms, which follow.
     """
 
-    shapes: list[tuple[int, ...]]
     nodes: int
     capture_seconds: float
     compile_seconds: float = 0.0
+    shapes: list[tuple[int, ...]] = field(default_factory=list)
     run: Callable[..., tuple[Tensor, ...]] = field(repr=False, default=tuple)
     lifted: list[Tensor] = field(repr=False, default_factory=list)
     leaves: list[Tensor] = field(repr=False, default_factory=list)
     names: list[str] = field(repr=False, default_factory=list)
+
+    def __call__(self, tensors: list[Tensor], device: torch.device) -> tuple[Tensor, ...]:
+        """Runs the graph: (loss, its gradients, terms, draws of no use)."""
+        # It holds its casts, and nothing of it is for autograd.
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            return self.run(*[tensor.detach() for tensor in tensors], *self.lifted)
 
 
 class StepFunction(torch.autograd.Function):
@@ -63,6 +82,77 @@ class StepFunction(torch.autograd.Function):
         if grad.device.type != "cpu" or grad.item() != 1:
             gradients = torch._foreach_mul(list(gradients), grad)
         return None, *gradients
+
+
+class Scalars:
+    """lambda, beta and the scale as inputs of a graph; a new tensor only for a new number."""
+
+    def __init__(self) -> None:
+        self._made: dict[Any, Tensor] = {}
+
+    def __call__(self, values: tuple[Any, ...], device: torch.device) -> list[Tensor]:
+        """Tensors of shape ``()`` on the device."""
+        inputs = []
+        for slot, value in enumerate(values):
+            if isinstance(value, Tensor):
+                inputs.append(value.detach().to(device))
+                continue
+            # Never one tensor for two of them: the graph would take them for one input.
+            key = (slot, value, device)
+            if key not in self._made:
+                if len(self._made) > 100:  # schedules never end
+                    self._made.clear()
+                dtype = torch.float32 if device.type == "mps" else torch.float64
+                self._made[key] = torch.full((), value, dtype=dtype, device=device)
+            inputs.append(self._made[key])
+        return inputs
+
+
+def make_graph(
+    step: Callable[..., tuple[Tensor, ...]],
+    example: list[Tensor],
+    *,
+    parts: tuple[Any, ...],
+    device: torch.device,
+    keep_draws: bool,
+    backend: Any,
+    options: dict[str, Any],
+) -> Compiled:
+    """Captures a function of tensors and compiles it.
+
+    Args:
+        step: The function, see :func:`step_function`.
+        example: Its inputs.
+        parts: Model and guide, whose buffers are left alone.
+        device: The one to compute on.
+        keep_draws: See :func:`~pyro_mivae.infer.capture.capture`.
+        backend: Of :func:`torch.compile`.
+        options: Of the backend.
+
+    Raises:
+        NotCapturedError: If it can't be captured or compiled.
+    """
+    started = time.perf_counter()
+    with undisturbed(parts, device), pyro.validation_enabled(False):
+        graph = capture(step, example, keep_draws=keep_draws)
+    captured = time.perf_counter()
+    made = Compiled(
+        nodes=sum(node.op == "call_function" for node in graph.module.graph.nodes),
+        capture_seconds=captured - started,
+        run=torch.compile(graph.module, backend=backend, dynamic=False, options=options or None),
+        lifted=graph.lifted,
+    )
+    try:
+        with undisturbed(parts, device):
+            made(example, device)
+    except Exception as error:
+        text = str(error).strip().split("\n")[0]
+        raise NotCapturedError(
+            f"the backend can't compile the graph ({type(error).__name__}: {text}); Inductor "
+            "needs a C++ compiler on a CPU and Triton on a GPU"
+        ) from error
+    made.compile_seconds = time.perf_counter() - captured
+    return made
 
 
 def step_function(
