@@ -32,3 +32,11 @@ def versions(*packages: str) -> str:
         except PackageNotFoundError:
             continue
     return ", ".join(["Python " + platform.python_version(), *found])
+
+
+def anonymous_memory() -> float:
+    """MiB of this process that are no file's pages; NaN where the system does not say."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    found = [line.split()[1] for line in lines if line.startswith("RssAnon")]
+    return int(found[0]) / 1024 if found else float("nan")

@@ -65,7 +65,7 @@ def table(rows: list[Row], where: str, images: int) -> str:
                 f"{row.high:.2f}) | {1e3 * row.alone:.2f} | {row.epoch:.2f} | {row.peak:.0f} | "
                 f"{row.first:.1f} | {row.loss:.2f} ± {row.loss_error:.2f} |"
             )
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines).replace(" nan ", " – ") + "\n"
 
 
 def write_csv(path: Path, rows: list[Row], where: str, used: str) -> None:

@@ -17,7 +17,7 @@ from pyro_mivae.infer.binding import DataArgs
 from pyro_mivae.infer.channel import Channel, check_channel
 from pyro_mivae.infer.checks import checked_weight, explain_support
 from pyro_mivae.infer.dual import DualPass
-from pyro_mivae.infer.parts import BASES, base_parts, check_base
+from pyro_mivae.infer.parts import base_parts, check_base
 from pyro_mivae.infer.sites import Codes, as_codes
 
 logger = logging.getLogger(__name__)
