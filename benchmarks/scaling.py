@@ -189,7 +189,7 @@ def data_curve(config: Config) -> tuple[Curve, str]:
         note = (
             f"The file of {largest:,} images has {size:,.0f} MiB; training on all sizes took "
             f"{grown:,.0f} MiB beside its pages, models included. The order of an epoch and its "
-            f"first batch take {first:.2f} s for {largest:,} images, in {-(-largest // BATCH):,} steps."
+            f"first batch take {first:.2f} s for {largest:,} images, {-(-largest // BATCH):,} steps."
         )
     return found, note
 

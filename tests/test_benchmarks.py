@@ -90,7 +90,7 @@ def test_all_compute_the_same_loss(mi, one_thread):
     problem = contenders.Problem(mi, contenders.synthetic_images(80), 20)
     task = contenders.TASKS[mi]
     found = {
-        name: peers.loss_at_start(name, problem, 200)
+        name: peers.loss_at_start(name, problem, 60)
         for name in contenders.listed()
         if not contenders.missing(name, task) and "bf16" not in name and "Jit" not in name
     }
@@ -98,7 +98,7 @@ def test_all_compute_the_same_loss(mi, one_thread):
     assert "pyro_mivae" in found
     for name, (value, own) in found.items():
         assert abs(value - mean) < 4 * (error**2 + own**2) ** 0.5, name
-        assert error < 1, name
+        assert error < 2, name
 
 
 def test_a_fresh_process_gives_start_up_and_memory():

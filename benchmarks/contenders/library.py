@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from pyro.infer import TraceMeanField_ELBO
 from torch import Tensor
 
-from benchmarks.contenders import CODE, LATENT, NOISE, Array, Layers, Problem, cycle, weights
+from benchmarks.contenders import CODE, LATENT, NOISE, Layers, Problem, cycle, weights
 from benchmarks.contenders.by_hand import load, wait_for
 from pyro_mivae import infer
 from pyro_mivae.batches import Batches
@@ -150,5 +151,7 @@ def make(problem: Problem, compile: bool = False, precision: str = "32-true") ->
 
 def memory_mapped(path: str, count: int) -> Tensor:
     """uint8 images ``(count, 28, 28)`` of a file, read when they are indexed."""
-    flat: Array = np.memmap(path, dtype=np.uint8, mode="r+", shape=(count, 28, 28))
-    return torch.from_numpy(flat)
+    mapped = np.memmap(path, dtype=np.uint8, mode="r+", shape=(count, 28, 28))
+    # Or the system reads ahead at each image, up to megabytes that are not wanted.
+    mapped._mmap.madvise(mmap.MADV_RANDOM)
+    return torch.from_numpy(mapped)
