@@ -116,6 +116,7 @@ def compare(task: str, batch: int, config: Config) -> list[Row]:
     for name, row in rows.items():
         if row.reason:
             continue
+        print(f"{task}, batch {batch}: {name}", file=sys.stderr)
         try:
             if config.alone:
                 alone = fresh_process(name, task, batch, max(5, number // 4))

@@ -57,10 +57,13 @@ class Curve:
         """The same of the operations."""
         return fit_exponent([p.x for p in self.points], [p.operations for p in self.points])[0]
 
-    def faster(self) -> bool:
-        """Whether the time grows faster than the mathematics."""
+    def verdict(self) -> str:
+        """Whether the time grows faster than the mathematics: yes, no, or not to be told."""
         value, error = self.exponent()
-        return value - 2 * (0 if math.isnan(error) else error) > self.limit + TOLERANCE
+        error = 0.0 if math.isnan(error) else error
+        if value - 2 * error > self.limit + TOLERANCE:
+            return "**yes**"
+        return "too noisy to tell" if value > self.limit + TOLERANCE else "no"
 
 
 def upper_half(count: int) -> int:
@@ -98,7 +101,7 @@ def table(curves: Sequence[Curve], peak: float) -> str:
         lines.append(
             f"| {TITLES[curve.name]} | {first.x:,}, {last.x:,} | {1e3 * first.seconds:.1f}, "
             f"{1e3 * last.seconds:.1f} | {value:.2f} ± {error:.2f} | {curve.expected():.2f} | "
-            f"{curve.limit:g} | {'**yes**' if curve.faster() else 'no'} | {shares[0]:.0f} %, "
+            f"{curve.limit:g} | {curve.verdict()} | {shares[0]:.0f} %, "
             f"{shares[1]:.0f} % |"
         )
     return "\n".join(lines)

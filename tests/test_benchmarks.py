@@ -53,10 +53,18 @@ def test_the_error_of_an_exponent_is_that_of_least_squares():
     assert fit_exponent(XS, ys)[1] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("exponent", "faster"), [(0.9, False), (1.05, False), (1.3, True)])
-def test_what_grows_faster_than_the_mathematics(exponent, faster):
+@pytest.mark.parametrize(("exponent", "verdict"), [(0.9, "no"), (1.05, "no"), (1.3, "**yes**")])
+def test_what_grows_faster_than_the_mathematics(exponent, verdict):
     points = [Point(x, x**exponent, 0, 0, 1, x) for x in XS]
-    assert Curve("batch", 1, points).faster() is faster
+    assert Curve("batch", 1, points).verdict() == verdict
+
+
+def test_noise_is_no_proof_that_nothing_grows_faster():
+    seconds = [1, 1, 1, 80, 800, 320]
+    points = [Point(x, y, 0, 0, 1, x) for x, y in zip(XS, seconds, strict=True)]
+    curve = Curve("batch", 0.5, points)
+    assert curve.exponent()[0] > 0.6
+    assert curve.verdict() == "too noisy to tell"
 
 
 def test_a_missing_package_has_a_row_that_says_so(monkeypatch):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import tempfile
+import weakref
 from typing import Any
 
 import numpy as np
@@ -70,9 +72,10 @@ class Pythae:
         model = VAE(config, encoder=Encoder(), decoder=Decoder())
         load(model.encoder, weights()[:3])
         load(model.decoder, weights()[3:])
-        self.folder = tempfile.TemporaryDirectory()
+        folder = tempfile.mkdtemp()
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         settings = BaseTrainerConfig(
-            output_dir=self.folder.name,
+            output_dir=folder,
             num_epochs=1,
             per_device_train_batch_size=problem.batch_size,
             learning_rate=problem.learning_rate,
