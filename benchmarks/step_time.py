@@ -17,19 +17,14 @@ from dataclasses import dataclass
 import pyro
 import torch
 import tyro
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
+from benchmarks.contenders.by_hand import HandWritten
+from benchmarks.contenders.library import make_loop
 from pyro_mivae.batches import Batches
-from pyro_mivae.history import History
 from pyro_mivae.infer import TraceMI_ELBO
-from pyro_mivae.loop import Loop
-from pyro_mivae.objective import Objective
-from pyro_mivae.training import adam, make_fabric
+from pyro_mivae.training import make_fabric
 from pyro_mivae.vae import MIVAE
-
-LATENT = 10
-"""5 code and 5 noise dimensions, as in the poster."""
 
 
 @dataclass(frozen=True)
@@ -42,47 +37,6 @@ class Config:
     """Timed steps of each side at the smallest batch size; fewer at larger ones."""
     smoke: bool = False
     """A run of seconds."""
-
-
-class HandWritten(nn.Module):
-    """The same VAE in plain PyTorch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoder = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(784, 500),
-            nn.Softplus(),
-            nn.Linear(500, 500),
-            nn.Softplus(),
-            nn.Linear(500, 2 * LATENT),
-        )
-        self.decoder = nn.Sequential(
-            nn.Linear(LATENT, 500),
-            nn.Softplus(),
-            nn.Linear(500, 500),
-            nn.Softplus(),
-            nn.Linear(500, 784),
-        )
-
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of q(z|x)."""
-        loc, raw = self.encoder(x).chunk(2, -1)
-        return loc, F.softplus(raw) + 1e-4
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The loss per datum: -log-likelihood + KL - MI of the first half of the code."""
-        loc, scale = self.encode(x)
-        z = loc + scale * torch.randn_like(scale)
-        logits = self.decoder(z)
-        reconstruction = F.binary_cross_entropy_with_logits(logits, x.flatten(1), reduction="sum")
-        kl = 0.5 * (loc**2 + scale**2 - 2 * scale.log() - 1).sum()
-        prior = torch.randn_like(z)
-        loc, scale = self.encode(torch.sigmoid(self.decoder(prior)))
-        code = prior[:, : LATENT // 2]
-        loc, scale = loc[:, : LATENT // 2], scale[:, : LATENT // 2]
-        mi = (0.5 * code**2 - 0.5 * ((code - loc) / scale) ** 2 - scale.log()).sum()
-        return (reconstruction + kl - mi) / len(x)
 
 
 def hand_written_step(images: Tensor, batch_size: int) -> Callable[[], None]:
@@ -109,16 +63,11 @@ def library_step(
 ) -> Callable[[], None]:
     """A step of :func:`pyro_mivae.training.fit`."""
     vae = MIVAE(prior="gaussian")
-    fabric = make_fabric(images.device.type, precision)
-    elbo = TraceMI_ELBO(channel="mean", codes="c")
-    objective = Objective(vae.model, vae.guide, elbo, compiled)
-    optimizer = adam(list(objective.parameters()))
-    wrapped, wrapped_optimizer = fabric.setup(objective, optimizer)
     batches = Batches([images], batch_size, 0, vae.observe)
-    loop = Loop(
-        fabric, objective, wrapped, wrapped_optimizer, {}, batches, 10**9, [], None, 0, History()
-    )
-    return loop.one_step
+    elbo = TraceMI_ELBO(channel="mean", codes="c")
+    return make_loop(
+        vae, elbo, batches, device=images.device.type, compile=compiled, precision=precision
+    ).one_step
 
 
 def sides(images: Tensor, batch_size: int) -> dict[str, Callable[[], None]]:

@@ -1,0 +1,127 @@
+"""This library: the loop of `fit`, eager or compiled."""
+
+from __future__ import annotations
+
+import mmap
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from pyro.infer import TraceMeanField_ELBO
+from torch import Tensor
+
+from benchmarks.contenders import CODE, LATENT, NOISE, Layers, Problem, cycle, weights
+from benchmarks.contenders.by_hand import load, wait_for
+from pyro_mivae.batches import Batches
+from pyro_mivae.history import History
+from pyro_mivae.infer import TraceMI_ELBO
+from pyro_mivae.loop import Loop
+from pyro_mivae.objective import Objective
+from pyro_mivae.training import adam, make_fabric
+from pyro_mivae.vae import MIVAE
+
+
+def make_loop(
+    vae: MIVAE,
+    elbo: Any,
+    batches: Any,
+    *,
+    device: str = "auto",
+    compile: bool = False,  # noqa: A002
+    precision: str = "32-true",
+    learning_rate: float = 1e-3,
+    log_every: int = 10**9,
+) -> Loop:
+    """The loop of :func:`pyro_mivae.training.fit`, with its settings of Pyro, step by step."""
+    pyro.settings.set(module_local_params=True)
+    fabric = make_fabric(device, precision)
+    objective = Objective(vae.model, vae.guide, elbo, compile)
+    optimizer = adam(list(objective.parameters()), learning_rate)
+    wrapped, optim = fabric.setup(objective, optimizer)
+    return Loop(fabric, objective, wrapped, optim, {}, batches, log_every, [], None, 0, History())
+
+
+class Fixed:
+    """Batches that are there already, in the place of :class:`Batches`."""
+
+    def __init__(self, parts: list[Tensor]) -> None:
+        self.next, self.steps_per_epoch = cycle(parts), len(parts)
+
+    def __call__(self, step: int) -> tuple[tuple[Any, ...], int]:
+        """The next batch and its size."""
+        x = self.next()
+        return (x,), len(x)
+
+
+def by_site(layers: Layers) -> Layers:
+    """The encoder's last layer in the order of MIVAE: (loc, raw) of c, then (loc, raw) of z."""
+    loc, raw = np.arange(LATENT), LATENT + np.arange(LATENT)
+    order = np.concatenate([loc[:CODE], raw[:CODE], loc[CODE:], raw[CODE:]])
+    (weight, bias) = layers[2]
+    return [*layers[:2], (weight[order], bias[order]), *layers[3:]]
+
+
+class Library:
+    """:class:`Loop`, with the terms read every 100 steps as `fit` does."""
+
+    def __init__(self, problem: Problem, compile: bool, precision: str) -> None:  # noqa: A002
+        pyro.set_rng_seed(0)
+        layers = weights()
+        if problem.mi:
+            self.vae = MIVAE(code_dim=CODE, noise_dim=NOISE, prior="gaussian")
+            self.elbo: Any = TraceMI_ELBO(channel="mean", codes="c")
+            layers = by_site(layers)
+        else:
+            self.vae = MIVAE(code_dim=LATENT, noise_dim=0, prior="gaussian")
+            self.elbo = TraceMeanField_ELBO()
+        load(self.vae.guide, layers[:3])
+        load(self.vae.model, layers[3:])
+        self.device = make_fabric().device
+        images = torch.from_numpy(np.ascontiguousarray(problem.images)).to(self.device)
+        self.fixed = Fixed([torch.from_numpy(p).to(self.device) for p in problem.batches()])
+        self.batches = Batches([images], problem.batch_size, 0, self.vae.observe)
+        self.epochs = 0
+        self.loop = make_loop(
+            self.vae,
+            self.elbo,
+            self.fixed,
+            compile=compile,
+            precision=precision,
+            learning_rate=problem.learning_rate,
+            log_every=100,
+        )
+
+    def step(self) -> Tensor:
+        """One update on a batch in memory."""
+        self.loop.one_step()
+        pyro.enable_validation(False)  # as fit does after its first step
+        _, terms, count = self.loop._unread.pop()
+        return terms["loss"] / count
+
+    def epoch(self, limit: int | None = None) -> None:
+        """As `fit` trains."""
+        loop, number = self.loop, self.batches.steps_per_epoch
+        before, loop.batches = loop.step, self.batches
+        loop.step = self.epochs * number  # whole epochs, each in an order of its own
+        loop.run(loop.step + min(number, limit or number), 10**9, False)
+        self.epochs += 1
+        loop.step, loop.batches = before, self.fixed  # type: ignore[assignment]
+        pyro.enable_validation(False)
+
+    def wait(self) -> None:
+        """Waits for the device."""
+        wait_for(self.device)
+
+
+def make(problem: Problem, compile: bool = False, precision: str = "32-true") -> Library:  # noqa: A002
+    """The contender."""
+    return Library(problem, compile, precision)
+
+
+def memory_mapped(path: str, count: int) -> Tensor:
+    """uint8 images ``(count, 28, 28)`` of a file, read when they are indexed."""
+    mapped = np.memmap(path, dtype=np.uint8, mode="r+", shape=(count, 28, 28))
+    # Or the system reads ahead at each image, up to megabytes that are not wanted.
+    mapped._mmap.madvise(mmap.MADV_RANDOM)
+    return torch.from_numpy(mapped)
