@@ -79,7 +79,7 @@ def write_csv(path: Path, rows: list[Row], where: str, used: str) -> None:
             writer.writerow({**numbers, "machine": where, "versions": used})
 
 
-def figure(path: Path, rows: list[Row], where: str) -> None:
+def figure(path: Path, rows: list[Row], where: str) -> Figure:
     """Ratios at each batch size, epoch, memory and start-up, as bars."""
     ran = [row for row in rows if not row.reason]
     names = list(dict.fromkeys(row.contender for row in ran))
@@ -110,3 +110,4 @@ def figure(path: Path, rows: list[Row], where: str) -> None:
     drawn.supxlabel(where, fontsize=8, color="0.35")
     path.parent.mkdir(parents=True, exist_ok=True)
     drawn.savefig(path, dpi=160)
+    return drawn

@@ -226,10 +226,9 @@ def main() -> None:
         "width": (2, lambda n: trainer(images, width=n)),
     }
     top, source = peak(config, device)
-    last: list[Curve] = []
-    note = ""
+    last, note = [], ""
     if not config.only or "data" in config.only:
-        # First, since memory that other curves left free would hide what this one takes.
+        # First: memory that other curves left free would hide what this one takes.
         found, note = data_curve(config)
         last = [found]
     curves = []

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 TITLES = {
     "batch": "batch size",
@@ -123,13 +124,13 @@ def write_csv(path: Path, curves: Sequence[Curve], peak: float, where: str) -> N
                 writer.writerow([*row, f"{exponent:.4g}", curve.limit, where])
 
 
-def figure(path: Path, curves: Sequence[Curve], where: str) -> None:
+def figure(path: Path, curves: Sequence[Curve], where: str) -> Figure:
     """A panel for each curve: the medians, the fitted law, and the limit through the last point."""
     columns = min(3, len(curves))
     rows = -(-len(curves) // columns)
     drawn = Figure(figsize=(4.0 * columns, 3.3 * rows + 0.4), layout="constrained")
-    axes = drawn.subplots(rows, columns, squeeze=False).flat
-    for ax in list(axes)[len(curves) :]:
+    axes = list(drawn.subplots(rows, columns, squeeze=False).flat)
+    for ax in axes[len(curves) :]:
         ax.set_visible(False)
     for ax, curve in zip(axes, curves, strict=False):
         x = np.array([p.x for p in curve.points], float)
@@ -142,9 +143,13 @@ def figure(path: Path, curves: Sequence[Curve], where: str) -> None:
         ax.loglog(x[start:], law, color="#d95f02", linewidth=2, label="fitted, upper half")
         limit = y[-1] * (x / x[-1]) ** curve.limit
         ax.loglog(x, limit, "--", color="0.5", label="the mathematics' limit")
-        ax.set_title(f"time ~ {TITLES[curve.name]}$^{{\\,{value:.2f}}}$ (limit {curve.limit:g})")
+        ax.set_title(f"exponent {value:.2f} (limit {curve.limit:g})")
         ax.set_xlabel(TITLES[curve.name], fontsize=11)
         ax.set_ylabel("step, ms", fontsize=11)
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_minor_formatter(NullFormatter())
+            axis.set_major_locator(LogLocator(10, subs=(1, 3)))
+            axis.set_major_formatter(EngFormatter(sep=""))
         low, high = y.min() / 2, y.max() * 2
         if curve.limit == 0:  # a flat curve should look flat
             low, high = y.min() / 5, y.max() * 5
@@ -155,3 +160,4 @@ def figure(path: Path, curves: Sequence[Curve], where: str) -> None:
     drawn.supxlabel(where, fontsize=8, color="0.35")
     path.parent.mkdir(parents=True, exist_ok=True)
     drawn.savefig(path, dpi=160)
+    return drawn

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import contenders, peers
+from benchmarks import contenders, peers, peers_report, scaling_report
 from benchmarks.contenders.library import memory_mapped
 from benchmarks.machine import anonymous_memory
 from benchmarks.peers_report import Row, table
@@ -67,9 +67,26 @@ def test_noise_is_no_proof_that_nothing_grows_faster():
     assert curve.verdict() == "too noisy to tell"
 
 
+def test_the_figures_show_what_was_measured(tmp_path):
+    points = [Point(x, x / 1000, 0, 0, 1, x) for x in XS]
+    curves = [Curve(name, 1, points) for name in scaling_report.TITLES]
+    drawn = scaling_report.figure(tmp_path / "scaling.png", curves, "here")
+    for ax in drawn.axes:
+        assert ax.get_lines()[0].get_ydata().tolist() == list(XS)
+    rows = [
+        Row(task, 10, name, step=1.0, ratio=1.5, low=1.0, high=2.0, first=3.0, peak=512.0)
+        for task in contenders.TASKS
+        for name in ("one", "other")
+    ]
+    drawn = peers_report.figure(tmp_path / "peers.png", rows, "here")
+    widths = [{bar.get_width() for bar in ax.patches} for ax in drawn.axes]
+    assert widths == [{1.5}, {0.5}, {3.0}]
+    assert all(len(ax.patches) == 4 for ax in drawn.axes)
+
+
 def test_a_missing_package_has_a_row_that_says_so(monkeypatch):
     monkeypatch.setattr(contenders, "find_spec", lambda name: None)
-    monkeypatch.setattr(peers, "ENTRIES", lambda: [contenders.HAND_WRITTEN, "NumPyro, jitted SVI"])
+    monkeypatch.setattr(peers, "ENTRIES", [contenders.HAND_WRITTEN, "NumPyro, jitted SVI"])
     config = peers.Config(batch_sizes=(4,), steps=2, images=8, draws=2, alone=False)
     text = table(peers.compare("VAE", 4, config), "here", 8)
     assert "| NumPyro, jitted SVI | not installed: jax, numpyro (pip install jax numpyro) |" in text
@@ -86,7 +103,7 @@ def test_a_contender_that_fails_has_a_row_with_its_error(monkeypatch):
     def fail(name, *args):
         raise TypeError("renamed\nin this version")
 
-    monkeypatch.setattr(peers, "ENTRIES", lambda: ["pyro_mivae"])
+    monkeypatch.setattr(peers, "ENTRIES", ["pyro_mivae"])
     monkeypatch.setattr(peers, "loss_at_start", fail)
     config = peers.Config(batch_sizes=(4,), steps=2, images=8, draws=2, alone=False)
     (row,) = peers.compare("VAE", 4, config)
