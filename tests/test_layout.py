@@ -24,7 +24,7 @@ LAYERS = (
     ("priors", "likelihoods"),
     ("vae",),
     ("infer",),
-    ("checkpoints", "loop", "parallel", "training"),
+    ("checkpoints", "loop", "parallel", "torchrun", "training"),
     ("information",),
     ("draws", "inference_data", "plotting"),
 )
