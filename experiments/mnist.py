@@ -24,7 +24,7 @@ from rich.table import Table
 
 from experiments._config import Config, parse_run, read_settings
 from experiments._logging import errors_only
-from pyro_mivae import groups, inference_data, parallel, plotting, runs
+from pyro_mivae import groups, inference_data, parallel, plotting, runs, torchrun
 from pyro_mivae.checkpoints import CheckpointError
 from pyro_mivae.datasets import Digits, load_digits
 from pyro_mivae.history import by_channel
@@ -105,13 +105,13 @@ def _claim(folder: Path, config: Config, digits: Digits) -> bool:
         runs.create_run(folder, overwrite=output.overwrite)
     else:
         check_same_data(folder, digits)
-    runs.write_config(folder, dataclasses.asdict(config), found, parallel.job())
+    runs.write_config(folder, dataclasses.asdict(config), found, torchrun.job())
     return parallel.has_checkpoint(folder) if restart else output.resume is not None
 
 
 def _restarted(folder: Path, config: Config) -> bool:
     """Whether torchrun started this process again, and the folder is of its run so far."""
-    count, most = parallel.restarts()
+    count, most = torchrun.restarts()
     if most and config.output.out is None:
         raise ValueError(
             "torchrun --max-restarts needs --out (or --resume): a restart finds its run by it"
@@ -119,7 +119,7 @@ def _restarted(folder: Path, config: Config) -> bool:
     if not count or not (folder / runs.CONFIG).is_file():
         return False
     before = runs.read_config(folder)
-    return before.get("job") == parallel.job() and read_settings(folder) == config
+    return before.get("job") == torchrun.job() and read_settings(folder) == config
 
 
 def check_same_data(folder: Path, digits: Digits) -> None:

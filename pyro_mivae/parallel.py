@@ -8,18 +8,16 @@ rank 0 writes.
 from __future__ import annotations
 
 import logging
-import os
-import socket
 from pathlib import Path
 from typing import Any
 
 import pyro
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
+from pyro_mivae import torchrun
 from pyro_mivae.batches import Batches
 from pyro_mivae.checkpoints import NAME, PREVIOUS, random_state, restore_random_state
 
@@ -70,10 +68,9 @@ def _processes(devices: int, num_nodes: int) -> tuple[int, int]:
     for name, number in asked.items():
         if number < 1:
             raise ValueError(f"{name} must be at least 1, found {number}")
-    if not TorchElasticEnvironment.detect():
+    if not torchrun.running():
         return devices, num_nodes
-    local = int(os.environ["LOCAL_WORLD_SIZE"])
-    there = {"devices": local, "num_nodes": int(os.environ["WORLD_SIZE"]) // local}
+    there = dict(zip(asked, torchrun.processes(), strict=True))
     for name, number in asked.items():
         if number not in (1, there[name]):
             raise ValueError(
@@ -98,6 +95,8 @@ def launch(fabric: Fabric) -> None:
                 f"this program runs in {running} processes already, and can't train in "
                 f"{fabric.world_size}: use the same devices and num_nodes throughout"
             )
+    elif torchrun.running():
+        torchrun.join(fabric.device)
     fabric.launch()
 
 
@@ -211,24 +210,6 @@ def restore_own_state(
         step,
     )
     pyro.set_rng_seed(rank_seed(seed, fabric.global_rank, step))
-
-
-def job() -> str | None:
-    """Names the job of torchrun that this process is of, the same after a restart.
-
-    None without torchrun.
-    """
-    if not TorchElasticEnvironment.detect():
-        return None
-    name = os.environ["TORCHELASTIC_RUN_ID"]
-    # Without --rdzv-id all jobs have the id "none"; the parent is the agent, which stays.
-    return f"{socket.gethostname()}:{os.getppid()}" if name in ("", "none") else name
-
-
-def restarts() -> tuple[int, int]:
-    """How many times torchrun restarted the processes so far, and how many it may."""
-    count = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return int(count), int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"))
 
 
 def has_checkpoint(folder: Path) -> bool:

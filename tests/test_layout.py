@@ -24,7 +24,7 @@ LAYERS = (
     ("priors", "likelihoods"),
     ("vae",),
     ("infer",),
-    ("checkpoints", "loop", "objective", "parallel", "training"),
+    ("checkpoints", "loop", "objective", "parallel", "torchrun", "training"),
     ("information",),
     ("draws", "inference_data", "plotting"),
 )
