@@ -75,5 +75,5 @@ def test_a_stray_tensor_is_found(answers):
         vae, x = DeviceVAE(), torch.zeros(5, 6, device="cuda")
         vae.stray = True
         # Pyro adds the trace to an error, which PyTorch's takes for a missing argument.
-        with pytest.raises((RuntimeError, TypeError), match="DeviceMismatch|two devices"):
+        with pytest.raises((RuntimeError, TypeError), match=r"DeviceMismatch|two devices"):
             CALLS["sandwich"](vae, x)
