@@ -13,6 +13,7 @@ def fresh_start():
     with pyro.validation_enabled(True):
         yield
     pyro.clear_param_store()
+    pyro.settings.set(module_local_params=False)  # which the benchmarks' loops turn on
 
 
 @pytest.fixture

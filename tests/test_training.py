@@ -110,12 +110,18 @@ def test_a_stop_between_two_readings_loses_no_term(tmp_path):
 
 
 def test_without_a_folder_signals_are_left_alone():
+    # A program started in the background begins with SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def stop(event):
         if event.kind == "log":
             os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
-        train(*pair(), callbacks=[stop])
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(*pair(), callbacks=[stop])
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Exploding(Model):
