@@ -231,7 +231,9 @@ def test_a_new_shape_compiles_once_and_an_old_one_never_again(float64):
             function(images(count)).backward()
             optimizer.step()
             optimizer.zero_grad()
-    assert counter.frame_count == len(function.graphs) == 2
+    # Once in a process Dynamo compiles an empty graph of its own, too.
+    assert sum(len(module.graph.nodes) > 0 for module in counter.graphs) == 2
+    assert len(function.graphs) == 2
     assert [graph.shapes for graph in function.graphs] == [[(6, 8, 8)], [(4, 8, 8)]]
 
 
