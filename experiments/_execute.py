@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments._lock import POLL, Lock, acquire, wait
-from pyro_mivae import checkpoints, runs
+from pyro_mivae import runs
+from pyro_mivae.checkpoints import has_checkpoint
 
 ROOT = Path(__file__).parents[1]
 GRACE = 60.0
@@ -143,7 +144,7 @@ def _check_same(run: Run, path: Path) -> None:
 
 def _where(run: Run, folder: Path) -> list[str]:
     """The arguments: to go on from a checkpoint, or to start anew over what has none."""
-    if any((folder / name).exists() for name in (checkpoints.NAME, checkpoints.PREVIOUS)):
+    if has_checkpoint(folder):
         return ["--resume", str(folder)]
     for left in folder.glob(".*.tmp"):  # of atomic files, by a process that was killed
         left.unlink()

@@ -25,7 +25,7 @@ from rich.table import Table
 from experiments._config import Config, parse_run, read_settings
 from experiments._logging import errors_only
 from pyro_mivae import groups, inference_data, parallel, plotting, runs, torchrun
-from pyro_mivae.checkpoints import CheckpointError
+from pyro_mivae.checkpoints import CheckpointError, has_checkpoint
 from pyro_mivae.datasets import Digits, load_digits
 from pyro_mivae.history import by_channel
 from pyro_mivae.infer import Channel, TraceMI_ELBO
@@ -106,7 +106,7 @@ def _claim(folder: Path, config: Config, digits: Digits) -> bool:
     else:
         check_same_data(folder, digits)
     runs.write_config(folder, dataclasses.asdict(config), found, torchrun.job())
-    return parallel.has_checkpoint(folder) if restart else output.resume is not None
+    return has_checkpoint(folder) if restart else output.resume is not None
 
 
 def _restarted(folder: Path, config: Config) -> bool:

@@ -40,6 +40,11 @@ def save_checkpoint(fabric: Fabric, folder: Path, state: dict[str, Any]) -> Path
     return path
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a training left a checkpoint in a folder."""
+    return any((folder / name).exists() for name in (NAME, PREVIOUS))
+
+
 def load_checkpoint(folder: Path) -> dict[str, Any]:
     """Reads the newest checkpoint of a folder on the host, without executing anything in it.
 

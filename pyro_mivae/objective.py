@@ -7,8 +7,8 @@ from typing import Any
 from pyro.infer import ELBO
 from torch import Tensor, nn
 
-from pyro_mivae.infer import CompiledELBO, TraceMI_ELBO, compile_elbo
-from pyro_mivae.infer.elbo import with_terms
+from pyro_mivae.infer import CompiledELBO, compile_elbo
+from pyro_mivae.infer.elbo import loss_terms, with_terms
 
 
 class Objective(nn.Module):
@@ -38,9 +38,6 @@ class Objective(nn.Module):
         """The terms summed over `count` data, and the loss per datum, which has the gradient."""
         if self.compiled is not None:
             return self.compiled.scaled_terms(args, {}, scale=1 / count)
-        if isinstance(self.elbo, TraceMI_ELBO):
-            terms = self.elbo._terms(self.model, self.guide, args, {})
-        else:
-            terms = {"loss": self.elbo.differentiable_loss(self.model, self.guide, *args)}
+        terms = loss_terms(self.elbo, self.model, self.guide, args, {})
         loss = terms["loss"]
         return {**terms, "loss": loss.detach()}, loss / count

@@ -8,7 +8,6 @@ rank 0 writes.
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import pyro
@@ -19,7 +18,8 @@ from torch import Tensor, nn
 
 from pyro_mivae import torchrun
 from pyro_mivae.batches import Batches
-from pyro_mivae.checkpoints import NAME, PREVIOUS, random_state, restore_random_state
+from pyro_mivae.checkpoints import random_state, restore_random_state
+from pyro_mivae.infer.capture import forked_random
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ def allow_unused(fabric: Fabric, objective: nn.Module, batches: Batches) -> None
         return
     buffers = [(buffer, buffer.clone()) for buffer in objective.buffers()]
     parameters = [p for p in objective.parameters() if p.requires_grad]
-    with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
+    with forked_random(fabric.device):
         args, count = batches(0)
         _, loss = objective(count, *args)
     found = torch.autograd.grad(loss, parameters, allow_unused=True) if loss.requires_grad else []
@@ -210,8 +210,3 @@ def restore_own_state(
         step,
     )
     pyro.set_rng_seed(rank_seed(seed, fabric.global_rank, step))
-
-
-def has_checkpoint(folder: Path) -> bool:
-    """Whether a training left a checkpoint in a folder."""
-    return any((folder / name).exists() for name in (NAME, PREVIOUS))

@@ -12,13 +12,14 @@ import torch
 from pyro import poutine
 from pyro.infer import ELBO
 from pyro.nn import PyroModule
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyro_mivae import parallel
 from pyro_mivae.batches import Batches, Prepare, arguments
 from pyro_mivae.checkpoints import load_checkpoint
 from pyro_mivae.history import History
 from pyro_mivae.infer import TraceMI_ELBO
+from pyro_mivae.infer.capture import forked_random, modules_of
 from pyro_mivae.loop import Callback, Event, Interrupted, Loop, NonFiniteError
 from pyro_mivae.objective import Objective
 from pyro_mivae.parallel import make_fabric
@@ -103,7 +104,7 @@ def fit(
         resume: Whether to go on from the checkpoint in `folder`.
         progress: Whether to show a progress bar (on a terminal).
         compile: Whether to train through :func:`~pyro_mivae.infer.compile_elbo`: for static
-            programs, after half a minute of compilation (seconds, once it is cached).
+            programs, after 10 to 20 seconds of compilation (a few, once it is cached).
 
     Returns:
         The history, with means over the steps between two readings, in nats per datum.
@@ -183,11 +184,9 @@ def evaluate(
 @contextmanager
 def evaluation(*parts: Any, device: torch.device, seed: int = 0) -> Iterator[None]:
     """No gradients, modules in evaluation mode, a forked and seeded random state."""
-    owners = [getattr(fn, "__self__", fn) for fn in map(poutine.unwrap, parts)]  # of methods
-    modules = [m for owner in owners if isinstance(owner, nn.Module) for m in owner.modules()]
+    modules = modules_of(parts)
     modes = [module.training for module in modules]
-    devices = [device] if device.type == "cuda" else []
-    with torch.no_grad(), torch.random.fork_rng(devices=devices):
+    with torch.no_grad(), forked_random(device):
         torch.manual_seed(seed)
         for module in modules:
             module.training = False
@@ -220,7 +219,7 @@ def _stored_parameters(
     objective: Objective, batches: Batches, device: torch.device
 ) -> dict[str, Tensor]:
     """Parameters that are not the modules' own: those that a run finds in Pyro's store."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with forked_random(device):
         args, _ = batches(0)
         with torch.no_grad(), poutine.trace(param_only=True) as capture:
             objective.elbo.loss(objective.model, objective.guide, *args)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pyro
-import pyro.nn.module
 import torch
 from pyro import poutine
 from pyro.nn import PyroModule
@@ -167,7 +166,8 @@ class Reliance:
             if isinstance(module, PyroModule):
                 tables += [module._pyro_params, module._pyro_samples]
             for table in tables:
-                self._add(table, list(table))
+                self._tables.append((table, len(table)))
+                self._slots += [(table, name, value) for name, value in table.items()]
         store = pyro.get_param_store()
         parameters = [p for m in self.modules for p in m.parameters(recurse=False)]
         self._flags = [(p, p.requires_grad) for p in parameters]
@@ -175,10 +175,6 @@ class Reliance:
             self._slots.append((vars(store), table, vars(store)[table]))  # clear() makes new ones
             # Not by their number: other models in the process may add to the store.
             self._slots += [(vars(store)[table], name, vars(store)[table][name]) for name in used]
-
-    def _add(self, table: dict[str, Any], names: list[str]) -> None:
-        self._tables.append((table, len(table)))
-        self._slots += [(table, name, table[name]) for name in names]
 
     def holds(self) -> bool:
         """Whether everything is the object that it was."""
@@ -204,16 +200,18 @@ def parameters_used(run: Callable[[], Any]) -> list[str]:
     return [name for name in trace.trace.nodes if name in pyro.get_param_store()._params]
 
 
+def forked_random(device: torch.device) -> Any:
+    """A context that leaves the random states of the host and of a device as they were."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+
+
 @contextmanager
 def undisturbed(parts: Sequence[Any], device: torch.device) -> Iterator[None]:
     """Runs a block that leaves no trace in random states and buffers."""
     modules = modules_of(parts)
     tables = [module._buffers for module in modules]
     before = [{k: v if v is None else (v, v.clone()) for k, v in t.items()} for t in tables]
-    with ExitStack() as stack:
-        stack.enter_context(
-            torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
-        )
+    with forked_random(device):
         try:
             yield
         finally:

@@ -18,7 +18,7 @@ from pyro_mivae.infer.capture import (
     parameters_used,
     undisturbed,
 )
-from pyro_mivae.infer.elbo import TraceMI_ELBO, with_terms
+from pyro_mivae.infer.elbo import TraceMI_ELBO, loss_terms, with_terms
 from pyro_mivae.infer.graphs import (
     ENUM_READS,
     Compiled,
@@ -123,9 +123,8 @@ class CompiledELBO(nn.Module):
     def _eager(
         self, args: Any, kwargs: Any, weights: tuple[Any, Any] | None, always_dual: bool
     ) -> dict[str, Tensor]:
-        if isinstance(self.elbo, TraceMI_ELBO):
-            return self.elbo._terms(self.model, self.guide, args, kwargs, always_dual, weights)
-        return {"loss": self.elbo.differentiable_loss(self.model, self.guide, *args, **kwargs)}
+        options = {"always_dual": always_dual, "weights": weights}
+        return loss_terms(self.elbo, self.model, self.guide, args, kwargs, **options)
 
     def _fall_back(self, reason: str) -> None:
         self.fallback = reason
@@ -229,7 +228,7 @@ class CompiledELBO(nn.Module):
         self, made: Compiled, leaves: list[Any], weights: tuple[Any, Any], scale: float
     ) -> tuple[dict[str, Tensor], Tensor]:
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        inputs = [*(t.detach() for t in tensors), *self._scalars((*weights, scale), self._device)]
+        inputs = [*tensors, *self._scalars((*weights, scale), self._device)]
         values = made(inputs, self._device)
         wanted = made.leaves
         if torch.is_grad_enabled():
