@@ -104,6 +104,12 @@ def test_inductors_own_random_numbers_agree_in_distribution(float64):
     assert abs(terms["log_likelihood"] - expected["log_likelihood"]) / 4000 < 0.15
 
 
+def test_random_numbers_of_no_use_are_drawn_all_the_same(float64):
+    # The guide's own noise in the dual pass; a backend drops what nothing depends on.
+    elbo = TraceMI_ELBO(channel="mean", codes="c", num_dual_particles=2)
+    assert_same(elbo, small_vae(), [images()], backend="aot_eager")
+
+
 def test_a_convolutional_vae(float64):
     vae = small_vae(encoder="conv", decoder="conv", image_shape=(16, 16))
     elbo = TraceMI_ELBO(channel="straight-through", codes="c")
