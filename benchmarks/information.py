@@ -10,7 +10,6 @@ of the documentation: 10,000 data and, for what draws, 5,000 samples on so many 
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from typing import Any
 import torch
 import tyro
 
+from benchmarks.memory import process_peak
 from pyro_mivae.information import (
     aggregate_information,
     elbo_decomposition,
@@ -96,8 +96,7 @@ def measure(name: str, config: Config) -> dict[str, float]:
 def _peak(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    return process_peak()
 
 
 def main() -> None:

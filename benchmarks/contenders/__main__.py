@@ -4,13 +4,12 @@ python -m benchmarks.contenders '{"name": "pyro_mivae", "task": "VAE", ...}'
 """
 
 import json
-import resource
 import statistics
 import sys
 import time
-from pathlib import Path
 
 from benchmarks.contenders import Problem, make, synthetic_images
+from benchmarks.memory import process_peak
 
 
 def peak_memory() -> tuple[float, str]:
@@ -22,12 +21,7 @@ def peak_memory() -> tuple[float, str]:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20, "GPU"
-    status = Path("/proc/self/status")
-    if status.exists():  # ru_maxrss of Linux would remember the parent's from before the exec
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 2**10, "process"
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, "process"
+    return process_peak(), "process"
 
 
 def main() -> None:
