@@ -15,9 +15,9 @@ from torch import Tensor
 
 from pyro_mivae.batches import Prepare, arguments
 from pyro_mivae.families import at_least_single
+from pyro_mivae.infer.dependencies import dependencies
 from pyro_mivae.infer.sites import Codes, as_codes, latent_sites, marginals, unmasked, unwrap
 from pyro_mivae.infer.weights import plates
-from pyro_mivae.information.dependencies import dependencies
 from pyro_mivae.information.estimate import batches
 
 
