@@ -1,7 +1,7 @@
 """Many runs: those of a list that are not done yet, on this machine or on a Dask cluster.
 
-A run is a program, ``python -m MODULE ARGUMENTS --out FOLDER``, that leaves ``metrics.json`` in its
-folder when it is done, goes on from a checkpoint there with ``--resume FOLDER``, and writes one at
+A run is a program, ``python -m MODULE ARGUMENTS --out FOLDER``, that leaves ``metrics.json`` (or
+another file that the run names) in its folder when it is done, goes on from a checkpoint there with ``--resume FOLDER``, and writes one at
 SIGTERM: ``experiments.mnist``, for example. Each is a process of its own, whose environment limits
 its threads. A study's folder holds a folder for each run, ``logs/NAME.log``, and ``.study`` with
 what the engine has to know.
