@@ -29,6 +29,14 @@ DASHES: dict[str, Any] = {
     "straight-through": "-.",
     "sleep": (0, (5, 1, 1, 1, 1, 1)),
 }
+# A channel's own colour and marker, where no site has one.
+CHANNELS = {
+    "mean": (OTHERS[0], "o"),
+    "sample": (OTHERS[1], "s"),
+    "straight-through": (OTHERS[2], "D"),
+    "sleep": (OTHERS[3], "^"),
+    "none": (INK, "v"),
+}
 SHADES = {"mean": 0.4, "sample": 1.0, "straight-through": 0.8, "sleep": 0.6}
 LARGE, MEDIUM, SMALL = 16, 14, 12
 
@@ -37,6 +45,23 @@ def shade(colour: str, channel: str) -> tuple[float, float, float]:
     """A colour mixed with white, by channel: opaque, so that no grid shines through."""
     red, green, blue = (1 - SHADES[channel] * (1 - part) for part in to_rgb(colour))
     return red, green, blue
+
+
+def darker(colour: str) -> tuple[float, float, float]:
+    """A colour mixed with black, for text."""
+    red, green, blue = (0.6 * part for part in to_rgb(colour))
+    return red, green, blue
+
+
+def number(value: float, digits: int = 2) -> str:
+    """A number with a minus that is no hyphen, and with none before 0.00."""
+    return f"{round(float(value), digits) + 0.0:.{digits}f}".replace("-", "−")
+
+
+def tex(name: str) -> str:
+    """A dimension's name as it is written: ``c[3]`` with the 3 below."""
+    site, _, index = name.partition("[")
+    return f"${site}_{{{index.removesuffix(']')}}}$" if index else f"${site}$"
 
 
 def curve(
@@ -149,6 +174,11 @@ def mi_name(channel: str) -> str:
     return f"MI {'score' if channel == 'mean' else 'bound'}, channel {channel}"
 
 
+def training(channel: str) -> str:
+    """What a run was trained with; ``"none"`` is without the information term."""
+    return "without the term (λ = 0)" if channel == "none" else f"training channel {channel}"
+
+
 def by_information(
     tree: xr.DataTree, site: str, size: int, channel: str | None = None
 ) -> tuple[NDArray[Any], list[str], str]:
@@ -167,8 +197,7 @@ def by_information(
     channel = channel or ("sample" if "sample" in measured else next(iter(measured)))
     mi = measured[channel]
     order = np.argsort(-mi, kind="stable")
-    numbers = [f"{mi[d]:.2f}".replace("-", "−") for d in order]
-    labels = [f"${site}_{{{d}}}$:  {n} nats" for d, n in zip(order, numbers, strict=True)]
+    labels = [f"{tex(f'{site}[{d}]')}:  {number(mi[d])} nats" for d in order]
     return order, labels, mi_name(channel)
 
 

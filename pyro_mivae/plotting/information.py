@@ -63,7 +63,9 @@ def pairwise_information(tree: xr.DataTree) -> Figure:
     """
     matrix = drawing.get_values(tree, "information", "pairwise_mi")
     error = drawing.get_values(tree, "information", "pairwise_mi_se")
-    names = [_tex(name) for name in drawing.get_values(tree, "information", "dimension")]
+    names = [
+        drawing.tex(str(name)) for name in drawing.get_values(tree, "information", "dimension")
+    ]
     size = 0.62 * len(names) + 2.2
     figure = Figure(figsize=(size + 1, size), layout="constrained")
     axes = figure.subplots()
@@ -73,9 +75,8 @@ def pairwise_information(tree: xr.DataTree) -> Figure:
     for (row, column), value in np.ndenumerate(matrix):
         if np.isfinite(value):
             colour = "white" if value > 0.6 * top else drawing.INK
-            text = f"{round(value, 2) + 0.0:.2f}".replace("-", "−")  # no minus before 0.00
             place: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": drawing.SMALL - 2}
-            axes.text(column, row, text, color=colour, **place)
+            axes.text(column, row, drawing.number(value), color=colour, **place)
     for set_ticks in (axes.set_xticks, axes.set_yticks):
         set_ticks(range(len(names)), names, fontsize=drawing.MEDIUM)
     axes.tick_params(length=0)
@@ -138,11 +139,6 @@ def _draw_sandwich(axes: Axes, bounds: xr.Dataset, guide: str, colour: str) -> N
 
 def _nats(column: int) -> str:
     return "nats per datum" if column == 0 else ""
-
-
-def _tex(name: Any) -> str:
-    site, _, index = str(name).partition("[")
-    return f"${site}_{{{index.removesuffix(']')}}}$" if index else f"${site}$"
 
 
 def _bars(data: xr.Dataset, name: str, label: str, colour: Any) -> Bars:
