@@ -118,7 +118,7 @@ def _draw_curve(
 
 
 def capacity(rows: Rows, *, measure: str) -> Figure:
-    """The code's share of the information over |c| = |z|: is the part without the term ignored?
+    """The code's share of the information over its size: is the part without the term ignored?
 
     A point for each run, a line through the means over seeds for each training channel. A share
     is 1 where the noise tells nothing, and leaves [0, 1] where a bound is negative. Runs whose
