@@ -71,7 +71,7 @@ class Training:
     def measurement(self, folder: Path, scale: str = "full") -> Run:
         """The run of experiments.information on this one, with a guide that is refitted."""
         flags = ["--num-samples", "1", "100", "1000", "--images", "100", "--num-data", "1000"]
-        flags += ["--evidence-images", "20", "--refit-steps", "3000"]
+        flags += ["--evidence-images", "5", "--decomposition-images", "1000"]
         asked = ["--smoke"] if scale == "smoke" else flags
         return Run(
             f"information-{self.name}",

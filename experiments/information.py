@@ -54,6 +54,8 @@ class Config:
     """Steps in which a copy of the guide is fitted to generated images; 0 leaves it out."""
     refit_samples: int = 1000
     """The largest K with the refitted guide, for which the bounds close sooner."""
+    decomposition_images: int | None = None
+    """Test images for taking the ELBO apart, which takes time by their square; None for all."""
     evidence_images: int = 100
     """Test images for the log-evidence, with the largest K."""
     data_dir: Path | None = None
@@ -141,7 +143,13 @@ def run(config: Config, folder: Path, out: Path) -> None:
         refit_samples=config.refit_samples,
         seed=config.seed,
     )
-    parts = elbo_decomposition(vae.model, vae.guide, images, prepare=vae.observe, seed=config.seed)
+    parts = elbo_decomposition(
+        vae.model,
+        vae.guide,
+        images[: config.decomposition_images],
+        prepare=vae.observe,
+        seed=config.seed,
+    )
     evidence = log_evidence(
         vae.model,
         vae.guide,
