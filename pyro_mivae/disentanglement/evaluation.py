@@ -16,7 +16,13 @@ from pyro_mivae.disentanglement.interventions import (
     beta_vae_score,
     factor_vae_score,
 )
-from pyro_mivae.disentanglement.matrix import MIMatrix, from_bins, ksg_matrix, mi_matrix
+from pyro_mivae.disentanglement.matrix import (
+    MIMatrix,
+    from_bins,
+    group_numbers,
+    ksg_matrix,
+    mi_matrix,
+)
 from pyro_mivae.disentanglement.predictors import dci, explicitness
 from pyro_mivae.disentanglement.scores import modularity, mutual_information_gap, sap
 from pyro_mivae.disentanglement.tables import Factors, as_factors, as_pair
@@ -50,7 +56,7 @@ def ceiling(
         seed: See above.
     """
     table = as_factors(factors, nominal)
-    groups = None if within is None else np.unique(within, return_inverse=True)[1]
+    groups = None if within is None else group_numbers(within, len(table.values))
     binned = bin_factors(table, bins=bins, binning=binning, within=groups)
     return from_bins(binned, binned, table.names, num_permutations=num_permutations, seed=seed)
 
@@ -73,8 +79,8 @@ def evaluate(
 
     MIG, modularity and their ceilings are of the corrected information, and of live codes only.
     SAP, DCI and explicitness are of all codes: a code of noise adds nothing to what they measure
-    on points that were held out. Information inside the labels, with its MIG and ceiling, is measured
-    where exactly one factor is nominal.
+    on points that were held out. Information inside the labels, with its MIG and ceiling, is
+    measured where exactly one factor is nominal.
 
     Args:
         codes: Shape ``(N, codes)``: an array, or a tensor of any device; for a VAE usually the
@@ -98,8 +104,8 @@ def evaluate(
         (nats), ``dci_importance``. By ``factor``: ``entropy`` (nats), ``gap``, ``gap_ceiling``,
         ``gap_within``, ``gap_within_ceiling``, ``sap_gap``, ``informativeness``, ``explicitness``.
         By ``code``: ``live``, ``top_factor`` (empty for a code that isn't live),
-        ``modularity_code`` (NaN for such a code). Numbers: ``mig``, ``mig_ceiling``, ``mig_within``,
-        ``mig_within_ceiling``, ``modularity``, ``modularity_ceiling``, ``sap``,
+        ``modularity_code`` (NaN for such a code). Numbers: ``mig``, ``mig_ceiling``,
+        ``mig_within``, ``mig_within_ceiling``, ``modularity``, ``modularity_ceiling``, ``sap``,
         ``dci_disentanglement``, ``dci_completeness``, ``num_live``, and perhaps ``factor_vae`` and
         ``beta_vae``. What is not defined for labels is NaN there.
 

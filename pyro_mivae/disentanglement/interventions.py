@@ -64,7 +64,8 @@ def factor_vae_score(
     codes = as_array(encode(draw(_ROWS)), "codes", 2)
     spread = codes.std(0, ddof=1)
     # The spread of a constant code is that of rounding, and not always 0.
-    varies = np.flatnonzero(spread > 1e-6 * np.maximum(spread.max(), np.abs(codes).max(0)))
+    rounding = 1e-12 * np.abs(codes).max(0)
+    varies = np.flatnonzero(spread > np.maximum(rounding, 1e-6 * spread.max()))
     if not varies.size:
         return 0.0
     votes = np.zeros((2, num_factors, len(varies)), np.int64)

@@ -92,9 +92,7 @@ def mi_matrix(
         sources of disentanglement in VAEs*, section 4.1, for the matrix.
     """
     array, table = as_pair(codes, factors, nominal)
-    groups = (
-        None if within is None else np.unique(_rows(within, len(array)), return_inverse=True)[1]
-    )
+    groups = None if within is None else group_numbers(within, len(array))
     if num_permutations and num_permutations * (1 - level) < 1 - 1e-9:
         raise ValueError(
             f"num_permutations: expected 0 (no corrections) or at least {1 / (1 - level):.0f} for "
@@ -176,6 +174,14 @@ def ksg_matrix(
     return np.stack(columns, 1).astype(np.float64)
 
 
+def group_numbers(within: Any, count: int) -> Ints:
+    """The groups to rank inside of, as numbers from 0, shape ``(count,)``."""
+    groups = np.asarray(within.detach().cpu() if hasattr(within, "detach") else within)
+    if groups.shape != (count,):
+        raise ValueError(f"within: expected the shape ({count},), found {groups.shape}")
+    return np.unique(groups, return_inverse=True)[1].astype(np.int64)
+
+
 def subsample(count: int, max_points: int | None, seed: int) -> Ints:
     """At most `max_points` of the indices below `count`, at random and in their order."""
     if max_points is None or count <= max_points:
@@ -223,10 +229,3 @@ def _sums_of(binned: Ints) -> Floats:
 def _entropies(binned: Ints) -> Floats:
     found: Floats = np.log(len(binned)) - _sums_of(binned) / len(binned)
     return found
-
-
-def _rows(within: Any, count: int) -> NDArray[Any]:
-    groups = np.asarray(within.detach().cpu() if hasattr(within, "detach") else within)
-    if groups.shape != (count,):
-        raise ValueError(f"within: expected the shape ({count},), found {groups.shape}")
-    return groups

@@ -58,9 +58,9 @@ def dci(
     """Measures how important each code is for predicting each factor by boosted trees.
 
     Columns are weighted by how well the factor can be predicted, so that importances of a model
-    that predicts nothing do not count. Trees only see the order of a code, and choose at random between
-    codes with the same (or the reverse) order: such codes share their importance equally, which is
-    its mean over these choices.
+    that predicts nothing do not count. Trees only see the order of a code, and choose at random
+    between codes with the same (or the reverse) order: such codes share their importance equally,
+    which is its mean over these choices.
 
     Args:
         codes: Shape ``(N, codes)``.
@@ -117,8 +117,8 @@ def explicitness(
 
     Returns:
         On points that were held out: R² of linear regression for an ordered factor (below 0 if it
-        is worse than the mean); for a label the area under the ROC curve of logistic regression, each
-        label against the rest, averaged, .5 at chance. Shape ``(factors,)``.
+        is worse than the mean); for a label the area under the ROC curve of logistic regression,
+        each label against the rest, averaged, .5 at chance. Shape ``(factors,)``.
 
     Raises:
         ValueError: If a label is not both among the points to train on and to test on.

@@ -80,7 +80,7 @@ def sap(codes: Any, factors: Any, *, nominal: Collection[str | int] = ()) -> Flo
     """
     array, table = as_pair(codes, factors, nominal)
     variance = array.var(0)
-    varies = variance > 1e-12 * np.maximum(1.0, array.mean(0) ** 2)
+    varies = variance > 1e-24 * array.mean(0) ** 2  # a constant one may vary by rounding
     centred = (array - array.mean(0)) / np.sqrt(np.where(varies, variance, 1.0))
     found = np.zeros((array.shape[1], len(table.names)))
     for k, (column, is_label) in enumerate(zip(table.values.T, table.nominal, strict=True)):
