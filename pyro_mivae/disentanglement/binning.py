@@ -19,8 +19,9 @@ def bin_columns(
 
     Equal-count bins are the default because the information in them doesn't change under an
     increasing map of a column, as that of the unbinned columns doesn't. With bins of equal width
-    the same code scored a MIG of .669, .510 and .420 where its marginal was made uniform, Gaussian
-    and Laplace (.646 for all three by ranks), and a single outlier could halve it.
+    the same two codes of two uniform factors score a MIG of .58, .53 and .44 as their marginals are
+    made uniform, Gaussian and Laplace (.58 for all three by ranks), and one outlier in 10,000
+    points takes that to .20, .22 and .11.
 
     Tied values have their mean rank :math:`r` and share a bin, :math:`\lfloor B (r - 1/2) / N
     \rfloor`. Levels with at least a share of 1/B each all keep a bin of their own.
