@@ -25,7 +25,7 @@ LAYERS = (
     ("vae",),
     ("infer",),
     ("checkpoints", "loop", "objective", "parallel", "torchrun", "training"),
-    ("information",),
+    ("information", "disentanglement", "contrasts", "verdict"),
     ("draws", "inference_data", "plotting"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
