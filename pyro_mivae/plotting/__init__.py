@@ -4,6 +4,7 @@ Each function returns a :class:`matplotlib.figure.Figure` of its own, to be show
 kept by ``figure.savefig``: pyplot, the backend and Matplotlib's settings are left alone.
 """
 
+from pyro_mivae.plotting.factors import factor_distributions
 from pyro_mivae.plotting.figures import (
     codes_by_class,
     prior_samples,
@@ -23,6 +24,7 @@ from pyro_mivae.plotting.sweep import sweep_curves
 __all__ = [
     "codes_by_class",
     "dimension_use",
+    "factor_distributions",
     "information_bars",
     "information_curves",
     "pairwise_information",
