@@ -4,8 +4,12 @@ Each function returns a :class:`matplotlib.figure.Figure` of its own, to be show
 kept by ``figure.savefig``: pyplot, the backend and Matplotlib's settings are left alone.
 """
 
+<<<<<<< HEAD
 from pyro_mivae.plotting.claims import capacity, dimension_loss, tradeoff
 from pyro_mivae.plotting.duality import duality
+=======
+from pyro_mivae.plotting.factors import factor_distributions
+>>>>>>> 34a4f630759ea80e726b29921dd58fd156bd7446
 from pyro_mivae.plotting.figures import (
     codes_by_class,
     prior_samples,
@@ -31,7 +35,11 @@ __all__ = [
     "codes_by_class",
     "dimension_loss",
     "dimension_use",
+<<<<<<< HEAD
     "duality",
+=======
+    "factor_distributions",
+>>>>>>> 34a4f630759ea80e726b29921dd58fd156bd7446
     "information_bars",
     "information_columns",
     "information_curves",
