@@ -86,7 +86,7 @@ class Recognizer(nn.Module):
     def encode(self, x: Tensor) -> dict[str, Distribution]:
         """q(c|x) and q(z|x), each of batch_shape ``(..., batch)`` and event_shape ``(dim,)``."""
         families: Any = self.posteriors
-        sizes = [q.dim * q.num_params for q in families.values()]
+        sizes = [q.num_raw for q in families.values()]
         raw = self.encoder(x).split(sizes, -1)
         return {name: q(part) for (name, q), part in zip(families.items(), raw, strict=True)}
 
@@ -158,7 +158,7 @@ class MIVAE(nn.Module):
                 choices = ", ".join(LIKELIHOODS)
                 raise ValueError(f"unknown likelihood {likelihood!r}: expected one of {choices}")
             likelihood = LIKELIHOODS[likelihood]()
-        num_raw = sum(q.dim * q.num_params for q in families.values())
+        num_raw = sum(q.num_raw for q in families.values())
         encoders = {"mlp": MLPEncoder, "conv": ConvEncoder}
         decoders = {"mlp": MLPDecoder, "conv": ConvDecoder}
         self.image_shape = image_shape

@@ -14,8 +14,8 @@ from pyro_mivae.distributions import (
     IntervalSigmoid,
     IntervalUniform,
     LogitNormal,
-    interior,
 )
+from pyro_mivae.distributions.interval import interior
 from pyro_mivae.mixture import NormalMixture
 
 pytestmark = pytest.mark.usefixtures("one_thread")
