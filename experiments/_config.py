@@ -33,6 +33,8 @@ class Model:
     """p(x|c, z); bernoulli binarises anew at each step, grey is the poster's."""
     networks: Literal["mlp", "conv"] = "mlp"
     """Encoder and decoder; mlp is the poster's, with two hidden layers of 500."""
+    init_gain: float = 1.0
+    """Factor on the networks' initial weights."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Objective:
     """How x' is generated: mean is the poster's (a score), the others draw (a lower bound)."""
     mi_weight: float = 1.0
     """lambda, the weight of the information term; 0 leaves it out."""
+    mi_warmup: int = 0
+    """Steps in which lambda grows from 0 to its value."""
     kl_weight: float = 1.0
     """beta, the weight of the KL."""
 
@@ -69,6 +73,8 @@ class Training:
     """Of Adam."""
     seed: int = 0
     """Of the initial weights, the order of the images and all draws."""
+    init_seed: int | None = None
+    """Of the initial weights alone, in the place of --seed."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes a GPU where there is one."""
     devices: int = 1

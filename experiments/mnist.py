@@ -134,7 +134,8 @@ def check_same_data(folder: Path, digits: Digits) -> None:
 
 def build(config: Config) -> tuple[MIVAE, TraceMI_ELBO]:
     """Model, with the weights of its seed, and ELBO of a configuration."""
-    torch.manual_seed(config.training.seed)
+    seed = config.training.seed if config.training.init_seed is None else config.training.init_seed
+    torch.manual_seed(seed)
     vae = MIVAE(
         code_dim=config.model.code_dim,
         noise_dim=config.model.noise_dim,
@@ -145,9 +146,15 @@ def build(config: Config) -> tuple[MIVAE, TraceMI_ELBO]:
         encoder=config.model.networks,
         decoder=config.model.networks,
     )
+    if config.model.init_gain != 1:
+        with torch.no_grad():
+            for name, weight in vae.named_parameters():
+                if name.endswith("weight"):
+                    weight.mul_(config.model.init_gain)
+    weight, warmup = config.objective.mi_weight, config.objective.mi_warmup
     elbo = TraceMI_ELBO(
         channel=config.objective.channel,
-        mi_weight=config.objective.mi_weight,
+        mi_weight=(lambda step: weight * min(1.0, step / warmup)) if warmup else weight,
         kl_weight=config.objective.kl_weight,
         codes="c",
     )

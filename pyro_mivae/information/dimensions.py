@@ -13,10 +13,10 @@ from torch.distributions import kl_divergence
 
 from pyro_mivae.batches import Prepare
 from pyro_mivae.infer.channel import Channel
+from pyro_mivae.infer.dependencies import dependencies
 from pyro_mivae.infer.dual import DualPass
 from pyro_mivae.infer.rerun import latent_values, plate_indices, run_again
 from pyro_mivae.infer.sites import dimension_shape, latent_sites, marginals
-from pyro_mivae.information.dependencies import dependencies
 from pyro_mivae.information.estimate import batches
 from pyro_mivae.information.posteriors import data_dims, require_plate, require_roots
 from pyro_mivae.training import Data, as_tensors, evaluation

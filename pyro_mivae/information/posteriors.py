@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pyro_mivae.batches import Prepare, arguments
 from pyro_mivae.families import at_least_single
+from pyro_mivae.infer.dependencies import dependencies
 from pyro_mivae.infer.sites import (
     Codes,
     as_codes,
@@ -26,7 +27,6 @@ from pyro_mivae.infer.sites import (
     unwrap,
 )
 from pyro_mivae.infer.weights import plates
-from pyro_mivae.information.dependencies import dependencies
 from pyro_mivae.information.estimate import batches
 
 
