@@ -13,6 +13,7 @@ import pyro
 import pyro.nn.module
 import torch
 from pyro.distributions import Distribution
+from pyro.distributions.util import broadcast_shape
 from torch import Tensor, nn
 
 from pyro_mivae.families import Posterior
@@ -42,7 +43,7 @@ def _broadcast(latents: tuple[Tensor, ...]) -> list[Tensor]:
     leads = {value.shape[:-1] for value in latents}
     if len(leads) == 1:  # a small training step feels every operation
         return list(latents)
-    lead = torch.broadcast_shapes(*leads)
+    lead = broadcast_shape(*leads)
     return [value.expand(*lead, value.shape[-1]) for value in latents]
 
 
@@ -135,6 +136,9 @@ class MIVAE(nn.Module):
         noise_prior: p(z), likewise.
         posterior: Guide family of the code, by name; None for the prior's default.
         noise_posterior: Guide family of the noise, likewise.
+        category_posterior: Guide family of the category: ``"gumbel"``, whose draws pass a gradient,
+            or ``"one-hot"``, to be enumerated (``elbo=TraceEnum_ELBO(max_plate_nesting=1)`` and
+            ``pyro.infer.config_enumerate(vae.guide)``).
         likelihood: p(x|c, z), by name (see :data:`~pyro_mivae.likelihoods.LIKELIHOODS`) or a
             likelihood.
         encoder: ``"mlp"`` (the poster's), ``"conv"``, a module from images ``(..., height,
@@ -163,6 +167,7 @@ class MIVAE(nn.Module):
         noise_prior: str | Prior = "gaussian",
         posterior: str | None = None,
         noise_posterior: str | None = None,
+        category_posterior: str | None = None,
         likelihood: str | Likelihood = "bernoulli",
         encoder: Network = "mlp",
         decoder: Network = "mlp",
@@ -176,7 +181,7 @@ class MIVAE(nn.Module):
             families["z"] = priors["z"].posterior(noise_posterior)
         if categories:
             priors["d"] = CategoricalPrior(categories)
-            families["d"] = priors["d"].posterior()
+            families["d"] = priors["d"].posterior(category_posterior)
         if isinstance(likelihood, str):
             if likelihood not in LIKELIHOODS:
                 choices = ", ".join(LIKELIHOODS)

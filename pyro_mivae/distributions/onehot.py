@@ -44,9 +44,10 @@ class GumbelOneHot(dist.OneHotCategorical):  # type: ignore[misc]  # Pyro has no
         \frac{\partial c}{\partial \ell} :=
             \frac{\partial}{\partial \ell}\, \mathrm{softmax}\big((\ell + g) / τ\big)
 
-    with Gumbel noise g. Draws, log-probability, KL and enumeration are those of
-    ``OneHotCategorical``: only the gradient of a draw is an approximation, biased, with a lower
-    variance at a larger τ. Unlike torch's, a draw does not wait for the device.
+    with Gumbel noise g. Draws, log-probability and KL are those of ``OneHotCategorical``: only the
+    gradient of a draw is an approximation, biased, with a lower variance at a larger τ. Unlike
+    torch's, a draw does not wait for the device. It is not to be enumerated: of a site that has
+    ``rsample`` Pyro would count every category with weight 1.
 
     Args:
         logits: Unnormalised log-probabilities, (..., K).
@@ -57,6 +58,7 @@ class GumbelOneHot(dist.OneHotCategorical):  # type: ignore[misc]  # Pyro has no
     """
 
     has_rsample = True
+    has_enumerate_support = False
     arg_constraints: ClassVar[dict[str, Any]] = dist.OneHotCategorical.arg_constraints
 
     def __init__(
@@ -77,7 +79,8 @@ class GumbelOneHot(dist.OneHotCategorical):  # type: ignore[misc]  # Pyro has no
 
     def _gumbel(self, sample_shape: Size | tuple[int, ...]) -> Tensor:
         logits = self.logits.expand(self._extended_shape(sample_shape))
-        return logits - torch.empty_like(logits).exponential_().log()
+        noisy: Tensor = logits - torch.empty_like(logits).exponential_().log()
+        return noisy
 
     def rsample(self, sample_shape: Size | tuple[int, ...] = ()) -> Tensor:
         """One-hot draws of shape ``sample_shape + batch_shape + (K,)``."""

@@ -4,6 +4,7 @@ Each function returns a :class:`matplotlib.figure.Figure` of its own, to be show
 kept by ``figure.savefig``: pyplot, the backend and Matplotlib's settings are left alone.
 """
 
+from pyro_mivae.plotting.categories import categories, categories_by_class
 from pyro_mivae.plotting.figures import (
     codes_by_class,
     prior_samples,
@@ -21,6 +22,8 @@ from pyro_mivae.plotting.information import (
 from pyro_mivae.plotting.sweep import sweep_curves
 
 __all__ = [
+    "categories",
+    "categories_by_class",
     "codes_by_class",
     "dimension_use",
     "information_bars",

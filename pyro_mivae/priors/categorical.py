@@ -10,7 +10,14 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from pyro_mivae.distributions import GumbelOneHot
-from pyro_mivae.families import CategoryPosterior, Family, Posterior, at_least_single, gumbel
+from pyro_mivae.families import (
+    CategoryPosterior,
+    Family,
+    Posterior,
+    at_least_single,
+    gumbel,
+    one_hot,
+)
 from pyro_mivae.priors.base import Prior
 
 
@@ -21,7 +28,7 @@ class CategoricalPrior(Prior):
         dim: Number of categories, at least 2.
     """
 
-    posteriors: ClassVar[Mapping[str, Family]] = {"gumbel": gumbel}
+    posteriors: ClassVar[Mapping[str, Family]] = {"gumbel": gumbel, "one-hot": one_hot}
     like: Tensor
 
     def __init__(self, dim: int) -> None:
