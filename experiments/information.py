@@ -27,6 +27,7 @@ from experiments import mnist
 from experiments._config import read_settings
 from experiments._logging import errors_only
 from experiments._measure import last, measure
+from experiments._metrics import summary
 from pyro_mivae import groups, plotting, runs
 from pyro_mivae.checkpoints import CheckpointError, load_checkpoint
 from pyro_mivae.datasets import load_digits
@@ -176,7 +177,7 @@ def run(config: Config, folder: Path, out: Path) -> None:
         "commit": runs.commit(),
         "decomposition": {n: dataclasses.asdict(e) for n, e in whole.items() if e is not None},
         "dimension_kl": {n: v.tolist() for n, v in (parts.dimension_kl or {}).items()},
-        "log_evidence": mnist.summary(evidence),
+        "log_evidence": summary(evidence),
         "curves": {"coords": coordinates, **variables},
         "seconds": time.monotonic() - started,
     }

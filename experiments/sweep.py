@@ -20,13 +20,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
-from experiments._config import parse_run
+from experiments._config import CodePrior, parse_run
 from experiments._execute import Run
 from experiments._study import report_outcomes, run_with_bar
 from pyro_mivae import plotting, runs
@@ -37,7 +37,7 @@ from pyro_mivae.plotting.drawing import save
 TABLE = "sweep.csv"
 SETTINGS = {
     "model": ("prior", "posterior", "noise_prior", "code_dim", "noise_dim", "likelihood"),
-    "objective": ("channel", "mi_weight", "kl_weight"),
+    "objective": ("channel", "mi_weight", "kl_weight", "code_scale"),
     "training": ("seed", "steps", "batch_size"),
 }
 OWN = ("--prior", "--channel", "--mi-weight", "--seed", "--out", "--resume", "--overwrite")
@@ -49,10 +49,7 @@ class Config:
 
     mi_weights: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0)
     """Values of lambda."""
-    priors: tuple[Literal["gaussian", "uniform", "laplace", "mixture"], ...] = (
-        "gaussian",
-        "uniform",
-    )
+    priors: tuple[CodePrior, ...] = ("gaussian", "uniform")
     """Priors of the code."""
     channels: tuple[Channel, ...] = ("straight-through",)
     """How x' is generated in the training."""
@@ -144,7 +141,7 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
         metrics = json.loads(path.read_text(encoding="utf-8"))
         row = {"run": path.parent.name, "data": config["data"]["name"]}
         for group, names in SETTINGS.items():
-            row |= {name: config["settings"][group][name] for name in names}
+            row |= {name: config["settings"][group].get(name) for name in names}
         row |= metrics["test"]
         evidence = metrics["log_evidence"]
         row |= {"log_evidence": evidence["mean"], "log_evidence_se": evidence["standard_error"]}

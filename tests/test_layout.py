@@ -16,8 +16,10 @@ LAYERS = (
         "datasets",
         "distributions",
         "factorised",
+        "factors",
         "families",
         "mixture",
+        "morphometry",
         "networks",
         "softplus",
     ),
@@ -25,7 +27,7 @@ LAYERS = (
     ("vae",),
     ("infer",),
     ("checkpoints", "loop", "objective", "parallel", "torchrun", "training"),
-    ("information",),
+    ("information", "disentanglement", "contrasts", "verdict"),
     ("draws", "inference_data", "plotting"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -23,20 +23,34 @@ from pyro_mivae.priors import (
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 F32, F64 = torch.float32, torch.float64
-PAIRS = [(name, family) for name, prior in PRIORS.items() for family in prior.posteriors]
+PAIRS = [
+    (name, family)
+    for name, prior in PRIORS.items()
+    for family in (*prior.posteriors, *prior.full_posteriors)
+]
+FULL = [(name, family) for name, prior in PRIORS.items() for family in prior.full_posteriors]
 ANALYTIC = [
     ("gaussian", "normal"),
+    ("gaussian", "full-normal"),
     ("uniform", "beta"),
     ("laplace", "laplace"),
     ("laplace", "normal"),
+    ("laplace", "full-normal"),
+    ("probit", "probit-normal"),
+    ("probit", "full-probit-normal"),
+    ("rotated", "beta"),
 ]
 OPTIONS = {
     "gaussian": {"loc": 0.7, "scale": 2.0},
     "uniform": {"low": 5.0, "high": 7.5},
     "laplace": {"loc": -0.3, "scale": 0.4},
     "mixture": {"components": 3},
+    "bimodal": {"loc": -0.3, "scale": 0.4, "distance": 0.8},
+    "probit": {"low": 5.0, "high": 7.5},
+    "rotated": {"low": 5.0, "high": 7.5},
 }
-DIM = 3
+DIM = 4
+KL_BIMODAL = 0.046878  # of a normal with its moments, at distance 0.8, by quadrature
 
 
 @contextlib.contextmanager
@@ -68,13 +82,21 @@ def kl_or_sample(q, p, value):
         return q.log_prob(value) - p.log_prob(value)
 
 
+def raw_numbers(posterior, lead, *values):
+    """Raw numbers of one value for each parameter; those of a covariance alternate in sign."""
+    raw = torch.cat([torch.full((lead, DIM), value) for value in values], -1)
+    further = torch.full((lead, posterior.num_raw - 2 * DIM), max(values, key=abs))
+    further[:, ::2] *= -1
+    return torch.cat([raw, further], -1)
+
+
 @pytest.mark.parametrize("name", PRIORS)
 def test_prior_shapes_and_device(name):
     prior = make_prior(name, DIM)
     assert prior.dim == DIM
     p = prior()
     assert (p.batch_shape, p.event_shape) == ((), (DIM,))
-    assert p.base_dist.batch_shape == (DIM,)
+    assert name == "rotated" or p.base_dist.batch_shape == (DIM,)
     assert p.has_rsample
     assert p.rsample((5,)).dtype == F32
     p = prior.double()()
@@ -115,13 +137,14 @@ def test_densities_are_scipys():
         torch.testing.assert_close(prior.double()().log_prob(value), expected, rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("name", ["gaussian", "laplace"])
+@pytest.mark.parametrize("name", ["gaussian", "laplace", "bimodal"])
 def test_scale_is_the_standard_deviation(name):
     p = make_prior(name, DIM, loc=0.3, scale=2.0)()
     torch.testing.assert_close(p.mean, torch.full((DIM,), 0.3))
     torch.testing.assert_close(p.variance.sqrt(), torch.full((DIM,), 2.0))
-    for family in PRIORS[name].posteriors:
-        q = make_prior(name, DIM, loc=0.3, scale=2.0).posterior(family)(torch.zeros(2 * DIM))
+    for family in (*PRIORS[name].posteriors, *PRIORS[name].full_posteriors):
+        posterior = make_prior(name, DIM, loc=0.3, scale=2.0).posterior(family)
+        q = posterior(torch.zeros(posterior.num_raw))
         torch.testing.assert_close(q.mean, p.mean)
         torch.testing.assert_close(q.variance, p.variance)
 
@@ -144,11 +167,15 @@ def test_quantile_inverts_the_cdf(name):
     q = prior.quantile(p)
     assert q.shape == (97, DIM)
     assert (q.diff(dim=0) > 0).all()
-    cdf = prior().base_dist.cdf(q)
+    if name == "rotated":  # which has no cdf: the triangular density of each dimension
+        reach = (prior.high - prior.low) / math.sqrt(2)
+        cdf = torch.tensor(scipy.stats.triang(0.5, 6.25 - reach, 2 * reach).cdf(q.numpy()))
+    else:
+        cdf = prior().base_dist.cdf(q)
     torch.testing.assert_close(cdf, p.unsqueeze(-1).expand(97, DIM), rtol=1e-9, atol=1e-12)
     assert prior.quantile(torch.tensor(0.5)).shape == (DIM,)
     assert prior.quantile(torch.rand(2, 4)).shape == (2, 4, DIM)
-    if name == "uniform":
+    if name in ("uniform", "probit"):
         edges = prior.quantile(torch.tensor([0.0, 1.0], dtype=F64))
         assert ((edges > prior.low) & (edges < prior.high)).all()
 
@@ -157,11 +184,12 @@ def test_quantile_inverts_the_cdf(name):
 @pytest.mark.parametrize("lead", [(), (5,), (2, 5)])
 def test_posterior_shapes(name, family, lead):
     posterior = make_prior(name, DIM).posterior(family)
-    assert (posterior.name, posterior.dim, posterior.num_params) == (family, DIM, 2)
-    raw = torch.randn(*lead, 2 * DIM)
+    further = DIM * (DIM - 1) // 2 if (name, family) in FULL else 0
+    assert (posterior.name, posterior.dim) == (family, DIM)
+    assert posterior.num_raw == 2 * DIM + further
+    raw = torch.randn(*lead, posterior.num_raw)
     q = posterior(raw)
     assert (q.batch_shape, q.event_shape) == (lead, (DIM,))
-    assert q.base_dist.batch_shape == (*lead, DIM)
     assert q.has_rsample
     assert q.rsample((7,)).shape == (7, *lead, DIM)
     for dtype, expected in [(torch.float16, F32), (torch.bfloat16, F32), (F32, F32), (F64, F64)]:
@@ -171,41 +199,47 @@ def test_posterior_shapes(name, family, lead):
 @pytest.mark.parametrize(("name", "family"), PAIRS)
 def test_posterior_lives_on_the_priors_support(name, family):
     prior = make_prior(name, DIM, **OPTIONS[name])
-    p, q = prior(), prior.posterior(family)(5 * torch.randn(1000, 2 * DIM))
-    assert repr(q.support.base_constraint) == repr(p.support.base_constraint)
+    posterior = prior.posterior(family)
+    p, q = prior(), posterior(5 * torch.randn(1000, posterior.num_raw))
+    supports = [getattr(d.support, "base_constraint", d.support) for d in (p, q)]
+    assert repr(supports[0]) == repr(supports[1])
+    assert p.support.check(q.sample((10,))).all()
     assert p.log_prob(q.sample()).isfinite().all()
     assert q.log_prob(p.sample((1000,))).isfinite().all()
 
 
 def test_raw_numbers_of_one_parameter_come_first():
-    raw = torch.tensor([1.0, 2.0, 3.0, 0.0, 1.0, 2.0])
+    raw = torch.tensor([1.0, 2.0, 3.0, 4.0, 0.0, 1.0, 2.0, 3.0])
     shift = math.log(math.e - 1)
     q = GaussianPrior(DIM).posterior()(raw).base_dist
-    torch.testing.assert_close(q.loc, raw[:3])
-    torch.testing.assert_close(q.scale, softplus(raw[3:] + shift), rtol=0, atol=2e-4)
+    torch.testing.assert_close(q.loc, raw[:DIM])
+    torch.testing.assert_close(q.scale, softplus(raw[DIM:] + shift), rtol=0, atol=2e-4)
     q = UniformPrior(DIM).posterior("beta")(raw).base_dist.base_dist
-    torch.testing.assert_close(q.concentration1, softplus(raw[:3] + shift), rtol=0, atol=2e-2)
-    torch.testing.assert_close(q.concentration0, softplus(raw[3:] + shift), rtol=0, atol=2e-2)
+    torch.testing.assert_close(q.concentration1, softplus(raw[:DIM] + shift), rtol=0, atol=2e-2)
+    torch.testing.assert_close(q.concentration0, softplus(raw[DIM:] + shift), rtol=0, atol=2e-2)
     q = UniformPrior(DIM).posterior("logit-normal")(raw).base_dist.base_dist
-    torch.testing.assert_close(q.loc, 1.7488007394 * raw[:3])
+    torch.testing.assert_close(q.loc, 1.7488007394 * raw[:DIM])
     assert (q.scale.diff() > 0).all()
 
 
 @pytest.mark.parametrize(("name", "family"), PAIRS)
 def test_raw_zero_is_the_prior_or_comes_close(name, family):
-    prior = make_prior(name, 1, **OPTIONS[name]).double()
-    q, p = prior.posterior(family)(torch.zeros(2, dtype=F64)), prior()
+    prior = make_prior(name, 2, **OPTIONS[name]).double()
+    posterior = prior.posterior(family)
+    q, p = posterior(torch.zeros(posterior.num_raw, dtype=F64)), prior()
     value = q.sample((100_000,))
     gap = q.log_prob(value) - p.log_prob(value)
     kl, error = gap.mean(), gap.std() / math.sqrt(len(gap))
     known = 0.0
-    if family == "logit-normal":
+    if "logit-normal" in family:
         known = 0.009512  # the least a logit-normal can have
-    elif (name, family) == ("laplace", "normal"):
+    elif name == "laplace" and family != "laplace":
         known = 2 / math.sqrt(math.pi) - 0.5 * (1 + math.log(math.pi))  # of equal moments
     elif name == "mixture":
         known = 0.0174  # of three components with the moments of a standard normal
-    assert abs(kl - known) < 5 * error + 1e-6
+    elif name == "bimodal":
+        known = KL_BIMODAL
+    assert abs(kl - 2 * known) < 5 * error + 1e-6
 
 
 def test_logit_normal_scale_at_raw_zero_is_the_best():
@@ -228,7 +262,8 @@ def test_logit_normal_scale_at_raw_zero_is_the_best():
 @pytest.mark.parametrize(("name", "family"), PAIRS)
 def test_kl_is_analytic_where_it_can_be(name, family):
     prior = shaken(name)
-    p, q = prior(), prior.posterior(family)(torch.randn(4, 2 * DIM, dtype=F64))
+    posterior = prior.posterior(family)
+    p, q = prior(), posterior(torch.randn(4, posterior.num_raw, dtype=F64))
     if (name, family) not in ANALYTIC:
         with pytest.raises(NotImplementedError):
             kl_divergence(q, p)
@@ -247,8 +282,8 @@ def test_kl_is_analytic_where_it_can_be(name, family):
 @pytest.mark.parametrize(("name", "family"), PAIRS)
 def test_kl_in_pyros_elbos(name, family):
     prior = shaken(name)
-    raw = torch.randn(2 * DIM, dtype=F64).expand(500, -1)
     posterior = prior.posterior(family)
+    raw = torch.randn(posterior.num_raw, dtype=F64).expand(500, -1)
 
     def model():
         with pyro.plate("data", 500):
@@ -273,9 +308,9 @@ def test_kl_in_pyros_elbos(name, family):
 @pytest.mark.parametrize("second", [-1e4, -100.0, 0.0, 100.0, 1e4])
 def test_extreme_raw_numbers_stay_finite(name, family, first, second):
     prior = make_prior(name, DIM)
-    raw = torch.cat([torch.full((50, DIM), first), torch.full((50, DIM), second)], -1)
-    raw.requires_grad_()
-    p, q = prior(), prior.posterior(family)(raw)
+    posterior = prior.posterior(family)
+    raw = raw_numbers(posterior, 50, first, second).requires_grad_()
+    p, q = prior(), posterior(raw)
     value = q.rsample()
     outputs = {
         "draw": value,
@@ -294,13 +329,15 @@ def test_extreme_raw_numbers_stay_finite(name, family, first, second):
 @pytest.mark.parametrize(("name", "family"), PAIRS)
 @pytest.mark.parametrize("value", [-100.0, 100.0])
 def test_kl_pulls_an_extreme_location_back(name, family, value):
-    raw = torch.cat([torch.full((200, DIM), value), torch.zeros(200, DIM)], -1).requires_grad_()
     prior = make_prior(name, DIM)
-    p, q = prior(), prior.posterior(family)(raw)
+    posterior = prior.posterior(family)
+    raw = torch.zeros(200, posterior.num_raw)
+    raw[:, :DIM] = value
+    p, q = prior(), posterior(raw.requires_grad_())
     kl_or_sample(q, p, q.rsample()).mean().backward()
     if family == "beta":
         # A concentration near 0 is past the softplus' reach; the other one answers.
-        pull = raw.grad[:, :DIM] if value > 0 else raw.grad[:, DIM:]
+        pull = raw.grad[:, :DIM] if value > 0 else raw.grad[:, DIM : 2 * DIM]
         assert (pull.sum(0) > 0).all()
     else:
         assert (raw.grad[:, :DIM].sum(0) * value > 0).all()
@@ -331,7 +368,7 @@ def train(prior, posterior, steps):
 
     Returns the number of numbers that were not finite, and the raw numbers' extremes.
     """
-    encoder = torch.nn.Linear(2 * DIM, DIM * posterior.num_params)
+    encoder = torch.nn.Linear(2 * DIM, posterior.num_raw)
     parameters = [*encoder.parameters(), *prior.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=1.0)
     bad = torch.zeros(())
@@ -378,9 +415,10 @@ def test_forward_needs_no_host_and_makes_no_tensor_elsewhere(name, family):
     fake = pytest.importorskip("torch._subclasses.fake_tensor")
     with no_validation(), fake.FakeTensorMode():
         with torch.device("cuda"):
-            prior, raw = make_prior(name, DIM), torch.empty(5, 2 * DIM)
-            probability = torch.empty(7)
-        p, q = prior(), prior.posterior(family)(raw)
+            prior = make_prior(name, DIM)
+            posterior = prior.posterior(family)
+            raw, probability = torch.empty(5, posterior.num_raw), torch.empty(7)
+        p, q = prior(), posterior(raw)
         value, code = q.rsample(), p.rsample((5,))
         outputs = [
             value,
@@ -390,6 +428,7 @@ def test_forward_needs_no_host_and_makes_no_tensor_elsewhere(name, family):
             p.log_prob(value),
             kl_or_sample(q.expand((5,)), p.expand((5,)), value),
             prior.quantile(probability),
+            prior.quantile(probability, code[0]),
         ]
         assert all(x.device.type == "cuda" for x in outputs)
 
@@ -398,9 +437,10 @@ def test_forward_needs_no_host_and_makes_no_tensor_elsewhere(name, family):
 def test_a_training_step_on_the_meta_device(name, family):
     with no_validation():
         prior = make_prior(name, DIM).to("meta")
-        raw = torch.nn.Parameter(torch.empty(5, 2 * DIM, device="meta"))
+        posterior = prior.posterior(family)
+        raw = torch.nn.Parameter(torch.empty(5, posterior.num_raw, device="meta"))
         optimizer = torch.optim.Adam([raw, *prior.parameters()])
-        p, q = prior(), prior.posterior(family)(raw)
+        p, q = prior(), posterior(raw)
         value = q.rsample()
         loss = kl_or_sample(q, p, value).sum() - q.log_prob(p.rsample((5,))).sum()
         loss = loss + value.sum()
@@ -453,7 +493,7 @@ def test_errors_say_what_to_write():
         make_prior("gaussian", 2, low=0.0)
     with pytest.raises(
         ValueError,
-        match=r"'beta' posterior of 2 dimensions .* \(\.\.\., 4\), 2 per dim.* found \(5, 2\)",
+        match=r"'beta' posterior of 2 dimensions .* \(\.\.\., 4\), found \(5, 2\)",
     ):
         make_prior("uniform", 2).posterior("beta")(torch.zeros(5, 2))
     with pytest.raises(ValueError, match=r"found \(\)"):

@@ -4,8 +4,10 @@ Each function returns a :class:`matplotlib.figure.Figure` of its own, to be show
 kept by ``figure.savefig``: pyplot, the backend and Matplotlib's settings are left alone.
 """
 
+from pyro_mivae.plotting.categories import categories, categories_by_class
 from pyro_mivae.plotting.claims import capacity, dimension_loss, tradeoff
 from pyro_mivae.plotting.duality import duality
+from pyro_mivae.plotting.factors import factor_distributions
 from pyro_mivae.plotting.figures import (
     codes_by_class,
     prior_samples,
@@ -28,10 +30,13 @@ from pyro_mivae.plotting.sweep import sweep_curves
 __all__ = [
     "by_init_and_order",
     "capacity",
+    "categories",
+    "categories_by_class",
     "codes_by_class",
     "dimension_loss",
     "dimension_use",
     "duality",
+    "factor_distributions",
     "information_bars",
     "information_columns",
     "information_curves",

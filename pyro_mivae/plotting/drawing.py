@@ -18,8 +18,8 @@ from pyro_mivae.files import atomic_path
 from pyro_mivae.history import History
 
 # Okabe and Ito's colours, and Tol's "muted": both are told apart by the colour-blind.
-SITES = {"c": ("code c", "#0072B2"), "z": ("noise z", "#D55E00")}
-OTHERS = ["#009E73", "#CC79A7", "#56B4E9", "#E69F00"]
+SITES = {"c": ("code c", "#0072B2"), "z": ("noise z", "#D55E00"), "d": ("category d", "#CC79A7")}
+OTHERS = ["#009E73", "#56B4E9", "#E69F00", "#F0E442"]
 CLASSES = ["#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77"]
 CLASSES += ["#CC6677", "#882255", "#AA4499", "#888888"]
 INK, GREY, PALE = "#222222", "#999999", "#DDDDDD"
@@ -151,6 +151,7 @@ def mi_by_channel(tree: xr.DataTree, site: str) -> dict[str, NDArray[Any]]:
     if f"mi_{site}" not in data:
         return {}
     rows = data[f"mi_{site}"].transpose("channel", ...).values
+    rows = rows.reshape(len(rows), -1)
     named = zip(data["channel"].values, rows, strict=True)
     return {str(channel): row for channel, row in named if not np.isnan(row).all()}
 
@@ -161,7 +162,8 @@ def sites_of(data: xr.Dataset) -> list[str]:
     Raises:
         ValueError: If there is none.
     """
-    sites = [site for site in SITES if f"{site}_dim" in data.sizes]
+    # A category is one dimension without a coordinate.
+    sites = [site for site in SITES if f"{site}_dim" in data.sizes or f"activity_{site}" in data]
     if not sites:
         raise ValueError(
             "the tree has no group 'information': pass information to inference_data()"
@@ -179,6 +181,11 @@ def training(channel: str) -> str:
     return "without the term (λ = 0)" if channel == "none" else f"training channel {channel}"
 
 
+def tick(site: str, dimension: int) -> str:
+    """The name of a dimension of a site; a category has one only."""
+    return f"${site}$" if site == "d" else f"${site}_{{{dimension}}}$"
+
+
 def by_information(
     tree: xr.DataTree, site: str, size: int, channel: str | None = None
 ) -> tuple[NDArray[Any], list[str], str]:
@@ -193,11 +200,11 @@ def by_information(
             f"no MI of '{site}' under channel {channel!r}: expected one of {list(measured)}"
         )
     if not measured:
-        return np.arange(size), [f"${site}_{{{d}}}$" for d in range(size)], ""
+        return np.arange(size), [tick(site, d) for d in range(size)], ""
     channel = channel or ("sample" if "sample" in measured else next(iter(measured)))
     mi = measured[channel]
     order = np.argsort(-mi, kind="stable")
-    labels = [f"{tex(f'{site}[{d}]')}:  {number(mi[d])} nats" for d in order]
+    labels = [f"{tick(site, d)}:  {number(mi[d])} nats" for d in order]
     return order, labels, mi_name(channel)
 
 

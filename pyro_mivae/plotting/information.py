@@ -151,8 +151,9 @@ def _bars(data: xr.Dataset, name: str, label: str, colour: Any) -> Bars:
 def _by_dimension(tree: xr.DataTree, rows: Sequence[Any], names: Sequence[str]) -> Figure:
     """Bars of each dimension by descending MI, a column for each site."""
     data = drawing.get_group(tree, "information")
-    sites = drawing.sites_of(data)
-    sizes = [data.sizes[f"{site}_dim"] for site in sites]
+    # A site whose marginals are not known was not measured by dimension.
+    sites = [s for s in drawing.sites_of(data) if any(make(data, s, drawing.INK) for make in rows)]
+    sizes = [data.sizes.get(f"{site}_dim", 1) for site in sites]
     width = min(max(8.0, 1.15 * sum(sizes) + 1.5), 20.0)
     height = 6.0 if len(rows) == 1 else 3.4 * len(rows)
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -165,7 +166,7 @@ def _by_dimension(tree: xr.DataTree, rows: Sequence[Any], names: Sequence[str]) 
             ylabel = name if site == sites[0] else ""
             drawing.finish(axes, title.capitalize() if number == 0 else "", ylabel=ylabel)
             axes.grid(visible=False, axis="x")
-            ticks = [f"${site}_{{{d}}}$" for d in order]
+            ticks = [drawing.tick(site, d) for d in order]
             axes.set_xticks(range(size), ticks, fontsize=drawing.MEDIUM)
             drawing.legend_below(axes, -0.09)
     return figure
@@ -175,10 +176,10 @@ def _draw_bars(axes: Axes, bars: Bars, order: Any) -> None:
     thickness = 0.84 / max(1, len(bars))
     for number, (label, values, error, fill) in enumerate(bars):
         place = np.arange(len(order)) + (number - (len(bars) - 1) / 2) * thickness
-        spread = None if error is None else np.asarray(error)[order]
+        spread = None if error is None else np.atleast_1d(error)[order]
         axes.bar(
             place,
-            np.asarray(values)[order],
+            np.atleast_1d(values)[order],
             0.92 * thickness,
             yerr=spread,
             label=label or None,
