@@ -13,8 +13,8 @@ from pyro_mivae import infer, priors
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 MODULES = (
-    *("datasets", "inference_data", "information", "networks", "plotting", "priors", "runs"),
-    *("contrasts", "disentanglement", "training", "vae", "verdict"),
+    *("contrasts", "datasets", "disentanglement", "factors", "inference_data", "information"),
+    *("morphometry", "networks", "plotting", "priors", "runs", "training", "vae", "verdict"),
 )
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

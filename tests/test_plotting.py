@@ -10,7 +10,6 @@ from matplotlib.colors import same_color, to_rgb
 from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from matplotlib.text import Text
 
 from pyro_mivae.groups import DRAWS, IMAGE, make_group, make_tree, write
 from pyro_mivae.history import History
@@ -300,22 +299,6 @@ def write_run(folder, *without, config=None):
     make_history().write_csv(folder / "history.csv")
     if config is not None:
         (folder / "config.json").write_text(json.dumps(config))
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """Collects the text boxes that are really drawn, by figure."""
-    boxes = {}
-    original = Text.draw
-
-    def draw(self, renderer, *args, **kwargs):
-        original(self, renderer, *args, **kwargs)
-        if self.get_visible() and self.get_text().strip():
-            box = self.get_window_extent(renderer)
-            boxes.setdefault(self.get_figure(root=True), {})[self] = box
-
-    monkeypatch.setattr(Text, "draw", draw)
-    return boxes
 
 
 def test_redraw_from_the_folder_alone(tmp_path, drawn):

@@ -23,6 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_mivae.datasets.cache import default_folder
+
 __all__ = ["Digits", "DigitsNotFoundError", "Split", "binarize", "load_digits"]
 
 logger = logging.getLogger(__name__)
@@ -117,8 +119,7 @@ def load_digits(
         raise ValueError(f"timeout: expected a positive number of seconds, found {timeout!r}")
     if data == "mnist-5k":
         return _load_small()
-    default = f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/pyro_mivae"
-    folder = data_dir or os.environ.get("PYRO_MIVAE_DATA") or default
+    folder = data_dir or os.environ.get("PYRO_MIVAE_DATA") or default_folder()
     raw = Path(folder).expanduser().absolute() / "MNIST" / "raw"
     try:
         return _load_full(raw, download, timeout)

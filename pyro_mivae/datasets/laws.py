@@ -1,0 +1,179 @@
+"""Laws of factors: small frozen objects with the methods of SciPy's frozen distributions.
+
+Any law has them: one of these, or ``scipy.stats.beta(2, 5)``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Law", "Normal", "Uniform", "draw"]
+
+Array = NDArray[np.float64]
+
+
+class Law(Protocol):
+    """What a factor is drawn from; SciPy's frozen continuous distributions are laws."""
+
+    def ppf(self, q: Any, /) -> Any:
+        """Quantiles, the inverse of :meth:`cdf`."""
+
+    def cdf(self, x: Any, /) -> Any:
+        """The cumulative distribution function."""
+
+    def pdf(self, x: Any, /) -> Any:
+        """The density."""
+
+    def mean(self) -> Any:
+        """The mean."""
+
+    def std(self) -> Any:
+        """The standard deviation."""
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """The uniform law on an interval.
+
+    Args:
+        low: Its lower end.
+        high: Its upper end.
+
+    Raises:
+        ValueError: If the ends are not finite and in this order.
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not -math.inf < self.low < self.high < math.inf:
+            raise ValueError(f"Uniform: expected finite low < high, found {self.low}, {self.high}")
+
+    @classmethod
+    def like(cls, law: Law) -> Uniform:
+        """The uniform law with another's mean and standard deviation."""
+        half = math.sqrt(3.0) * law.std()
+        return cls(law.mean() - half, law.mean() + half)
+
+    def ppf(self, q: ArrayLike, /) -> Array:
+        """Quantiles."""
+        return self.low + (self.high - self.low) * np.asarray(q, np.float64)
+
+    def cdf(self, x: ArrayLike, /) -> Array:
+        """The cumulative distribution function."""
+        return np.clip((np.asarray(x, np.float64) - self.low) / (self.high - self.low), 0.0, 1.0)
+
+    def pdf(self, x: ArrayLike, /) -> Array:
+        """The density, 0 outside the interval."""
+        x = np.asarray(x, np.float64)
+        return np.where((x >= self.low) & (x <= self.high), 1.0 / (self.high - self.low), 0.0)
+
+    def mean(self) -> float:
+        """The middle of the interval."""
+        return (self.low + self.high) / 2
+
+    def std(self) -> float:
+        """The standard deviation, a length of sqrt(12) of which makes the interval."""
+        return (self.high - self.low) / math.sqrt(12.0)
+
+
+@dataclass(frozen=True)
+class Normal:
+    """The normal law, or one that is cut off at the same distance on both sides of its mean.
+
+    A factor mostly has a range that it can't leave (a stroke is not thinner than 0). `scale` is
+    the standard deviation of what is left after the cut, so that laws can be compared by it.
+
+    Args:
+        loc: The mean.
+        scale: The standard deviation.
+        reach: Largest distance from the mean.
+
+    Raises:
+        ValueError: If `scale` is not positive, or too large for `reach`: the uniform law, with a
+            standard deviation of ``reach / sqrt(3)``, is the widest there is.
+    """
+
+    loc: float
+    scale: float
+    reach: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.loc) and 0.0 < self.scale < math.inf):
+            raise ValueError(
+                f"Normal: expected a finite loc and a positive scale, found {self.loc}, "
+                f"{self.scale}"
+            )
+        if not self.scale < 0.99 * self.reach / math.sqrt(3.0):
+            raise ValueError(
+                f"Normal: scale {self.scale} is too large for reach {self.reach}: expected less "
+                f"than 0.99 * reach / sqrt(3) = {0.99 * self.reach / math.sqrt(3.0):.4g}"
+            )
+
+    @classmethod
+    def like(cls, law: Law, *, reach: float = math.inf) -> Normal:
+        """The normal law with another's mean and standard deviation."""
+        return cls(float(law.mean()), float(law.std()), reach)
+
+    @cached_property
+    def _whole(self) -> tuple[float, float]:
+        """The scale of the law before the cut, and its mass below the cut."""
+        from scipy import optimize, special  # slow to import, and not every program draws
+
+        if math.isinf(self.reach):
+            return self.scale, 0.0
+
+        def excess(scale: float) -> float:
+            a = self.reach / scale
+            density = math.exp(-0.5 * a * a) / math.sqrt(2.0 * math.pi)
+            return scale**2 * (1 - 2 * a * density / math.erf(a / math.sqrt(2.0))) - self.scale**2
+
+        # At 20 reaches the law is flat: its variance is reach**2 / 3 to four digits.
+        scale = optimize.brentq(excess, self.scale / 2, 20 * self.reach, xtol=1e-14)
+        return float(scale), float(special.ndtr(-self.reach / scale))
+
+    def ppf(self, q: ArrayLike, /) -> Array:
+        """Quantiles."""
+        from scipy import special
+
+        scale, tail = self._whole
+        q = tail + (1.0 - 2.0 * tail) * np.asarray(q, np.float64)
+        found: Array = self.loc + scale * special.ndtri(q)
+        return np.clip(found, self.loc - self.reach, self.loc + self.reach)
+
+    def cdf(self, x: ArrayLike, /) -> Array:
+        """The cumulative distribution function."""
+        from scipy import special
+
+        scale, tail = self._whole
+        below: Array = special.ndtr((np.asarray(x, np.float64) - self.loc) / scale)
+        return np.clip((below - tail) / (1.0 - 2.0 * tail), 0.0, 1.0)
+
+    def pdf(self, x: ArrayLike, /) -> Array:
+        """The density, 0 beyond the reach."""
+        scale, tail = self._whole
+        z = (np.asarray(x, np.float64) - self.loc) / scale
+        density = np.exp(-0.5 * z**2) / (scale * math.sqrt(2.0 * math.pi) * (1.0 - 2.0 * tail))
+        return np.where(np.abs(z) * scale <= self.reach, density, 0.0)
+
+    def mean(self) -> float:
+        """The mean."""
+        return self.loc
+
+    def std(self) -> float:
+        """The standard deviation after the cut."""
+        return self.scale
+
+
+def draw(law: Law, size: int, generator: np.random.Generator) -> Array:
+    """Independent draws by the inverse of the distribution function, float64 (size,)."""
+    # Strictly inside (0, 1): 0 has no finite quantile under an uncut normal law.
+    q = (generator.integers(2**53 - 1, size=size) + 1.0) / 2.0**53
+    return np.asarray(law.ppf(q), np.float64)
