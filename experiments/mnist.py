@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 import xarray as xr
 from lightning_fabric import Fabric
+from pyro.infer import TraceEnum_ELBO
 
 from experiments._config import STRUCTURES, Config, code_dim, parse_run, read_settings
 from experiments._logging import errors_only
@@ -149,6 +150,7 @@ def build(config: Config) -> tuple[MIVAE, TraceMI_ELBO]:
         kl_weight=config.objective.kl_weight,
         codes=vae.codes,
         code_scale=config.objective.code_scale,
+        elbo=TraceEnum_ELBO(max_plate_nesting=1) if categories else None,
     )
     return vae, elbo
 
@@ -178,7 +180,7 @@ def run(
 
     fit(
         vae.model,
-        vae.guide,
+        vae.guide.enumerated() if "d" in vae.priors else vae.guide,
         elbo,
         digits.train.images,
         steps=training.steps,

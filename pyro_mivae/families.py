@@ -115,11 +115,6 @@ def gumbel(logits: Tensor) -> TorchDistribution:
     return GumbelOneHot(logits)
 
 
-def one_hot(logits: Tensor) -> TorchDistribution:
-    """A one-hot category without ``rsample``, for ``TraceEnum_ELBO`` and ``TraceGraph_ELBO``."""
-    return dist.OneHotCategorical(logits=logits)
-
-
 class Posterior(nn.Module):
     """A guide family q(c|x): turns a network's raw numbers into a distribution.
 

@@ -9,7 +9,7 @@ import pytest
 import scipy.integrate
 import scipy.stats
 import torch
-from pyro.infer import config_enumerate
+from pyro.infer import Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
 from torch.distributions import kl_divergence
 
 from pyro_mivae.distributions import (
@@ -292,14 +292,31 @@ def test_the_gradient_of_a_category_is_the_soft_ones(temperature):
     assert abs(expected - soft.pdf(gap)) > 0.01
 
 
-def test_a_category_is_not_enumerated():
-    """Pyro would weigh every category of a site with rsample by 1."""
+@pytest.mark.parametrize("base", [TraceEnum_ELBO(), TraceMeanField_ELBO(), Trace_ELBO()])
+def test_pyro_sums_a_category_out_or_draws_it(base):
+    """The expected cost under q, exact and with its exact gradient where it is enumerated."""
+    cost = torch.tensor([1.0, -2.0, 0.5])
+    logits = LOGITS[0].clone().requires_grad_()
+
+    def model():
+        d = pyro.sample("d", GumbelOneHot(torch.zeros(3)))
+        pyro.factor("cost", -(d * cost).sum(-1))
 
     def guide():
-        return pyro.sample("d", GumbelOneHot(torch.zeros(3)))
+        infer = {"enumerate": "parallel"} if isinstance(base, TraceEnum_ELBO) else {}
+        pyro.sample("d", GumbelOneHot(logits), infer=infer)
 
-    with pyro.poutine.enum(first_available_dim=-1):
-        assert config_enumerate(guide)().shape == (3,)
+    probs = logits.softmax(-1)
+    exact = (probs * (cost + probs.log() + math.log(3))).sum()
+    (slope,) = torch.autograd.grad(exact, logits)
+    if isinstance(base, TraceEnum_ELBO):
+        base.max_plate_nesting = 0
+        loss = base.differentiable_loss(model, guide)
+        torch.testing.assert_close(loss, exact)
+        torch.testing.assert_close(torch.autograd.grad(loss, logits)[0], slope)
+        return
+    losses = torch.tensor([base.loss(model, guide) for _ in range(1000)])
+    assert abs(losses.mean() - exact) <= 5 * losses.std() / math.sqrt(1000) + 1e-9
 
 
 def test_extreme_logits_stay_finite():

@@ -13,9 +13,13 @@ from torch.nn.functional import softplus
 from pyro_mivae.distributions import IntervalUniform
 from pyro_mivae.priors import (
     PRIORS,
+    BimodalPrior,
+    CategoricalPrior,
     GaussianPrior,
     LaplacePrior,
     MixturePrior,
+    ProbitPrior,
+    RotatedUniformPrior,
     UniformPrior,
     make_prior,
 )
@@ -132,6 +136,8 @@ def test_densities_are_scipys():
         (UniformPrior(DIM, low=-3, high=1), scipy.stats.uniform(-3, 4)),
         (LaplacePrior(DIM), scipy.stats.laplace(0, 1 / math.sqrt(2))),
         (LaplacePrior(DIM, loc=-0.3, scale=0.4), scipy.stats.laplace(-0.3, 0.4 / math.sqrt(2))),
+        (ProbitPrior(DIM), scipy.stats.uniform(-1, 2)),
+        (ProbitPrior(DIM, low=-3, high=1), scipy.stats.uniform(-3, 4)),
     ]:
         expected = torch.tensor(twin.logpdf(value.numpy())).sum(-1)
         torch.testing.assert_close(prior.double()().log_prob(value), expected, rtol=1e-6, atol=0)
@@ -147,6 +153,77 @@ def test_scale_is_the_standard_deviation(name):
         q = posterior(torch.zeros(posterior.num_raw))
         torch.testing.assert_close(q.mean, p.mean)
         torch.testing.assert_close(q.variance, p.variance)
+
+
+@pytest.mark.parametrize(("loc", "scale", "distance"), [(0.0, 1.0, 0.9), (-0.3, 0.4, 0.8)])
+def test_bimodal_is_a_mixture_of_two_normals(loc, scale, distance):
+    prior = BimodalPrior(DIM, loc=loc, scale=scale, distance=distance).double()
+    assert list(prior.parameters()) == []
+    width = scale * math.sqrt(1 - distance**2)
+    value = torch.linspace(-4, 4, 41, dtype=F64)
+    parts = [scipy.stats.norm(loc + s * scale * distance, width) for s in (-1, 1)]
+    expected = torch.tensor(sum(0.5 * part.pdf(value.numpy()) for part in parts)).log()
+    found = prior().log_prob(value.unsqueeze(-1).expand(41, DIM))
+    torch.testing.assert_close(found, DIM * expected, rtol=1e-5, atol=1e-5)
+    draws = prior().base_dist.rsample((100_000,))
+    assert not draws.requires_grad
+    torch.testing.assert_close(
+        draws.std(0), torch.full((DIM,), scale, dtype=F64), rtol=0.01, atol=0
+    )
+    # Two modes, and a valley between them.
+    at = loc + scale * torch.tensor([[-distance], [0.0], [distance]]).double().expand(3, DIM)
+    heights = prior().log_prob(at)
+    assert (heights[[0, 2]] > heights[1] + 0.2 * DIM).all()
+
+
+def test_the_dimensions_of_a_turned_pair_have_quantiles_given_each_other():
+    prior = RotatedUniformPrior(4, low=5.0, high=7.5).double()
+    centre, reach = 6.25, 2.5 / math.sqrt(2)
+    given = torch.tensor([6.25, 7.0, 5.0, 6.5], dtype=F64)
+    probability = torch.tensor([0.0, 0.25, 0.5, 1.0], dtype=F64)
+    found = prior.quantile(probability, given)
+    for d, other in enumerate((1, 0, 3, 2)):
+        width = reach - abs(float(given[other]) - centre)
+        torch.testing.assert_close(found[:, d], centre + width * (2 * probability - 1))
+        moved = given.expand(4, 4).clone()
+        moved[:, d] = found[:, d]
+        assert prior().log_prob(moved).isfinite().all()
+        moved[:, d] += torch.tensor([-1e-6, 0, 0, 1e-6]) * (1 + centre)
+        assert prior().support.check(moved).tolist() == [False, True, True, False]
+    # Draws near the given value of the partner: uniform between the ends.
+    draws = prior().sample((400_000,))
+    near = draws[(draws[:, 1] - given[1]).abs() < 0.01, 0].numpy()
+    ends = prior.quantile(probability[[0, 3]], given)[:, 0]
+    assert scipy.stats.kstest(near, "uniform", args=(ends[0], ends[1] - ends[0])).pvalue > 1e-4
+    # Independent priors do not look at the others.
+    uniform = make_prior("uniform", 4, low=5.0, high=7.5)
+    assert torch.equal(uniform.quantile(probability, given), uniform.quantile(probability))
+
+
+@pytest.mark.parametrize(("name", "family"), FULL)
+def test_a_full_covariance_from_raw_numbers(name, family):
+    prior = make_prior(name, DIM, **OPTIONS[name]).double()
+    posterior = prior.posterior(family)
+    raw = torch.randn(7, posterior.num_raw, dtype=F64)
+    q = posterior(raw)
+    while not hasattr(q, "scale_tril"):
+        q = q.base_dist
+    # Row by row below the diagonal, in units of the row's own scale.
+    unit = q.scale_tril / q.scale_tril.diagonal(dim1=-2, dim2=-1).unsqueeze(-1)
+    for place, (row, column) in enumerate([(1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2)]):
+        torch.testing.assert_close(unit[:, row, column], raw[:, 2 * DIM + place].asinh())
+    assert (unit.triu(1) == 0).all()
+    # Without them it is the factorised family.
+    raw[:, 2 * DIM :] = 0
+    factorised = prior.posterior(family.removeprefix("full-"))(raw[:, : 2 * DIM])
+    value = factorised.sample((5,))
+    torch.testing.assert_close(posterior(raw).log_prob(value), factorised.log_prob(value.clone()))
+    # The diagonal has a floor.
+    raw[:, DIM : 2 * DIM] = -1e4
+    floor, start = posterior(raw), posterior(torch.zeros_like(raw))
+    while not hasattr(floor, "scale_tril"):
+        floor, start = floor.base_dist, start.base_dist
+    torch.testing.assert_close(floor.scale_tril, 1e-4 * start.scale_tril)
 
 
 @pytest.mark.parametrize("components", [1, 2, 5, 20])
@@ -343,10 +420,11 @@ def test_kl_pulls_an_extreme_location_back(name, family, value):
         assert (raw.grad[:, :DIM].sum(0) * value > 0).all()
 
 
+@pytest.mark.parametrize("name", ["uniform", "rotated"])
 @pytest.mark.parametrize("elbo", [Trace_ELBO, TraceMeanField_ELBO])
-def test_pyro_scores_a_saturated_draw_by_its_own_logit(elbo):
+def test_pyro_scores_a_saturated_draw_by_its_own_logit(elbo, name):
     """Through plates, traces and replay the draw must stay the tensor that the map remembers."""
-    prior = make_prior("uniform", DIM)
+    prior = make_prior(name, DIM)
     posterior = prior.posterior("logit-normal")
     raw = torch.cat([torch.full((4, DIM), 100.0), torch.zeros(4, DIM)], -1).requires_grad_()
 
@@ -466,6 +544,42 @@ def test_the_sampled_kl_of_a_learnt_prior_moves_it():
     assert abs(prior().mean.item() - 3) < 0.2
 
 
+def test_a_category():
+    prior = CategoricalPrior(10)
+    p = prior()
+    assert (p.batch_shape, p.event_shape) == ((), (10,))
+    torch.testing.assert_close(p.probs, torch.full((10,), 0.1))
+    assert prior.double()().sample().dtype == F64
+    assert prior.bfloat16()().sample().dtype == F32
+    posterior = CategoricalPrior(10).posterior()
+    assert (posterior.name, posterior.dim, posterior.num_raw) == ("gumbel", 10, 10)
+    q = posterior(torch.randn(7, 10))
+    assert (q.batch_shape, q.event_shape) == ((7,), (10,))
+    assert q.has_rsample
+    assert kl_divergence(q, CategoricalPrior(10)().expand((7,))).shape == (7,)
+    zero = posterior(torch.zeros(10, dtype=torch.float16))
+    assert zero.probs.dtype == F32
+    assert kl_divergence(zero, CategoricalPrior(10)()) == 0
+    with pytest.raises(ValueError, match="at least 2 categories, found 1"):
+        CategoricalPrior(1)
+    with pytest.raises(ValueError, match="no posterior 'normal' fits CategoricalPrior"):
+        CategoricalPrior(2).posterior("normal")
+    with pytest.raises(NotImplementedError, match="categories have no order"):
+        CategoricalPrior(2).quantile(torch.tensor(0.5))
+    fake = pytest.importorskip("torch._subclasses.fake_tensor")
+    with no_validation(), fake.FakeTensorMode():
+        with torch.device("cuda"):
+            prior, raw = CategoricalPrior(10), torch.empty(5, 10)
+        q = prior.posterior()(raw)
+        outputs = [
+            q.rsample(),
+            prior().sample((5,)),
+            q.log_prob(q.sample()),
+            kl_divergence(q, prior()),
+        ]
+        assert all(x.device.type == "cuda" for x in outputs)
+
+
 def test_two_options_of_one_prior():
     assert isinstance(make_prior("uniform", 2, low=0, high=3)().base_dist, IntervalUniform)
     assert make_prior("uniform", 2).posterior().name == "logit-normal"
@@ -487,6 +601,13 @@ def test_errors_say_what_to_write():
     for name in ("gaussian", "laplace"):
         with pytest.raises(ValueError, match="scale must be positive, found 0"):
             make_prior(name, 2, scale=0.0)
+    for distance in (0.0, 1.0):
+        with pytest.raises(ValueError, match=f"above 0 and below 1, found {distance}"):
+            make_prior("bimodal", 2, distance=distance)
+    with pytest.raises(ValueError, match=r"dim must be even, .* in pairs, found 3"):
+        make_prior("rotated", 3)
+    with pytest.raises(ValueError, match="expected one of probit-normal, full-probit-normal"):
+        make_prior("probit", 2).posterior("normal")
     with pytest.raises(ValueError, match="components must be at least 1, found 0"):
         make_prior("mixture", 2, components=0)
     with pytest.raises(TypeError, match="low"):

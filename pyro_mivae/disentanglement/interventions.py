@@ -40,7 +40,7 @@ def factor_vae_score(
 
     Each vote is a batch with one factor fixed, every factor equally often. The code whose variance,
     in units of its variance over all data, is the smallest votes for the factor that it mostly
-    stood for in training. Variances that agree to nine digits are a tie, which the first code wins.
+    stood for in training.
 
     Args:
         encode: Makes codes of factors, for example by drawing images and encoding them.
@@ -76,9 +76,7 @@ def factor_vae_score(
             each = np.arange(len(which))
             factors[each, :, which] = factors[each, :1, which]
             codes = _codes(encode, factors)[..., varies] / spread[varies]
-            ratio = codes.var(1, ddof=1)
-            tied = ratio <= ratio.min(1, keepdims=True) + 1e-9
-            np.add.at(votes[part], (which, tied.argmax(1)), 1)
+            np.add.at(votes[part], (which, codes.var(1).argmin(1)), 1)
     winner = votes[0].argmax(0)
     return float(votes[1][winner, np.arange(len(varies))].sum() / votes[1].sum())
 

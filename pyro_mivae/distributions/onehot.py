@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 from pyro import distributions as dist
+from pyro.distributions.score_parts import ScoreParts
 from torch import Size, Tensor
 
 __all__ = ["GumbelOneHot"]
@@ -44,10 +45,9 @@ class GumbelOneHot(dist.OneHotCategorical):  # type: ignore[misc]  # Pyro has no
         \frac{\partial c}{\partial \ell} :=
             \frac{\partial}{\partial \ell}\, \mathrm{softmax}\big((\ell + g) / τ\big)
 
-    with Gumbel noise g. Draws, log-probability and KL are those of ``OneHotCategorical``: only the
-    gradient of a draw is an approximation, biased, with a lower variance at a larger τ. Unlike
-    torch's, a draw does not wait for the device. It is not to be enumerated: of a site that has
-    ``rsample`` Pyro would count every category with weight 1.
+    with Gumbel noise g. Draws, log-probability, KL and enumeration are those of
+    ``OneHotCategorical``: only the gradient of a draw is an approximation, biased, with a lower
+    variance at a larger τ. Unlike torch's, a draw does not wait for the device.
 
     Args:
         logits: Unnormalised log-probabilities, (..., K).
@@ -58,7 +58,6 @@ class GumbelOneHot(dist.OneHotCategorical):  # type: ignore[misc]  # Pyro has no
     """
 
     has_rsample = True
-    has_enumerate_support = False
     arg_constraints: ClassVar[dict[str, Any]] = dist.OneHotCategorical.arg_constraints
 
     def __init__(
@@ -91,3 +90,13 @@ class GumbelOneHot(dist.OneHotCategorical):  # type: ignore[misc]  # Pyro has no
     def sample(self, sample_shape: Size | tuple[int, ...] = ()) -> Tensor:
         """The same draws without gradient."""
         return _one_hot(self._gumbel(sample_shape))
+
+    def score_parts(self, x: Tensor, *args: Any, **kwargs: Any) -> ScoreParts:
+        """What Pyro's ELBOs make of a value: a draw's gradient is its path, others have none.
+
+        An enumerated value is no draw, and ``TraceEnum_ELBO`` weighs it by its score function.
+        """
+        log_prob = self.log_prob(x, *args, **kwargs)
+        if x.requires_grad:
+            return ScoreParts(log_prob=log_prob, score_function=0, entropy_term=log_prob)
+        return ScoreParts(log_prob=log_prob, score_function=log_prob, entropy_term=0)

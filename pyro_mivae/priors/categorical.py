@@ -16,7 +16,6 @@ from pyro_mivae.families import (
     Posterior,
     at_least_single,
     gumbel,
-    one_hot,
 )
 from pyro_mivae.priors.base import Prior
 
@@ -28,7 +27,7 @@ class CategoricalPrior(Prior):
         dim: Number of categories, at least 2.
     """
 
-    posteriors: ClassVar[Mapping[str, Family]] = {"gumbel": gumbel, "one-hot": one_hot}
+    posteriors: ClassVar[Mapping[str, Family]] = {"gumbel": gumbel}
     like: Tensor
 
     def __init__(self, dim: int) -> None:

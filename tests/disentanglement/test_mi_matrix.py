@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import laplace, norm
+from sklearn.feature_selection import mutual_info_classif
 from sklearn.metrics import mutual_info_score
 
 from pyro_mivae.disentanglement import (
@@ -66,6 +67,8 @@ def test_neighbours_agree_without_bins(rng):
     code = 6 * label[:, None] + rng.normal(size=(2000, 2)) * [1, 1e6]
     found = ksg_matrix(code, {"label": np.array(["no", "yes"])[label]}, nominal=["label"])
     np.testing.assert_allclose(found, [[math.log(2)], [0]], atol=0.03)
+    classif = mutual_info_classif(code, label, n_neighbors=5, random_state=0)
+    np.testing.assert_array_equal(found[:, 0], classif)
     few = ksg_matrix(codes, factors, max_points=200).item()
     assert few != ksg_matrix(codes, factors, max_points=None).item()
 

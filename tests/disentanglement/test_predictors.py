@@ -127,19 +127,27 @@ def uniform(number, rng):
     return rng.uniform(-1, 1, (number, 3))
 
 
-def test_setting_factors_finds_axes_with_noise_and_a_dead_code():
+def test_setting_factors_finds_axes_of_any_size_with_noise_and_a_dead_code():
     rng = np.random.default_rng(1)
 
     def axes(factors):
-        noise = rng.normal(size=(len(factors), 4))
-        return (
-            np.hstack([0.001 * factors, np.zeros((len(factors), 1))])
-            + [0, 0, 0, 0.1]
-            + (noise * [1e-4, 1e-4, 1e-4, 0])
-        )
+        """The first code's noise is a hundred times as large as the others' signal."""
+        noisy = factors + 0.1 * rng.normal(size=factors.shape)
+        return np.hstack([[1000.0, 1.0, 1.0] * noisy, np.full((len(factors), 1), 0.1)])
 
     assert factor_vae_score(axes, uniform) == 1
     assert beta_vae_score(axes, uniform, num_train=300, num_test=300) == 1
-    settings = {"num_train": 300, "num_test": 300}
-    noise = factor_vae_score(lambda f: rng.normal(size=(len(f), 5)), uniform, **settings)
-    assert noise == pytest.approx(1 / 3, abs=5 * math.sqrt(2 / 9 / 300))
+
+
+@pytest.mark.parametrize("score", [factor_vae_score, beta_vae_score])
+def test_setting_factors_is_scored_on_fresh_draws(score):
+    """Forty codes of noise fit thirty points well, and predict nothing."""
+    rng = np.random.default_rng(2)
+    found = score(
+        lambda factors: rng.normal(size=(len(factors), 40)),
+        uniform,
+        batch_size=8,
+        num_train=30,
+        num_test=1500,
+    )
+    assert found == pytest.approx(1 / 3, abs=5 * math.sqrt(2 / 9 / 1500))
