@@ -19,7 +19,7 @@ from pyro_mivae.history import History
 
 # Okabe and Ito's colours, and Tol's "muted": both are told apart by the colour-blind.
 SITES = {"c": ("code c", "#0072B2"), "z": ("noise z", "#D55E00"), "d": ("category d", "#CC79A7")}
-OTHERS = ["#009E73", "#56B4E9", "#E69F00", "#F0E442"]
+OTHERS = ["#009E73", "#CC79A7", "#56B4E9", "#E69F00"]
 CLASSES = ["#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77"]
 CLASSES += ["#CC6677", "#882255", "#AA4499", "#888888"]
 INK, GREY, PALE = "#222222", "#999999", "#DDDDDD"

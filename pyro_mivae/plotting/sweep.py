@@ -17,7 +17,7 @@ COLUMNS = {
     "kl/c": "KL(q(c|x) || p(c))",
     "log_likelihood": "log-likelihood",
 }
-MARKERS = "osD^"
+MARKERS = "osD^v"  # one more than colours: twenty priors look different
 
 
 def sweep_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
@@ -41,8 +41,8 @@ def sweep_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
     panels = figure.subplots(len(channels), len(COLUMNS), sharex=True, squeeze=False)
     for line, channel in zip(panels, channels, strict=True):
         for axes, (column, title) in zip(line, COLUMNS.items(), strict=True):
-            styles = itertools.cycle(zip(drawing.OTHERS, MARKERS, strict=True))
-            for prior, style in zip(priors, styles, strict=False):
+            styles = (itertools.cycle(drawing.OTHERS), itertools.cycle(MARKERS))
+            for prior, *style in zip(priors, *styles, strict=False):
                 runs = [r for r in rows if (r["prior"], r["channel"]) == (prior, channel)]
                 _draw(axes, runs, column, f"prior {prior}", *style)
             name = f"training channel {channel}\nnats per datum" if column == "mi/c/sample" else ""
@@ -57,7 +57,7 @@ def sweep_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
         handles,
         labels,
         loc="outside lower center",
-        ncols=len(labels),
+        ncols=min(len(labels), 5),
         fontsize=drawing.SMALL,
         frameon=False,
         title=_note(rows),
