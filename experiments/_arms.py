@@ -55,7 +55,7 @@ class Config:
     first_seed: int = 0
     """The first seed: of images, weights, batches and draws."""
     num_seeds: int = 10
-    """Their number."""
+    """Their number; 0 only draws the images, to be kept in the cache."""
     pool: int = 50_000
     """Images of which each seed takes some, the same for all arms."""
     train: int = 10_000
@@ -96,10 +96,17 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         config=(tyro.conf.FlagCreatePairsOff,),
     )
+    folder = config.out or Path("runs") / f"arm-{config.arm}-{config.data}"
     if config.smoke:
         few = {"pool": 400, "train": 300, "test": 300, "epochs": 1, "traversals": 4}
-        config = dataclasses.replace(config, digits="mnist-5k", hidden=(32,), compile=False, **few)
-    folder = config.out or Path("runs") / f"arm-{config.arm}-{config.data}"
+        config = dataclasses.replace(
+            config,
+            digits="mnist-5k",
+            cache_dir=config.cache_dir or folder / "cache",
+            hidden=(32,),
+            compile=False,
+            **few,
+        )
     try:
         run(config, folder)
     except (ValueError, OSError, RuntimeError, NonFiniteError) as error:
@@ -118,7 +125,8 @@ def run(config: Config, folder: Path) -> None:
     started = time.monotonic()
     seeds = range(config.first_seed, config.first_seed + config.num_seeds)
     folder.mkdir(parents=True, exist_ok=True)
-    if todo := [seed for seed in seeds if not seed_file(folder, seed).exists()]:
+    todo = [seed for seed in seeds if not seed_file(folder, seed).exists()]
+    if todo or not seeds:
         data = load(
             config.data,
             pool=config.pool,
@@ -128,6 +136,7 @@ def run(config: Config, folder: Path) -> None:
             cache_dir=config.cache_dir,
         )
         _claim(config, data, folder)
+    if todo:
         known = Known.of(data)
         first, processor = time.monotonic(), time.process_time()
         for seed, vae, trained in _train(config, data, todo):
