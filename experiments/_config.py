@@ -14,25 +14,44 @@ import tyro
 from pyro_mivae import runs
 from pyro_mivae.infer import Channel
 
+Prior = Literal["gaussian", "uniform", "laplace", "mixture", "bimodal", "probit", "rotated"]
+CodePrior = Literal[Prior, "infogan", "infogan-gaussian"]
+Posterior = Literal[
+    "normal",
+    "logit-normal",
+    "probit-normal",
+    "beta",
+    "laplace",
+    "full-normal",
+    "full-logit-normal",
+    "full-probit-normal",
+]
+STRUCTURES = {"infogan": ("uniform", 10), "infogan-gaussian": ("gaussian", 10)}
+"""The priors with a category: that of the continuous code, and the number of categories."""
+
 
 @dataclass(frozen=True)
 class Model:
     """The model p(c) p(z) p(x|c, z) and its guide."""
 
-    prior: Literal["gaussian", "uniform", "laplace", "mixture"] = "uniform"
-    """Prior of the code c; uniform is on (-1, 1)."""
-    posterior: Literal["normal", "logit-normal", "beta", "laplace"] | None = None
+    prior: CodePrior = "uniform"
+    """Prior of the code c; uniform is on (-1, 1), probit the same as a normal pushed through its
+    CDF, rotated a square turned by 45 degrees. infogan is a category d of 10 beside uniform codes,
+    infogan-gaussian beside Gaussian ones."""
+    posterior: Posterior | None = None
     """Guide family of the code, of the prior's support; None takes the prior's first."""
-    noise_prior: Literal["gaussian", "uniform", "laplace", "mixture"] = "gaussian"
+    noise_prior: Prior = "gaussian"
     """Prior of the noise z."""
-    code_dim: int = 5
-    """Dimensions of the code."""
+    code_dim: int | None = None
+    """Dimensions of the code; None is 5, or 2 with rotated and infogan."""
     noise_dim: int = 5
     """Dimensions of the noise; 0 for none."""
     likelihood: Literal["bernoulli", "bernoulli-fixed", "grey", "gaussian"] = "bernoulli"
     """p(x|c, z); bernoulli binarises anew at each step, grey is the poster's."""
     networks: Literal["mlp", "conv"] = "mlp"
     """Encoder and decoder; mlp is the poster's, with two hidden layers of 500."""
+    init_gain: float = 1.0
+    """Factor on the networks' initial weights."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +62,12 @@ class Objective:
     """How x' is generated: mean is the poster's (a score), the others draw (a lower bound)."""
     mi_weight: float = 1.0
     """lambda, the weight of the information term; 0 leaves it out."""
+    mi_warmup: int = 0
+    """Steps in which lambda grows from 0 to its value."""
     kl_weight: float = 1.0
     """beta, the weight of the KL."""
+    code_scale: float | None = None
+    """Score continuous codes by normals of this standard deviation (1 is InfoGAN's form)."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +92,8 @@ class Training:
     """Of Adam."""
     seed: int = 0
     """Of the initial weights, the order of the images and all draws."""
+    init_seed: int | None = None
+    """Of the initial weights alone, in the place of --seed."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes a GPU where there is one."""
     devices: int = 1
@@ -121,6 +146,8 @@ def parse_run(arguments: list[str], description: str) -> tuple[Config, Path]:
     """
     config = _parse(arguments, Config(), description)
     if config.output.resume is None:
+        model = dataclasses.replace(config.model, code_dim=code_dim(config.model))
+        config = dataclasses.replace(config, model=model)
         if config.output.smoke:
             config = _smoke(config)
         name = f"mnist-{config.model.prior}-{config.objective.channel}"
@@ -152,6 +179,13 @@ def parse_run(arguments: list[str], description: str) -> tuple[Config, Path]:
             "them: leave them out, or start a new run"
         )
     return config, folder
+
+
+def code_dim(model: Model) -> int:
+    """Dimensions of the code; by default 5, 2 where it comes in pairs or as in InfoGAN."""
+    if model.code_dim is not None:
+        return model.code_dim
+    return 2 if model.prior == "rotated" or model.prior in STRUCTURES else 5
 
 
 def _parse(arguments: list[str], default: Config, description: str) -> Config:

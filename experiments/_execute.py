@@ -44,6 +44,8 @@ class Run:
     """Of the program, without ``--out``."""
     module: str = "experiments.mnist"
     """The program, as ``python -m`` takes it."""
+    result: str = runs.METRICS
+    """The file in the run's folder that is there when the run is done, and not before."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def execute(run: Run, study: Study, patient: bool) -> Outcome:
 def _execute(run: Run, study: Study, lock: Lock, log: Path) -> tuple[Any, str]:
     folder = study.folder / run.name
     _check_same(run, study.folder / ".study" / f"{run.name}.json")
-    if (folder / runs.METRICS).exists():
+    if (folder / run.result).exists():
         return "skipped", ""
     if study.stop.exists():
         return "stopped", ""
@@ -121,9 +123,9 @@ def _execute(run: Run, study: Study, lock: Lock, log: Path) -> tuple[Any, str]:
     if not ours:
         return "busy", "another machine took it over"
     if process.returncode == 0:
-        if (folder / runs.METRICS).exists():
+        if (folder / run.result).exists():
             return "done", ""
-        return "failed", f"it ended well, but left no {runs.METRICS}"
+        return "failed", f"it ended well, but left no {run.result}"
     if process.returncode in (130, 143, -signal.SIGINT, -signal.SIGTERM):
         return "stopped", ""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from experiments import mnist
+from experiments._metrics import evaluate_channels
 from pyro_mivae import groups
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.information import Estimate, aggregate_information, sandwich
@@ -118,7 +118,7 @@ def measure(
         variables[name] = (dims, rows, groups.NATS)
     for name, values in under_the_data(vae, images, num_data=num_data, seed=seed).items():
         variables[name] = (("codes", "num_data"), values, groups.NATS)
-    terms = mnist.evaluate_channels(vae, images)
+    terms = evaluate_channels(vae, images)
     for name, column in (("kl", "kl/{}"), ("score", "mi/{}/mean"), ("bound", "mi/{}/sample")):
         totals = [sum(terms[column.format(s)] for s in sites) for sites in codes_of(vae).values()]
         variables[name] = (("codes",), totals, groups.NATS)

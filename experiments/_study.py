@@ -1,16 +1,17 @@
 """Many runs: those of a list that are not done yet, on this machine or on a Dask cluster.
 
-A run is a program, ``python -m MODULE ARGUMENTS --out FOLDER``, that leaves ``metrics.json`` in its
-folder when it is done, goes on from a checkpoint there with ``--resume FOLDER``, and writes one at
-SIGTERM: ``experiments.mnist``, for example. Each is a process of its own, whose environment limits
-its threads. A study's folder holds a folder for each run, ``logs/NAME.log``, and ``.study`` with
-what the engine has to know.
+A run is a program, ``python -m MODULE ARGUMENTS --out FOLDER``, that leaves ``metrics.json`` (or
+another file that the run names) in its folder when it is done, goes on from a checkpoint there
+with ``--resume FOLDER``, and writes one at SIGTERM: ``experiments.mnist``, for example. Each is a
+process of its own, whose environment limits its threads. A study's folder holds a folder for each
+run, ``logs/NAME.log``, and ``.study`` with what the engine has to know.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from joblib import Parallel, delayed, parallel_config
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from experiments._execute import Outcome, Run, Study, execute
 
@@ -79,6 +81,43 @@ def run_study(
                     found[outcome.name] = outcome
                     report(outcome)
     return [found[name] for name in names]
+
+
+def run_with_bar(todo: Sequence[Run], folder: Path, **settings: Any) -> list[Outcome]:
+    """:func:`run_study`, with a progress bar on the terminal and a line for each run that fails."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), transient=True) as progress:
+        bar = progress.add_task("runs", total=len(todo))
+
+        def report(outcome: Outcome) -> None:
+            progress.advance(bar)
+            if outcome.status == "failed":
+                progress.console.print(f"{outcome.name} failed: {outcome.log}", soft_wrap=True)
+
+        return run_study(todo, folder, report=report, **settings)
+
+
+def report_outcomes(outcomes: Sequence[Outcome], folder: Path) -> int:
+    """Prints what became of the runs; returns the program's exit code."""
+    by_status: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_status.setdefault(outcome.status, []).append(outcome)
+    words = {
+        "done": "done",
+        "skipped": "done before",
+        "failed": "failed",
+        "stopped": "stopped: start the same command again to go on",
+        "busy": "with another process",
+    }
+    for status, text in words.items():
+        if status in by_status:
+            print(f"{len(by_status[status])} {text}")
+    for outcome in by_status.get("failed", []):
+        print(f"error: {outcome.name}: {outcome.note}\n  log: {outcome.log}", file=sys.stderr)
+    print(f"study folder: {folder}")
+    if "failed" in by_status:
+        return 1
+    return 130 if "stopped" in by_status else 0
 
 
 def _cores() -> int:

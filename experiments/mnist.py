@@ -12,40 +12,30 @@ import dataclasses
 import logging
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 import xarray as xr
 from lightning_fabric import Fabric
-from rich.console import Console
-from rich.table import Table
+from pyro.infer import TraceEnum_ELBO
 
-from experiments._config import Config, parse_run, read_settings
+from experiments._config import STRUCTURES, Config, code_dim, parse_run, read_settings
 from experiments._logging import errors_only
+from experiments._metrics import evaluate_loss, measure, report
 from pyro_mivae import groups, inference_data, parallel, plotting, runs, torchrun
 from pyro_mivae.checkpoints import CheckpointError, has_checkpoint
 from pyro_mivae.datasets import Digits, load_digits
-from pyro_mivae.history import by_channel
-from pyro_mivae.infer import Channel, TraceMI_ELBO
-from pyro_mivae.information import LogEvidence, log_evidence, per_dimension
-from pyro_mivae.information.maps import as_lists
+from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.training import (
     Event,
     Interrupted,
     NonFiniteError,
     adam,
-    evaluate,
     evaluation,
     fit,
     make_fabric,
 )
 from pyro_mivae.vae import MIVAE
-
-SITES = {"c": "code c", "z": "noise z"}
-CHANNELS: tuple[Channel, ...] = ("mean", "sample")
-"""The channels under which the mutual information is always reported."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -134,22 +124,33 @@ def check_same_data(folder: Path, digits: Digits) -> None:
 
 def build(config: Config) -> tuple[MIVAE, TraceMI_ELBO]:
     """Model, with the weights of its seed, and ELBO of a configuration."""
-    torch.manual_seed(config.training.seed)
+    seed = config.training.seed if config.training.init_seed is None else config.training.init_seed
+    torch.manual_seed(seed)
+    prior, categories = STRUCTURES.get(config.model.prior, (config.model.prior, 0))
     vae = MIVAE(
-        code_dim=config.model.code_dim,
+        code_dim=code_dim(config.model),
         noise_dim=config.model.noise_dim,
-        prior=config.model.prior,
+        categories=categories,
+        prior=prior,
         posterior=config.model.posterior,
         noise_prior=config.model.noise_prior,
         likelihood=config.model.likelihood,
         encoder=config.model.networks,
         decoder=config.model.networks,
     )
+    if config.model.init_gain != 1:
+        with torch.no_grad():
+            for name, weight in vae.named_parameters():
+                if name.endswith("weight"):
+                    weight.mul_(config.model.init_gain)
+    weight, warmup = config.objective.mi_weight, config.objective.mi_warmup
     elbo = TraceMI_ELBO(
         channel=config.objective.channel,
-        mi_weight=config.objective.mi_weight,
+        mi_weight=(lambda step: weight * min(1.0, step / warmup)) if warmup else weight,
         kl_weight=config.objective.kl_weight,
-        codes="c",
+        codes=vae.codes,
+        code_scale=config.objective.code_scale,
+        elbo=TraceEnum_ELBO(max_plate_nesting=1) if categories else None,
     )
     return vae, elbo
 
@@ -171,7 +172,7 @@ def run(
 
     def record(event: Event) -> None:
         if event.kind == "log" and event.step % training.validate_every == 0:
-            terms = add_loss(evaluate_channels(vae, digits.validation.images), elbo)
+            terms = evaluate_loss(vae, elbo, digits.validation.images)
             del terms["elbo"]  # log_likelihood - kl, as in the rows of the training
             event.history.add(event.step, event.epoch, "validation", terms)
         if event.kind != "epoch":
@@ -179,7 +180,7 @@ def run(
 
     fit(
         vae.model,
-        vae.guide,
+        vae.guide.enumerated() if "d" in vae.priors else vae.guide,
         elbo,
         digits.train.images,
         steps=training.steps,
@@ -200,73 +201,12 @@ def run(
     if not fabric.is_global_zero:
         return
     trained = time.monotonic() - started
-    metrics, dimensions = measure(config, vae, elbo, digits)
+    metrics, dimensions = measure(config, vae, elbo, digits.test)
     metrics["seconds"] = {"training": trained, "total": time.monotonic() - started}
     _write_draws(config, vae, digits, dimensions, folder)
     plotting.redraw(folder)
     runs.write_json(folder / runs.METRICS, metrics)  # last: a run that has it is done
-    _report(config, metrics, folder)
-
-
-def evaluate_channels(vae: MIVAE, images: torch.Tensor) -> dict[str, float]:
-    """The terms over `images` in nats per datum, every site as code under both channels."""
-    terms: dict[str, float] = {}
-    for channel in CHANNELS:
-        measured = evaluate(
-            vae.model,
-            vae.guide,
-            TraceMI_ELBO(channel=channel),
-            images,
-            prepare=vae.observe,
-        )
-        terms.update(by_channel(measured, channel))
-    terms["elbo"] = terms["log_likelihood"] - terms["kl"]
-    return terms
-
-
-def add_loss(terms: dict[str, float], elbo: TraceMI_ELBO) -> dict[str, float]:
-    """Adds the training's loss to the terms."""
-    # The value of the drawing channels is one and the same; only their gradients differ.
-    mi_weight, kl_weight = elbo.weights()
-    mi = terms["mi/c/mean" if elbo.channel == "mean" else "mi/c/sample"]
-    terms["loss"] = -terms["log_likelihood"] + kl_weight * terms["kl"] - mi_weight * mi
-    return terms
-
-
-def measure(
-    config: Config, vae: MIVAE, elbo: TraceMI_ELBO, digits: Digits
-) -> tuple[dict[str, Any], xr.Dataset]:
-    """All measurements on the test images, in nats per datum, and those of every dimension."""
-    images, prepare = digits.test.images, vae.observe
-    terms = add_loss(evaluate_channels(vae, images), elbo)
-    dimensions = per_dimension(vae.model, vae.guide, images, channels=CHANNELS, prepare=prepare)
-    evidence = log_evidence(
-        vae.model,
-        vae.guide,
-        images[: config.output.evidence_images],
-        num_samples=config.output.evidence_samples,
-        prepare=prepare,
-    )
-    metrics = {
-        "units": "nats per datum",
-        "test": terms,
-        "per_dimension": as_lists(dimensions),
-        "log_evidence": summary(evidence),
-        "kl_estimators": elbo.kl_estimators,
-    }
-    return metrics, dimensions
-
-
-def summary(evidence: LogEvidence) -> dict[str, float]:
-    """The numbers of a log-evidence that a run keeps; the share of images that are unreliable."""
-    return {
-        "mean": evidence.mean,
-        "standard_error": evidence.standard_error,
-        "num_samples": evidence.num_samples,
-        "num_images": len(evidence.per_datum),
-        "effective_samples": float(evidence.effective_samples.median()),
-        "unreliable": float(evidence.unreliable.double().mean()),
-    }
+    report(config, metrics, folder)
 
 
 def _write_draws(
@@ -289,37 +229,6 @@ def _write_draws(
         seed=config.training.seed,
     )
     inference_data.write(tree, folder / groups.FILE)
-
-
-def _report(config: Config, metrics: Mapping[str, Any], folder: Path) -> None:
-    test, evidence = metrics["test"], metrics["log_evidence"]
-    table = Table(title="On the test images, nats per image")
-    table.add_column("")
-    table.add_column("nats", justify="right")
-    table.add_row("ELBO", f"{test['elbo']:.2f}")
-    table.add_row(
-        f"log-evidence ({evidence['num_samples']} samples, {evidence['num_images']} images)",
-        f"{evidence['mean']:.2f} ± {evidence['standard_error']:.2f}",
-    )
-    if evidence["unreliable"] > 0:
-        share = f"{100 * evidence['unreliable']:.0f} %"
-        table.add_row("  of these with too few samples (Pareto k)", share)
-    table.add_row("log-likelihood", f"{test['log_likelihood']:.2f}")
-    for site in SITES:
-        if f"kl/{site}" not in test:
-            continue
-        name = SITES[site]
-        table.add_row(f"KL of the {name}", f"{test[f'kl/{site}']:.2f}")
-        table.add_row(f"I({site}; x') bound, x' sampled", f"{test[f'mi/{site}/sample']:.2f}")
-        table.add_row(f"I({site}; x') score, x' the mean", f"{test[f'mi/{site}/mean']:.2f}")
-    console = Console()
-    console.print(table)
-    seconds = metrics["seconds"]
-    console.print(
-        f"trained with channel {config.objective.channel}, lambda {config.objective.mi_weight:g}; "
-        f"{seconds['training']:.0f} s training, {seconds['total']:.0f} s in total"
-    )
-    print(f"run folder: {folder}")
 
 
 if __name__ == "__main__":

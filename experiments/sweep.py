@@ -20,16 +20,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from experiments._config import parse_run
-from experiments._execute import Outcome, Run
-from experiments._study import run_study
+from experiments._config import CodePrior, parse_run
+from experiments._execute import Run
+from experiments._study import report_outcomes, run_with_bar
 from pyro_mivae import plotting, runs
 from pyro_mivae.files import write_atomically
 from pyro_mivae.infer import Channel
@@ -38,7 +37,7 @@ from pyro_mivae.plotting.drawing import save
 TABLE = "sweep.csv"
 SETTINGS = {
     "model": ("prior", "posterior", "noise_prior", "code_dim", "noise_dim", "likelihood"),
-    "objective": ("channel", "mi_weight", "kl_weight"),
+    "objective": ("channel", "mi_weight", "kl_weight", "code_scale"),
     "training": ("seed", "steps", "batch_size"),
 }
 OWN = ("--prior", "--channel", "--mi-weight", "--seed", "--out", "--resume", "--overwrite")
@@ -50,10 +49,7 @@ class Config:
 
     mi_weights: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0)
     """Values of lambda."""
-    priors: tuple[Literal["gaussian", "uniform", "laplace", "mixture"], ...] = (
-        "gaussian",
-        "uniform",
-    )
+    priors: tuple[CodePrior, ...] = ("gaussian", "uniform")
     """Priors of the code."""
     channels: tuple[Channel, ...] = ("straight-through",)
     """How x' is generated in the training."""
@@ -91,7 +87,13 @@ def main(arguments: list[str] | None = None) -> int:
         )
     try:
         todo = make_runs(config, arguments[split + 1 :])
-        outcomes = _run(config, todo, folder)
+        outcomes = run_with_bar(
+            todo,
+            folder,
+            workers=config.workers,
+            scheduler=config.scheduler,
+            threads=config.threads,
+        )
         rows = read_rows(folder)
         if rows:
             write_table(rows, folder)
@@ -99,7 +101,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return _report(outcomes, rows, folder)
+    _report(rows)
+    return report_outcomes(outcomes, folder)
 
 
 def make_runs(config: Config, extra: Sequence[str]) -> list[Run]:
@@ -130,26 +133,6 @@ def make_runs(config: Config, extra: Sequence[str]) -> list[Run]:
     return found
 
 
-def _run(config: Config, todo: Sequence[Run], folder: Path) -> list[Outcome]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), transient=True) as progress:
-        bar = progress.add_task("runs", total=len(todo))
-
-        def report(outcome: Outcome) -> None:
-            progress.advance(bar)
-            if outcome.status == "failed":
-                progress.console.print(f"{outcome.name} failed: {outcome.log}", soft_wrap=True)
-
-        return run_study(
-            todo,
-            folder,
-            workers=config.workers,
-            scheduler=config.scheduler,
-            threads=config.threads,
-            report=report,
-        )
-
-
 def read_rows(folder: Path) -> list[dict[str, Any]]:
     """A row for each finished run in a study's folder, from the runs' folders alone."""
     rows = []
@@ -158,7 +141,7 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
         metrics = json.loads(path.read_text(encoding="utf-8"))
         row = {"run": path.parent.name, "data": config["data"]["name"]}
         for group, names in SETTINGS.items():
-            row |= {name: config["settings"][group][name] for name in names}
+            row |= {name: config["settings"][group].get(name) for name in names}
         row |= metrics["test"]
         evidence = metrics["log_evidence"]
         row |= {"log_evidence": evidence["mean"], "log_evidence_se": evidence["standard_error"]}
@@ -167,18 +150,19 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda r: (r["prior"], r["channel"], r["mi_weight"], r["seed"]))
 
 
-def write_table(rows: Sequence[dict[str, Any]], folder: Path) -> None:
-    """Writes ``sweep.csv`` atomically."""
+def write_table(rows: Sequence[dict[str, Any]], folder: Path, name: str = TABLE) -> None:
+    """Writes a CSV atomically, with every column that a row has."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_atomically(folder / TABLE, text.getvalue())
+    write_atomically(folder / name, text.getvalue())
 
 
-def _report(outcomes: Sequence[Outcome], rows: Sequence[dict[str, Any]], folder: Path) -> int:
-    console = Console()
+def _report(rows: Sequence[dict[str, Any]]) -> None:
+    if not rows:
+        return
     table = Table(title="On the test images, nats per image: mean over seeds")
     for name in ("prior", "channel", "λ", "seeds", "ELBO", "KL of c", "I(c; x') bound"):
         table.add_column(name, justify="left" if name in ("prior", "channel") else "right")
@@ -189,27 +173,7 @@ def _report(outcomes: Sequence[Outcome], rows: Sequence[dict[str, Any]], folder:
         table.add_row(
             prior, channel, f"{weight:g}", str(len(found)), *(f"{mean:.2f}" for mean in means)
         )
-    if rows:
-        console.print(table)
-    by_status: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        by_status.setdefault(outcome.status, []).append(outcome)
-    words = {
-        "done": "done",
-        "skipped": "done before",
-        "failed": "failed",
-        "stopped": "stopped: start the same command again to go on",
-        "busy": "with another process",
-    }
-    for status, text in words.items():
-        if status in by_status:
-            print(f"{len(by_status[status])} {text}")
-    for outcome in by_status.get("failed", []):
-        print(f"error: {outcome.name}: {outcome.note}\n  log: {outcome.log}", file=sys.stderr)
-    print(f"study folder: {folder}")
-    if "failed" in by_status:
-        return 1
-    return 130 if "stopped" in by_status else 0
+    Console().print(table)
 
 
 if __name__ == "__main__":

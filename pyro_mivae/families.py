@@ -11,10 +11,24 @@ from pyro import distributions as dist
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from pyro_mivae.distributions import IntervalBeta, LogitNormal
+from pyro_mivae.distributions import (
+    CorrelatedNormal,
+    CorrelatedSquashedNormal,
+    GumbelOneHot,
+    IntervalBeta,
+    LogitNormal,
+    ProbitNormal,
+)
 from pyro_mivae.factorised import Factorised
 
 Family = Callable[..., TorchDistribution]
+"""An elementwise distribution of two tensors of raw numbers, (..., dim) each, and keywords."""
+
+FullFamily = Callable[..., TorchDistribution]
+"""A distribution of a location (..., dim) and a scale_tril (..., dim, dim), and keywords."""
+
+Wrap = Callable[[TorchDistribution], TorchDistribution]
+"""Makes the distribution of the code from one of event_shape (dim,)."""
 
 SCALE_FLOOR = 1e-4  # of the prior's scale: codes of 9 nats per dimension, and squares in float32
 # Beta(0.01, 0.01) is 94 nats from uniform, where float32 numbers in (-1, 1) can tell 17 apart.
@@ -58,12 +72,47 @@ def logit_normal(location: Tensor, spread: Tensor, *, low: float, high: float) -
     return LogitNormal(_LOGIT_SCALE * location, scale, low, high)
 
 
+def probit_normal(
+    location: Tensor, spread: Tensor, *, low: float, high: float
+) -> TorchDistribution:
+    """A normal pushed into (low, high) by Phi; at raw 0 the uniform."""
+    return ProbitNormal(location, positive(spread, SCALE_FLOOR), low, high)
+
+
 def beta(
     towards_high: Tensor, towards_low: Tensor, *, low: float, high: float
 ) -> TorchDistribution:
     """A Beta on (low, high); at raw 0 the uniform."""
     a, b = (positive(raw, _CONCENTRATION_FLOOR) for raw in (towards_high, towards_low))
     return IntervalBeta(a, b, low, high)
+
+
+def full_normal(
+    location: Tensor, scale_tril: Tensor, *, loc: float, scale: float
+) -> TorchDistribution:
+    """A multivariate normal, in units of the prior's standard deviation `scale`."""
+    return CorrelatedNormal(loc + scale * location, scale * scale_tril)
+
+
+def full_logit_normal(
+    location: Tensor, scale_tril: Tensor, *, low: float, high: float
+) -> TorchDistribution:
+    """A multivariate normal squeezed by sigmoids, in the units of `logit_normal`."""
+    normal = CorrelatedNormal(_LOGIT_SCALE * location, _LOGIT_SCALE * scale_tril)
+    return CorrelatedSquashedNormal(normal, LogitNormal, low, high)
+
+
+def full_probit_normal(
+    location: Tensor, scale_tril: Tensor, *, low: float, high: float
+) -> TorchDistribution:
+    """A multivariate normal pushed through Phi in every dimension."""
+    normal = CorrelatedNormal(location, scale_tril)
+    return CorrelatedSquashedNormal(normal, ProbitNormal, low, high)
+
+
+def gumbel(logits: Tensor) -> TorchDistribution:
+    """A one-hot category with straight-through Gumbel-softmax gradients."""
+    return GumbelOneHot(logits)
 
 
 class Posterior(nn.Module):
@@ -77,30 +126,81 @@ class Posterior(nn.Module):
         dim: Number of dimensions of the code.
         family: The elementwise distribution of two tensors of raw numbers, (..., dim) each.
         options: What the family must know of the prior, its keywords.
+        wrap: What is done to the distribution of all dimensions, if anything.
     """
 
-    num_params = 2
-    """Raw numbers per dimension."""
-
     def __init__(
-        self, name: str, dim: int, *, family: Family, options: Mapping[str, float]
+        self,
+        name: str,
+        dim: int,
+        *,
+        family: Callable[..., TorchDistribution],
+        options: Mapping[str, float],
+        wrap: Wrap | None = None,
     ) -> None:
         super().__init__()
         self.name, self.dim, self.family, self.options = name, dim, family, dict(options)
+        self.wrap = wrap
+
+    @property
+    def num_raw(self) -> int:
+        """Raw numbers that it takes, of all dimensions together."""
+        return 2 * self.dim
 
     def forward(self, raw: Tensor) -> TorchDistribution:
-        """Returns q(c|x), factorised: batch_shape ``raw.shape[:-1]``, event_shape ``(dim,)``.
+        """Returns q(c|x): batch_shape ``raw.shape[:-1]``, event_shape ``(dim,)``.
 
         Args:
-            raw: Any real numbers, shape (..., dim * num_params): the first `dim` are the first
-                parameter of all dimensions, the next `dim` the second. Half precision is
-                computed in float32.
+            raw: Any real numbers, shape (..., num_raw). The first `dim` are the first parameter of
+                all dimensions, the next `dim` the second. Half precision is computed in float32.
         """
-        size = self.dim * self.num_params
-        if raw.shape[-1:] != (size,):
+        if raw.shape[-1:] != (self.num_raw,):
             raise ValueError(
                 f"a {self.name!r} posterior of {self.dim} dimensions takes raw numbers of shape "
-                f"(..., {size}), {self.num_params} per dimension; found {tuple(raw.shape)}"
+                f"(..., {self.num_raw}), found {tuple(raw.shape)}"
             )
-        chunks = at_least_single(raw).chunk(self.num_params, -1)
-        return Factorised(self.family(*chunks, **self.options), 1)
+        made = self._make(at_least_single(raw))
+        return made if self.wrap is None else self.wrap(made)
+
+    def _make(self, raw: Tensor) -> TorchDistribution:
+        return Factorised(self.family(*raw.chunk(2, -1), **self.options), 1)
+
+
+class FullPosterior(Posterior):
+    r"""A guide family with the covariance of all dimensions.
+
+    The scale_tril, in units of the prior, is
+
+    .. math:: L = \mathrm{diag}(s)\,(1 + \operatorname{asinh} R), \qquad Σ = L L^\top
+
+    with s as that of the factorised family and R strictly lower triangular: the conditional
+    standard deviation of each dimension, given those before it, is above a floor, and
+    :math:`\log |L| = \sum \log s`. The asinh, the identity near 0, keeps :math:`L^{-1}` finite.
+    Further raw numbers after the 2 `dim` are R's, row by row.
+    """
+
+    @property
+    def num_raw(self) -> int:
+        """Raw numbers that it takes, of all dimensions together."""
+        return self.dim * (self.dim + 3) // 2
+
+    def _make(self, raw: Tensor) -> TorchDistribution:
+        sizes = [self.dim, self.dim, self.num_raw - 2 * self.dim]
+        location, spread, below = torch.split(raw, sizes, -1)
+        unit = torch.diag_embed(torch.ones_like(location))
+        row, column = torch.tril_indices(self.dim, self.dim, -1, device=raw.device)
+        unit[..., row, column] = below.asinh()
+        scale_tril = positive(spread, SCALE_FLOOR).unsqueeze(-1) * unit
+        return self.family(location, scale_tril, **self.options)
+
+
+class CategoryPosterior(Posterior):
+    """One category of `dim`, from its logits (..., dim); see :class:`GumbelOneHot`."""
+
+    @property
+    def num_raw(self) -> int:
+        """Raw numbers that it takes."""
+        return self.dim
+
+    def _make(self, raw: Tensor) -> TorchDistribution:
+        return self.family(raw, **self.options)

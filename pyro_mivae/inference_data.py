@@ -20,6 +20,9 @@ __all__ = ["QUANTILES", "from_pair", "from_run", "inference_data", "read", "writ
 QUANTILES = (0.02, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.98)
 """Probabilities at which a traversal stops."""
 
+_ROWS = 5
+"""Draws from the prior that are shown with every category."""
+
 
 def inference_data(
     vae: MIVAE,
@@ -39,7 +42,8 @@ def inference_data(
     """Draws from prior and posterior of a :class:`~pyro_mivae.vae.MIVAE`, with what they predict.
 
     Modules run in evaluation mode and the random state is forked and seeded: two calls agree, and
-    nothing of a training changes. The groups, where ``z`` is as ``c``, with ``z_dim``:
+    nothing of a training changes. The groups, where ``z`` is as ``c``, with ``z_dim``, and ``d``,
+    the category of a VAE that has one, too (one-hot):
 
     ==================== ========================================================================
     prior                ``c``: chain, draw, c_dim
@@ -51,10 +55,13 @@ def inference_data(
     constant_data        ``label``: image; ``grey``: image, height, width
     log_likelihood       ``x``: log p(x|c, z), chain, draw, image
     sample_stats         ``lp``: log p(x, c, z) and ``log_q``: log q(c, z|x), chain, draw, image;
-                         ``kl_c``: image, analytic or a mean of the draws (attribute ``estimator``)
+                         ``kl_c``: image, analytic or a mean of the draws (attribute
+                         ``estimator``); ``q_d``, the probabilities: image, d_dim
     traversal            ``x_mean``: c_dim, quantile, height, width. One code dimension moves over
                          the prior's quantiles (``value``: c_dim, quantile), everything else stays
-                         at the posterior mean of one image
+                         at the posterior mean of one image, and the category at its likeliest
+    categories           ``x_mean``: row, d_dim, height, width. The category changes, everything
+                         else stays at a draw from the prior
     information          ``kl_c``, ``aggregate_mi_c``, ...: c_dim; ``mi_c``: channel, c_dim
     ==================== ========================================================================
 
@@ -94,7 +101,9 @@ def inference_data(
         log_likelihood = torch.stack([decode(*values).log_prob(x) for values in each_draw])
         kept = [value[:predictive_draws] for value in latents.values()]
         start = {site: value[:, traversal_image].mean(0) for site, value in latents.items()}
-        values = vae.priors["c"].quantile(start["c"].new_tensor(quantiles)).T
+        if "d" in start:
+            start["d"] = q["d"].mode[traversal_image]
+        values = vae.priors["c"].quantile(start["c"].new_tensor(quantiles), start["c"]).T
         stops: dict[str, Any] = {
             "x_mean": (("c_dim", "quantile", *IMAGE[1:]), decode(*_traverse(start, values)).mean),
             "value": (("c_dim", "quantile"), values),
@@ -109,13 +118,15 @@ def inference_data(
             except NotImplementedError:
                 kl, estimator = (log_q[site] - log_p[site]).mean(0), "mean of the draws"
             stats[f"kl_{site}"] = ("image", kl, {**NATS, "estimator": estimator})
+        if "d" in p:
+            stats["q_d"] = (("image", "d_dim"), q["d"].probs)
         groups = {
             "prior": make_group(
-                {s: ((*DRAWS, f"{s}_dim"), value[None]) for s, value in imagined.items()}
+                {s: ((*DRAWS, f"{s}_dim"), _compact(v)[None]) for s, v in imagined.items()}
             ),
             "prior_predictive": _predictive(decode(*imagined.values()), IMAGE[1:]),
             "posterior": make_group(
-                {s: ((*DRAWS, "image", f"{s}_dim"), value[None]) for s, value in latents.items()}
+                {s: ((*DRAWS, "image", f"{s}_dim"), _compact(v)[None]) for s, v in latents.items()}
             ),
             "posterior_predictive": _predictive(
                 decode(*kept), IMAGE, note=f"the first {predictive_draws} of {draws} draws only"
@@ -125,6 +136,9 @@ def inference_data(
             "sample_stats": make_group(stats),
             "traversal": make_group(stops, {"quantile": quantiles}, image=traversal_image),
         }
+        if "d" in p:
+            images_of = decode(*_each_category(imagined)).mean
+            groups["categories"] = make_group({"x_mean": (("row", "d_dim", *IMAGE[1:]), images_of)})
     constant = {"label": ("image", labels), "grey": (IMAGE, images)}
     groups["constant_data"] = make_group({n: v for n, v in constant.items() if v[1] is not None})
     if information is not None:
@@ -154,6 +168,14 @@ def _traverse(start: Mapping[str, Tensor], values: Tensor) -> list[Tensor]:
     row = torch.arange(len(values), device=values.device)
     moved["c"][row, :, row] = values
     return list(moved.values())
+
+
+def _each_category(imagined: Mapping[str, Tensor]) -> list[Tensor]:
+    """The first draws with each category, (row, category, dim)."""
+    every = torch.eye(imagined["d"].shape[-1]).to(imagined["d"])
+    rows = {site: value[:_ROWS, None] for site, value in imagined.items()}
+    rows["d"] = every[None]
+    return list(rows.values())
 
 
 def _check_information(information: xr.Dataset, sizes: Mapping[str, int]) -> None:

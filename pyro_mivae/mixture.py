@@ -117,6 +117,8 @@ class NormalMixture(dist.TorchDistribution):  # type: ignore[misc]  # Pyro has n
     def rsample(self, sample_shape: Size | tuple[int, ...] = ()) -> Tensor:
         """Draws of shape ``sample_shape + batch_shape`` with implicit gradients."""
         value = self.sample(sample_shape)
+        if not any(x.requires_grad for x in (self.logits, self.loc, self.scale)):
+            return value  # of a mixture that is not learnt
         log_weight = self.logits.log_softmax(-1)
         with torch.no_grad():
             unit, log_joint = self._score(value)

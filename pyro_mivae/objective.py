@@ -8,7 +8,7 @@ from pyro.infer import ELBO
 from torch import Tensor, nn
 
 from pyro_mivae.infer import CompiledELBO, compile_elbo
-from pyro_mivae.infer.elbo import loss_terms, with_terms
+from pyro_mivae.infer.steps import loss_terms, with_terms
 
 
 class Objective(nn.Module):

@@ -1,117 +1,43 @@
-"""The VAE of the poster: two latent sites, a code ``"c"`` and noise ``"z"``, and data ``"x"``."""
+"""The VAE of the poster: latent sites for a code ``"c"`` and noise ``"z"``, and data ``"x"``.
+
+With InfoGAN's structure a category ``"d"`` is a code, too.
+"""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
-import pyro
-import pyro.nn.module
-import torch
-from pyro.distributions import Distribution
 from torch import Tensor, nn
 
-from pyro_mivae.families import Posterior
 from pyro_mivae.likelihoods import LIKELIHOODS, Likelihood
 from pyro_mivae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
-from pyro_mivae.priors import Prior, make_prior
+from pyro_mivae.pair import Generator, Recognizer
+from pyro_mivae.priors import CategoricalPrior, Prior, make_prior
 
 Network = str | nn.Module | Callable[[int], nn.Module]
 
 
-_numbers = itertools.count()
-
-
-def _register(name: str, module: nn.Module) -> None:
-    """Tells Pyro's store of a module's parameters, for SVI; not where they stay local (fit).
-
-    The store knows them by name: without one of its own a second model in the same
-    process would silently take the weights of the first.
-    """
-    # What pyro.settings.get("module_local_params") reads, at a tenth of its time.
-    if not pyro.nn.module._MODULE_LOCAL_PARAMS:
-        pyro.module(name, module)
-
-
-class Generator(nn.Module):
-    r"""The model :math:`p(c)\,p(z)\,p(x|c,z)`; see :class:`MIVAE` for the arguments."""
-
-    latent_loc: Tensor
-    latent_scale: Tensor
-
-    def __init__(
-        self, priors: dict[str, Prior], decoder: nn.Module, likelihood: Likelihood
-    ) -> None:
-        super().__init__()
-        self.name = f"generator{next(_numbers)}"
-        self.priors = nn.ModuleDict(priors)
-        self.decoder = decoder
-        self.likelihood = likelihood
-        # The decoder sees latents in units of their prior's spread at the start: with the
-        # raw values a uniform code beside a Gaussian noise learns late or never.
-        with torch.no_grad():
-            starts = [prior() for prior in priors.values()]
-            loc, scale = (torch.cat([getattr(p, m) for p in starts]) for m in ("mean", "stddev"))
-        self.register_buffer("latent_loc", loc)
-        self.register_buffer("latent_scale", scale)
-        self._standard = bool((loc == 0).all() and (scale == 1).all())
-
-    def decode(self, *latents: Tensor) -> Distribution:
-        """p(x|c, z), batch_shape ``(..., batch)``, event_shape the image's."""
-        latent = torch.cat(latents, -1)
-        if not self._standard:
-            latent = (latent - self.latent_loc) / self.latent_scale
-        distribution: Distribution = self.likelihood(self.decoder(latent))
-        return distribution
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Generates x, shape ``(batch, height, width)``; observed in the ELBO."""
-        _register(self.name, self)
-        with pyro.plate("data", len(x), dim=-1, device=x.device):
-            latents = [pyro.sample(name, prior()) for name, prior in self.priors.items()]
-            drawn: Tensor = pyro.sample("x", self.decode(*latents), obs=x)
-        return drawn
-
-
-class Recognizer(nn.Module):
-    r"""The guide :math:`q(c|x)\,q(z|x)`; see :class:`MIVAE` for the arguments."""
-
-    def __init__(self, posteriors: dict[str, Posterior], encoder: nn.Module) -> None:
-        super().__init__()
-        self.name = f"recognizer{next(_numbers)}"
-        self.posteriors = nn.ModuleDict(posteriors)
-        self.encoder = encoder
-
-    def encode(self, x: Tensor) -> dict[str, Distribution]:
-        """q(c|x) and q(z|x), each of batch_shape ``(..., batch)`` and event_shape ``(dim,)``."""
-        families: Any = self.posteriors
-        sizes = [q.dim * q.num_params for q in families.values()]
-        raw = self.encoder(x).split(sizes, -1)
-        return {name: q(part) for (name, q), part in zip(families.items(), raw, strict=True)}
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Draws the code and the noise of x, shape ``(batch, height, width)``."""
-        _register(self.name, self)
-        with pyro.plate("data", len(x), dim=-1, device=x.device):
-            return {name: pyro.sample(name, q) for name, q in self.encode(x).items()}
-
-
 class MIVAE(nn.Module):
-    r"""A VAE whose latent vector is split into a code c and noise z.
+    r"""A VAE whose latents are split into a code c and noise z and, if asked for, a category d.
 
     .. math::
 
-        p(c)\,p(z)\,p(x|c,z), \qquad q(c|x)\,q(z|x)
+        p(c)\,p(z)\,p(d)\,p(x|c,z,d), \qquad q(c|x)\,q(z|x)\,q(d|x)
 
     `model` and `guide` are modules; they train with :class:`pyro.infer.SVI`, as
     ``elbo(vae.model, vae.guide)`` with a torch optimiser, or with
-    :func:`pyro_mivae.training.fit`. Sites: ``"c"``, ``"z"`` (if `noise_dim` > 0) and
-    ``"x"``, in the plate ``"data"``.
+    :func:`pyro_mivae.training.fit`. Sites: ``"c"``, ``"z"`` (if `noise_dim` > 0), ``"d"``
+    (if `categories` > 0) and ``"x"``, in the plate ``"data"``.
 
     Args:
         code_dim: Dimensions of the code c.
         noise_dim: Dimensions of the noise z; 0 leaves the site out.
+        categories: Of the discrete code d, a one-hot vector whose values are equally likely, as
+            in InfoGAN (Chen et al. 2016, sec. 7.2); 0 leaves the site out. Train it with
+            ``vae.guide.enumerated()`` and the base ``TraceEnum_ELBO(max_plate_nesting=1)``, which
+            sums it out: with other bases its draws pass a biased gradient, from which models of
+            digits did not learn to use it.
         prior: p(c), by name (see :data:`~pyro_mivae.priors.PRIORS`) or a prior.
         noise_prior: p(z), likewise.
         posterior: Guide family of the code, by name; None for the prior's default.
@@ -121,8 +47,8 @@ class MIVAE(nn.Module):
         encoder: ``"mlp"`` (the poster's), ``"conv"``, a module from images ``(..., height,
             width)`` to the posteriors' raw parameters, or a callable that makes one from
             their number.
-        decoder: ``"mlp"``, ``"conv"``, a module from ``(..., code_dim + noise_dim)`` to
-            images, or a callable that makes one from the number of its inputs.
+        decoder: ``"mlp"``, ``"conv"``, a module from ``(..., code_dim + noise_dim +
+            categories)`` to images, or a callable that makes one from the number of its inputs.
         image_shape: Height and width.
 
     Raises:
@@ -130,7 +56,8 @@ class MIVAE(nn.Module):
 
     References:
         Kingma and Welling (2014), *Auto-encoding variational Bayes*; Ducau and Trénous
-        (2016), *Mutual information in variational autoencoders*.
+        (2016), *Mutual information in variational autoencoders*; Chen, Duan, Houthooft,
+        Schulman, Sutskever and Abbeel (2016), *InfoGAN*.
     """
 
     def __init__(
@@ -138,6 +65,7 @@ class MIVAE(nn.Module):
         *,
         code_dim: int = 5,
         noise_dim: int = 5,
+        categories: int = 0,
         prior: str | Prior = "gaussian",
         noise_prior: str | Prior = "gaussian",
         posterior: str | None = None,
@@ -153,12 +81,16 @@ class MIVAE(nn.Module):
         if noise_dim:
             priors["z"] = _prior("noise_prior", noise_prior, "noise_dim", noise_dim)
             families["z"] = priors["z"].posterior(noise_posterior)
+        if categories:
+            priors["d"] = CategoricalPrior(categories)
+            families["d"] = priors["d"].posterior()
         if isinstance(likelihood, str):
             if likelihood not in LIKELIHOODS:
                 choices = ", ".join(LIKELIHOODS)
                 raise ValueError(f"unknown likelihood {likelihood!r}: expected one of {choices}")
             likelihood = LIKELIHOODS[likelihood]()
-        num_raw = sum(q.dim * q.num_params for q in families.values())
+        num_latent = sum(prior.dim for prior in priors.values())
+        num_raw = sum(q.num_raw for q in families.values())
         encoders = {"mlp": MLPEncoder, "conv": ConvEncoder}
         decoders = {"mlp": MLPDecoder, "conv": ConvDecoder}
         self.image_shape = image_shape
@@ -167,7 +99,7 @@ class MIVAE(nn.Module):
         )
         self.model = Generator(
             priors,
-            _network("decoder", decoder, decoders, code_dim + noise_dim, image_shape),
+            _network("decoder", decoder, decoders, num_latent, image_shape),
             likelihood,
         )
 
@@ -182,8 +114,13 @@ class MIVAE(nn.Module):
 
     @property
     def priors(self) -> dict[str, Prior]:
-        """p(c) and p(z), by site."""
+        """p(c), p(z), p(d), by site."""
         return dict(self.model.priors.items())  # type: ignore[arg-type]
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The sites that are code: ``"c"`` and, if it is there, ``"d"``."""
+        return tuple(site for site in self.priors if site != "z")
 
 
 def _prior(argument: str, prior: str | Prior, dim_argument: str, dim: int) -> Prior:

@@ -32,3 +32,21 @@ def float64(one_thread):
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(before)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Collects the text boxes that are really drawn, by figure."""
+    from matplotlib.text import Text
+
+    boxes = {}
+    original = Text.draw
+
+    def draw(self, renderer, *args, **kwargs):
+        original(self, renderer, *args, **kwargs)
+        if self.get_visible() and self.get_text().strip():
+            box = self.get_window_extent(renderer)
+            boxes.setdefault(self.get_figure(root=True), {})[self] = box
+
+    monkeypatch.setattr(Text, "draw", draw)
+    return boxes

@@ -14,9 +14,9 @@ from pyro import poutine
 from torch import nn
 
 from pyro_mivae.distributions import IntervalBeta, LogitNormal
+from pyro_mivae.infer.dependencies import dependencies
 from pyro_mivae.information import pairs
 from pyro_mivae.information.aggregate import aggregate_information, pairwise_information
-from pyro_mivae.information.dependencies import dependencies
 from pyro_mivae.information.posteriors import posteriors
 from pyro_mivae.information.surgery import elbo_decomposition
 from pyro_mivae.training import evaluation

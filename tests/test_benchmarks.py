@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import contenders, peers, peers_report, scaling_report
+from benchmarks import breakdown, contenders, peers, peers_report, scaling_report
 from benchmarks.contenders.library import memory_mapped
 from benchmarks.machine import anonymous_memory
 from benchmarks.peers_report import Row, table
@@ -173,3 +173,29 @@ def test_memory_mapped_images_are_shuffled_anew_each_epoch(tmp_path):
         epochs.append(torch.cat(taken))
         assert epochs[-1].sort().values.tolist() == list(range(60))
     assert (epochs[0] != epochs[1]).any()
+
+
+def test_time_within_operations_goes_to_one_kind_each():
+    class Event:
+        def __init__(self, key, microseconds):
+            self.key, self.self_cpu_time_total = key, microseconds
+
+    events = [
+        Event("aten::mm", 3e6),
+        Event("aten::addmm", 1e6),
+        Event("aten::_fused_adam_", 2e6),
+        Event("## Call CompiledFxGraph abc", 5e6),
+        Event("aten::copy_", 7e6),
+        Event("aten::uniform_", 11e6),
+        Event("aten::exp", 13e6),
+        Event("Optimizer.step#Adam.step", 99e6),  # Python around operations
+    ]
+    found = breakdown.by_kind(events)
+    assert found == {
+        "products": 4,
+        "optimiser": 2,
+        "random numbers": 11,
+        "copies and casts": 7,
+        "fused kernels": 5,
+        "other operations": 13,
+    }

@@ -11,11 +11,13 @@ from torch.distributions import kl_divergence
 
 from pyro_mivae.distributions import (
     IntervalBeta,
+    IntervalProbit,
     IntervalSigmoid,
     IntervalUniform,
     LogitNormal,
-    interior,
+    ProbitNormal,
 )
+from pyro_mivae.distributions.interval import interior
 from pyro_mivae.mixture import NormalMixture
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -65,6 +67,20 @@ def cases():
                 return base.cdf(logit(c, low, high))
 
             yield f"logit-normal{low, high, loc, scale}", squeezed, logpdf, cdf, (low, high)
+        for loc, scale in [(0.0, 1.0), (-2.0, 0.3), (0.7, 2.0)]:
+            base = scipy.stats.norm(loc, scale)
+            pushed = ProbitNormal(
+                torch.tensor(loc, dtype=F64), torch.tensor(scale, dtype=F64), low, high
+            )
+
+            def logpdf(c, base=base, low=low, high=high):
+                y = scipy.stats.norm.ppf((c - low) / (high - low))
+                return base.logpdf(y) - scipy.stats.norm.logpdf(y) - np.log(high - low)
+
+            def cdf(c, base=base, low=low, high=high):
+                return base.cdf(scipy.stats.norm.ppf((c - low) / (high - low)))
+
+            yield f"probit-normal{low, high, loc, scale}", pushed, logpdf, cdf, (low, high)
     q = mixture()
     weights = q.logits.softmax(-1).numpy()
     parts = [scipy.stats.norm(m, s) for m, s in zip(q.loc.numpy(), q.scale.numpy(), strict=True)]
@@ -155,12 +171,13 @@ def test_draws_stay_strictly_inside(low, high, dtype, monkeypatch):
     edges = uniform(low, high, dtype=dtype).icdf(torch.tensor([0.0, 1.0], dtype=dtype))
     assert ((edges > low) & (edges < high)).all()
     for loc in (-1e4, -100.0, -17.0, 0.0, 17.0, 100.0, 1e4):
-        q = LogitNormal(torch.tensor(loc, dtype=dtype), torch.tensor(2.0, dtype=dtype), low, high)
-        own = q.rsample((1000,))
-        for value in (c, own):
-            assert ((value > low) & (value < high)).all()
-            assert q.log_prob(value).isfinite().all()
-            assert u.log_prob(value).isfinite().all()
+        for kind in (LogitNormal, ProbitNormal):
+            q = kind(torch.tensor(loc, dtype=dtype), torch.tensor(2.0, dtype=dtype), low, high)
+            own = q.rsample((1000,))
+            for value in (c, own):
+                assert ((value > low) & (value < high)).all()
+                assert q.log_prob(value).isfinite().all()
+                assert u.log_prob(value).isfinite().all()
 
 
 def test_uniform_scores_its_edges_and_nothing_beyond():
@@ -188,6 +205,44 @@ def test_saturated_draws_keep_an_exact_density_and_its_gradient(loc, dtype):
     assert loc.grad == loc.sign()
 
 
+@pytest.mark.parametrize("dtype", [F32, F64])
+@pytest.mark.parametrize("loc", [-1e4, -100.0, 100.0, 1e4])
+def test_saturated_probit_draws_too(loc, dtype):
+    loc = torch.tensor(loc, dtype=dtype, requires_grad=True)
+    q = ProbitNormal(loc, torch.ones((), dtype=dtype), -1, 1)
+    value = q.rsample()
+    y = q.transforms[0]._cached_x_y[0]
+    # log N(y; loc, 1) - log N(y; 0, 1) - log 2.
+    expected = 0.5 * (y**2 - (y - loc) ** 2) - math.log(2)
+    log_q = q.log_prob(value)
+    torch.testing.assert_close(log_q, expected)
+    assert value.abs() < 1
+    (log_q - uniform(dtype=dtype).log_prob(value)).backward()
+    torch.testing.assert_close(loc.grad, y.detach())
+
+
+def test_probit_tails_in_float32():
+    """Next to the edge 0 single precision has all its digits, next to 1 those of 1 - c."""
+    for dtype, rtol in ((F32, 2e-5), (F64, 1e-12)):
+        q = ProbitNormal(t(0.5, dtype=dtype), t(1.5, dtype=dtype), 0, 1)
+        c = t(1e-30, 1e-15, 1e-7, 1e-3, 0.5, dtype=dtype)
+        y = scipy.stats.norm.ppf(c.double().numpy())
+        expected = scipy.stats.norm.logpdf(y, 0.5, 1.5) - scipy.stats.norm.logpdf(y)
+        np.testing.assert_allclose(q.log_prob(c), expected, rtol=rtol)
+        # The map itself, too: a CDF of 1e-30 is not 0.
+        mapped = IntervalProbit(0, 1)(torch.tensor(y, dtype=dtype))
+        np.testing.assert_allclose(mapped, c, rtol=100 * rtol)
+        mirrored = IntervalProbit(-1, 0)(torch.tensor(-y, dtype=dtype))
+        np.testing.assert_allclose(mirrored, -c, rtol=100 * rtol)
+
+
+def test_gradient_of_the_probit_at_the_centre():
+    """Both halves of the map meet at 0, where every guide starts."""
+    y = t(-1e-9, 0.0, 1e-9).requires_grad_()
+    IntervalProbit(-1, 1)(y).sum().backward()
+    torch.testing.assert_close(y.grad, torch.full_like(y, 2 / math.sqrt(2 * math.pi)))
+
+
 def test_only_draws_are_remembered():
     q = LogitNormal(torch.tensor(40.0), torch.tensor(1.0), -1, 1)
     own = q.rsample()
@@ -208,10 +263,20 @@ def test_foreign_values_are_inverted(low, high, dtype):
     # One rounding of c, seen through the slope of the logit.
     slack = 4 * torch.finfo(dtype).eps * max(abs(low), abs(high)) * (2 + 2 * y.cosh())
     assert ((sigmoid.inv(sigmoid(y).clone()) - y).abs() <= slack).all()
-    edges = sigmoid.inv(torch.tensor([low, high], dtype=dtype))
-    assert edges.isfinite().all()
-    assert edges[0] < -5
-    assert edges[1] > 5
+    probit = IntervalProbit(low, high)
+    y = torch.linspace(-3, 3, 11, dtype=dtype)
+    density = (-0.5 * y**2).exp() / math.sqrt(2 * math.pi)
+    slack = 4 * torch.finfo(dtype).eps * (1 + max(abs(low), abs(high)) / (high - low) / density)
+    assert ((probit.inv(probit(y).clone()) - y).abs() <= slack).all()
+    for squash in (sigmoid, probit):
+        edges = squash.inv(torch.tensor([low, high], dtype=dtype))
+        assert edges.isfinite().all()
+        assert edges[0] < -4.5
+        assert edges[1] > 4.5
+    assert sigmoid == IntervalSigmoid(low, high)
+    assert probit == IntervalProbit(low, high)
+    assert sigmoid != probit
+    assert probit != IntervalProbit(low, high + 1)
 
 
 @pytest.mark.parametrize(("a", "b"), [(2.0, 3.0), (0.4, 0.9), (0.05, 5.0), (60.0, 40.0)])
@@ -356,6 +421,10 @@ def test_kl_shapes_and_other_intervals():
     torch.testing.assert_close(kl_divergence(first, second), expected)
     with pytest.raises(NotImplementedError):
         kl_divergence(first, LogitNormal(-a, a, 0, 1))
+    pushed = [ProbitNormal(a, a, -1, 1).to_event(1), ProbitNormal(-a, a, -1, 1).to_event(1)]
+    torch.testing.assert_close(kl_divergence(*pushed), expected.sum(-1))
+    with pytest.raises(NotImplementedError):
+        kl_divergence(first, ProbitNormal(-a, a, -1, 1))
 
 
 @pytest.mark.parametrize(("name", "d", "logpdf", "cdf", "interval"), CASES, ids=IDS)
@@ -389,6 +458,7 @@ def test_invalid_arguments():
         for make in (
             lambda low, high: IntervalUniform(low, high, one),
             lambda low, high: LogitNormal(one, one, low, high),
+            lambda low, high: ProbitNormal(one, one, low, high),
             lambda low, high: IntervalBeta(one, one, low, high),
         ):
             with pytest.raises(ValueError, match=f"low < high, found low={low}, high={high}"):

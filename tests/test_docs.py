@@ -13,13 +13,16 @@ from pyro_mivae import infer, priors
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 MODULES = (
-    *("datasets", "factors", "inference_data", "information", "morphometry", "networks"),
-    *("plotting", "priors", "runs", "training", "vae"),
+    *("contrasts", "datasets", "disentanglement", "factors", "inference_data", "information"),
+    *("morphometry", "networks", "plotting", "priors", "runs", "training", "vae", "verdict"),
 )
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["own_model.md", "add_a_prior.md", "which_information.md"])
+PAGES = ["own_model.md", "add_a_prior.md", "which_information.md", "disentanglement.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_code_of_a_page_runs(page, monkeypatch):
     monkeypatch.setattr(priors, "PRIORS", dict(priors.PRIORS))  # a page adds one
     path = DOCS / page

@@ -116,6 +116,80 @@ def test_draws_are_read_by_arviz_and_figures_redrawn_from_the_folder_alone(smoke
     assert {p.name: p.read_bytes() for p in (smoke / "figures").glob("*.png")} == before
 
 
+@pytest.fixture(scope="module")
+def infogan(tmp_path_factory):
+    """A run with a category."""
+    folder = tmp_path_factory.mktemp("runs") / "infogan"
+    flags = ["--smoke", "--steps", "20", "--prior", "infogan", "--noise-dim", "3"]
+    assert mnist.main([*flags, "--out", str(folder)]) == 0
+    return folder
+
+
+def test_a_run_with_a_category(infogan):
+    assert json.loads((infogan / "config.json").read_text())["settings"]["model"]["code_dim"] == 2
+    metrics = json.loads((infogan / "metrics.json").read_text())
+    found = metrics["categories"]
+    assert 0.1 <= found["accuracy"] <= 1
+    assert sorted(found["classes"]) == list(range(10))
+    assert sum(found["shares"]) == pytest.approx(1)
+    test = metrics["test"]
+    assert test["kl"] == pytest.approx(sum(test[f"kl/{site}"] for site in "czd"))
+    bound = test["mi/c/sample"] + test["mi/d/sample"]
+    assert test["loss"] == pytest.approx(-test["elbo"] - bound)
+    assert metrics["per_dimension"]["d"]["kl"] == pytest.approx(test["kl/d"], rel=1e-3, abs=1e-4)
+    assert metrics["kl_estimators"] == {"c": "sampled", "z": "analytic", "d": "analytic"}
+    assert metrics["not_measured"] == {}
+    pictures = {path.stem for path in (infogan / "figures").glob("*.png")}
+    assert pictures == FIGURES | {"categories", "categories_by_class"}
+    data = az.from_netcdf(infogan / "posterior.nc")
+    assert data.posterior["d"].sizes["d_dim"] == 10
+    with (infogan / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert any(row["mi/d/straight-through"] for row in rows if row["split"] == "train")
+
+
+def test_a_run_with_a_category_goes_on_and_prints_its_accuracy(infogan, capsys):
+    assert mnist.main(["--resume", str(infogan), "--steps", "25"]) == 0
+    table = capsys.readouterr().out
+    accuracy = json.loads((infogan / "metrics.json").read_text())["categories"]["accuracy"]
+    assert f"{100 * accuracy:.1f} %" in table
+    assert "class accuracy of the category" in table
+    assert "KL of the category d" in table
+
+
+def test_information_of_a_run_with_a_category(infogan, tmp_path):
+    out = tmp_path / "information"
+    assert information.main([str(infogan), "--smoke", "--out", str(out)]) == 0
+    curves = json.loads((out / "information.json").read_text())["curves"]
+    assert curves["coords"]["codes"] == ["c", "z", "d", "c, z, d"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "estimator"),
+    [
+        (["--prior", "rotated", "--posterior", "beta", "--code-scale", "1"], "analytic"),
+        (["--prior", "bimodal", "--posterior", "full-normal", "--noise-dim", "0"], "sampled"),
+    ],
+)
+def test_other_arms(flags, estimator, tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert mnist.main(["--smoke", "--steps", "20", *flags, "--out", str(folder)]) == 0
+    metrics, table = json.loads((folder / "metrics.json").read_text()), capsys.readouterr().out
+    assert metrics["kl_estimators"]["c"] == estimator
+    test = metrics["test"]
+    if "rotated" in flags:
+        assert "marginals that are not known" in metrics["not_measured"]["mi_c"]
+        assert set(metrics["per_dimension"]["c"]) >= {"activity", "resampling_loss"}
+        assert "c was not measured by dimension" in table
+    else:
+        assert "mi/sample" in metrics["per_dimension"]["c"]
+        assert "pairwise_mi" in metrics["not_measured"]
+    scored = test.get("mi/c/fixed-scale", test["mi/c/sample"])
+    assert test["loss"] == pytest.approx(-test["elbo"] - scored)
+    assert ("mi/c/fixed-scale" in test) == ("--code-scale" in flags)
+    assert ("score of standard deviation 1" in table) == ("--code-scale" in flags)
+
+
 def test_information_of_a_run(smoke, tmp_path, capsys):
     out = tmp_path / "information"
     flags = [str(smoke), "--smoke", "--out", str(out)]
@@ -203,6 +277,12 @@ def test_bad_flags_say_what_to_do(capsys, tmp_path):
     out = ["--out", str(tmp_path / "new")]
     assert mnist.main(["--posterior", "normal", "--prior", "uniform", *out]) == 1
     assert "expected one of logit-normal, beta" in capsys.readouterr().err
+    assert mnist.main(["--prior", "rotated", "--code-dim", "3", *out]) == 1
+    assert "dim must be even" in capsys.readouterr().err
+    assert mnist.main(["--prior", "infogan", "--kl-weight", "2", *out]) == 1
+    assert "kl_weight must be 1 with TraceEnum_ELBO" in capsys.readouterr().err
+    assert mnist.main(["--code-scale", "0", *out]) == 1
+    assert "code_scale must be a positive number" in capsys.readouterr().err
     assert mnist.main(["--mi-weight", "-1", "--smoke", *out]) == 1
     assert "mi_weight" in capsys.readouterr().err
     assert mnist.main(["--resume", str(tmp_path)]) == 1

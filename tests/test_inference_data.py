@@ -186,6 +186,48 @@ def test_a_traversal_moves_one_code_dimension(prior):
     assert tree["observed_data"]["x"].dtype == np.float64
 
 
+def test_a_traversal_of_turned_pairs_stays_inside():
+    vae = make_vae(code_dim=2, prior="rotated")
+    x, _, _ = make_data()
+    tree = inference_data(vae, x, quantiles=(1e-6, 0.5, 1 - 1e-6), draws=3)
+    start = tree["posterior"]["c"].sel(image=0).mean(("chain", "draw")).values
+    reach = math.sqrt(2)
+    for d in range(2):
+        ends = tree["traversal"]["value"].values[d]
+        width = reach - abs(start[1 - d])
+        np.testing.assert_allclose(ends, [-width, 0, width], atol=1e-5)
+
+
+def test_a_category_and_what_it_generates():
+    vae, (x, labels, images) = make_vae(categories=4), make_data()
+    tree = inference_data(vae, x, labels=labels, images=images, draws=3, prior_draws=7)
+    assert set(tree.children) == GROUPS | {"categories"}
+    assert tree["prior"]["d"].sizes == {"chain": 1, "draw": 7, "d_dim": 4}
+    drawn = tree["posterior"]["d"]
+    assert drawn.sizes == {"chain": 1, "draw": 3, "image": 6, "d_dim": 4}
+    assert drawn.dtype == np.int8
+    assert (drawn.sum("d_dim") == 1).all()
+    q = vae.guide.encode(x)["d"]
+    np.testing.assert_allclose(tree["sample_stats"]["q_d"], q.probs.detach())
+    kl = math.log(4) - q.entropy().detach()
+    np.testing.assert_allclose(tree["sample_stats"]["kl_d"], kl)
+    assert tree["sample_stats"]["kl_d"].attrs["estimator"] == "analytic"
+    # Five rows of four images, whose other latents are the first draws from the prior.
+    shown = tree["categories"]["x_mean"]
+    assert shown.sizes == {"row": 5, "d_dim": 4, "height": 4, "width": 5}
+    c, z = (torch.as_tensor(tree["prior"][site].values[0]) for site in "cz")
+    for k in range(4):
+        expected = vae.model.decode(c[:5], z[:5], torch.eye(4)[k].expand(5, 4)).mean
+        np.testing.assert_allclose(shown[:, k], expected.detach(), rtol=1e-6)
+    # A traversal leaves the likeliest category as it is.
+    start = [tree["posterior"][s].sel(image=0).mean(("chain", "draw")).values for s in "cz"]
+    moved = torch.as_tensor(np.tile(start[0], (11, 1)))
+    moved[:, 1] = torch.as_tensor(tree["traversal"]["value"].values[1])
+    expected = vae.model.decode(moved, torch.as_tensor(start[1])[None], q.mode[:1]).mean
+    found = tree["traversal"]["x_mean"].values[1]
+    np.testing.assert_allclose(found, expected.detach(), rtol=1e-6)
+
+
 def test_calls_agree_and_leave_no_trace():
     vae, (x, _, _) = make_vae(), make_data()
     vae.train()

@@ -13,6 +13,7 @@ LAYERS = (
         "history",
         "runs",
         "batches",
+        "clustering",
         "datasets",
         "distributions",
         "factorised",
@@ -24,10 +25,10 @@ LAYERS = (
         "softplus",
     ),
     ("priors", "likelihoods"),
-    ("vae",),
+    ("pair", "vae"),
     ("infer",),
     ("checkpoints", "loop", "objective", "parallel", "torchrun", "training"),
-    ("information",),
+    ("information", "disentanglement", "contrasts", "verdict"),
     ("draws", "inference_data", "plotting"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

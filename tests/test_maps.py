@@ -12,7 +12,12 @@ from oracles import WEIGHTS, by_dimension_guide
 from oracles import by_dimension as model
 
 from pyro_mivae.distributions import LogitNormal
-from pyro_mivae.information import aggregate_information, pairwise_information, per_dimension
+from pyro_mivae.information import (
+    aggregate_information,
+    kl_per_dimension,
+    pairwise_information,
+    per_dimension,
+)
 from pyro_mivae.information.maps import as_lists
 
 X = torch.randn(3000, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -142,6 +147,65 @@ def test_a_guide_that_does_not_factorise_has_no_pairs():
     assert found["mi_z"].shape == (1, 3)
 
 
+def test_what_has_no_known_marginals_is_left_out_and_said():
+    def dirichlet(x):
+        with pyro.plate("data", len(x)):
+            p = pyro.sample("p", dist.Dirichlet(torch.ones(3)))
+            u = pyro.sample("u", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(p + u[:, None], 1.0).to_event(1), obs=x)
+
+    def read(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("p", dist.Dirichlet(1 + x.exp()))
+            pyro.sample("u", dist.Normal(0.3 * x.mean(-1), 0.8))
+
+    found = per_dimension(dirichlet, read, X[:100])
+    assert "marginals that are not known" in found.attrs["mi_p"]
+    for name in ("mi_p", "kl_p", "aggregate_mi_p"):
+        assert name not in found
+    assert found["activity_p"].shape == found["resampling_loss_p"].shape == (3,)
+    assert found["kl_u"].shape == ()
+    assert list(found["dimension"].values) == ["u"]
+    alone = per_dimension(dirichlet, read, X[:100], codes="p")
+    assert set(as_lists(alone)["p"]) == {
+        name + end for name in ("activity", "resampling_loss") for end in ("", "_se")
+    }
+
+
+def test_a_one_hot_vector_is_one_variable_whose_entries_a_categorical_has_too():
+    """The same pair with a one-hot site and with a categorical one."""
+    places = torch.tensor([-1.0, 0.5, 2.0])
+
+    def pair(one_hot):
+        def kind(logits):
+            made = dist.OneHotCategorical if one_hot else dist.Categorical
+            return made(logits=logits)
+
+        def model(x):
+            with pyro.plate("data", len(x)):
+                d = pyro.sample("d", kind(torch.tensor([0.0, 1.0, 0.0])))
+                loc = d @ places if one_hot else places[d]
+                pyro.sample("x", dist.Normal(loc, 0.5), obs=x)
+
+        def guide(x):
+            with pyro.plate("data", len(x)):
+                pyro.sample("d", kind(-2 * (x[:, None] - places) ** 2))
+
+        return model, guide
+
+    x = X[:400, 0]
+    one, other = (per_dimension(*pair(flag), x, aggregate_size=200) for flag in (True, False))
+    assert one["kl_d"].shape == other["kl_d"].shape == ()
+    np.testing.assert_allclose(one["kl_d"], other["kl_d"])
+    for name in ("mi_d", "aggregate_mi_d", "resampling_loss_d"):
+        values = [float(found[name].values.sum()) for found in (one, other)]
+        error = math.hypot(*(float(found[f"{name}_se"].values.sum()) for found in (one, other)))
+        assert abs(values[0] - values[1]) < 5 * error
+        assert values[0] > 0.1
+    assert one["mi_d"].dims == ("channel",)
+    assert list(one["dimension"].values) == ["d"]
+
+
 def test_two_calls_agree_and_nothing_changes():
     before = torch.get_rng_state()
     one, two = (per_dimension(model, guide, X[:100], seed=4) for _ in range(2))
@@ -153,12 +217,12 @@ def test_errors():
     with pytest.raises(ValueError, match="unknown channel 'sampled'"):
         per_dimension(model, guide, X, channels=("sampled",))
 
-    def symbols(x):
+    def simplex(x):
         with pyro.plate("data", len(x)):
-            pyro.sample("z", dist.OneHotCategorical(torch.ones(len(x), 3)))
+            pyro.sample("z", dist.Dirichlet(torch.ones(len(x), 3)))
 
     with pytest.raises(ValueError, match="dimensions of site 'z' have marginals that are not"):
-        per_dimension(model, symbols, X[:10])
+        kl_per_dimension(model, simplex, X[:10])
     with pytest.raises(ValueError, match="codes names the site 'nothing'"):
         per_dimension(model, guide, X[:10], codes="nothing")
 

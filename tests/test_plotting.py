@@ -10,11 +10,12 @@ from matplotlib.colors import same_color, to_rgb
 from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from matplotlib.text import Text
 
 from pyro_mivae.groups import DRAWS, IMAGE, make_group, make_tree, write
 from pyro_mivae.history import History
 from pyro_mivae.plotting import (
+    categories,
+    categories_by_class,
     codes_by_class,
     dimension_use,
     information_bars,
@@ -295,27 +296,59 @@ def test_codes_by_class_have_a_panel_a_dimension_and_a_violin_a_class():
     assert "MI bound, channel sample" in figure.get_supxlabel()
 
 
-def write_run(folder, *without, config=None):
-    write(make_tree_of(*without), folder / "posterior.nc")
+def with_category(tree):
+    """Category k generates grey k / 10; class 0 is category 1, class 1 is 2, class 2 is 3 or 0."""
+    shades = np.arange(4)[None, :, None, None] / 10 * np.ones((5, 4, HEIGHT, WIDTH))
+    probability = np.eye(4)[(LABELS + 1) % 4]
+    probability[LABELS == 2] = [0.25, 0, 0, 0.75]
+    groups = {node.name: node.to_dataset() for node in tree.children.values()}
+    groups["categories"] = make_group({"x_mean": (("row", "d_dim", *IMAGE[1:]), shades)})
+    groups["sample_stats"] = make_group({"q_d": (("image", "d_dim"), probability)})
+    if "information" in groups:
+        single = {"kl_d": 2.0, "aggregate_mi_d": 1.5, "activity_d": 0.6, "resampling_loss_d": 30.0}
+        measured = {name: ((), np.array(value)) for name, value in single.items()}
+        measured["mi_d"] = ("channel", np.array([1.8, 1.7]))
+        new = make_group(measured, {"channel": ["mean", "sample"]})
+        groups["information"] = groups["information"].merge(new)
+    return make_tree(groups, {})
+
+
+def test_categories_generate_and_take_classes():
+    tree = with_category(make_tree_of())
+    figure = categories(tree)
+    np.testing.assert_allclose(tiles(figure)[0, :4], [0, 0.1, 0.2, 0.3])
+    assert texts(figure.axes[0].get_xticklabels()) == ["0", "1", "2", "3"]
+    figure = categories_by_class(tree)
+    axes = figure.axes[0]
+    expected = [[0, 1, 0, 0], [0, 0, 1, 0], [0.25, 0, 0, 0.75]]
+    np.testing.assert_allclose(axes.images[0].get_array(), expected)
+    assert texts(axes.get_yticklabels()) == ["0", "1", "2"]
+    assert texts(axes.texts) == ["1.00", "1.00", "0.25", "0.75"]
+    for draw in (information_bars, dimension_use):
+        panels = draw(tree).axes
+        assert texts(panels[2].get_xticklabels()) == ["$d$"]
+    bars = [bar.get_height() for bar in information_bars(tree).axes[2].patches]
+    np.testing.assert_allclose(bars, [1.8, 1.7, 1.5, 2.0])
+
+
+def test_sites_that_were_not_measured_by_dimension_have_no_bars():
+    tree = make_tree_of()
+    groups = {node.name: node.to_dataset() for node in tree.children.values()}
+    unknown = ["mi_c", "mi_c_se", "kl_c", "aggregate_mi_c"]
+    groups["information"] = groups["information"].drop_vars(unknown)
+    tree = make_tree(groups, {})
+    assert len(information_bars(tree).axes) == 1
+    assert len(dimension_use(tree).axes) == 4
+    assert texts(dimension_use(tree).axes[2].get_xticklabels()) == [
+        f"$c_{{{d}}}$" for d in range(4)
+    ]
+
+
+def write_run(folder, *without, config=None, add=lambda tree: tree):
+    write(add(make_tree_of(*without)), folder / "posterior.nc")
     make_history().write_csv(folder / "history.csv")
     if config is not None:
         (folder / "config.json").write_text(json.dumps(config))
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """Collects the text boxes that are really drawn, by figure."""
-    boxes = {}
-    original = Text.draw
-
-    def draw(self, renderer, *args, **kwargs):
-        original(self, renderer, *args, **kwargs)
-        if self.get_visible() and self.get_text().strip():
-            box = self.get_window_extent(renderer)
-            boxes.setdefault(self.get_figure(root=True), {})[self] = box
-
-    monkeypatch.setattr(Text, "draw", draw)
-    return boxes
 
 
 def test_redraw_from_the_folder_alone(tmp_path, drawn):
@@ -337,6 +370,16 @@ def test_redraw_from_the_folder_alone(tmp_path, drawn):
         assert figure.get_suptitle() == heading
         for (one, box), (other, other_box) in itertools.combinations(boxes.items(), 2):
             assert not box.overlaps(other_box), f"{one.get_text()!r} is on {other.get_text()!r}"
+
+
+def test_redraw_of_a_run_with_a_category(tmp_path, drawn):
+    write_run(tmp_path, add=with_category)
+    assert tuple(redraw(tmp_path)) == (*FIGURES, "categories", "categories_by_class")
+    for boxes in drawn.values():
+        for (one, box), (other, other_box) in itertools.combinations(boxes.items(), 2):
+            assert not box.overlaps(other_box), f"{one.get_text()!r} is on {other.get_text()!r}"
+    write_run(tmp_path, "information", "constant_data", add=with_category)
+    assert tuple(redraw(tmp_path)) == (*FIGURES[:4], "categories")
 
 
 def test_redraw_leaves_out_what_was_not_measured(tmp_path):
@@ -361,6 +404,8 @@ def test_redraw_needs_a_run(tmp_path):
         (traversals, "traversal", "'x_mean' in its group 'traversal'"),
         (information_bars, "information", "'information': pass information"),
         (codes_by_class, "constant_data", "'label' in its group 'constant_data'.*labels"),
+        (categories, "traversal", "'x_mean' in its group 'categories'"),
+        (categories_by_class, "traversal", "'q_d' in its group 'sample_stats'"),
     ],
 )
 def test_what_is_missing_is_named(draw, group, message):

@@ -13,9 +13,13 @@ from torch.nn.functional import softplus
 from pyro_mivae.distributions import IntervalUniform
 from pyro_mivae.priors import (
     PRIORS,
+    BimodalPrior,
+    CategoricalPrior,
     GaussianPrior,
     LaplacePrior,
     MixturePrior,
+    ProbitPrior,
+    RotatedUniformPrior,
     UniformPrior,
     make_prior,
 )
@@ -23,20 +27,34 @@ from pyro_mivae.priors import (
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 F32, F64 = torch.float32, torch.float64
-PAIRS = [(name, family) for name, prior in PRIORS.items() for family in prior.posteriors]
+PAIRS = [
+    (name, family)
+    for name, prior in PRIORS.items()
+    for family in (*prior.posteriors, *prior.full_posteriors)
+]
+FULL = [(name, family) for name, prior in PRIORS.items() for family in prior.full_posteriors]
 ANALYTIC = [
     ("gaussian", "normal"),
+    ("gaussian", "full-normal"),
     ("uniform", "beta"),
     ("laplace", "laplace"),
     ("laplace", "normal"),
+    ("laplace", "full-normal"),
+    ("probit", "probit-normal"),
+    ("probit", "full-probit-normal"),
+    ("rotated", "beta"),
 ]
 OPTIONS = {
     "gaussian": {"loc": 0.7, "scale": 2.0},
     "uniform": {"low": 5.0, "high": 7.5},
     "laplace": {"loc": -0.3, "scale": 0.4},
     "mixture": {"components": 3},
+    "bimodal": {"loc": -0.3, "scale": 0.4, "distance": 0.8},
+    "probit": {"low": 5.0, "high": 7.5},
+    "rotated": {"low": 5.0, "high": 7.5},
 }
-DIM = 3
+DIM = 4
+KL_BIMODAL = 0.046878  # of a normal with its moments, at distance 0.8, by quadrature
 
 
 @contextlib.contextmanager
@@ -68,13 +86,21 @@ def kl_or_sample(q, p, value):
         return q.log_prob(value) - p.log_prob(value)
 
 
+def raw_numbers(posterior, lead, *values):
+    """Raw numbers of one value for each parameter; those of a covariance alternate in sign."""
+    raw = torch.cat([torch.full((lead, DIM), value) for value in values], -1)
+    further = torch.full((lead, posterior.num_raw - 2 * DIM), max(values, key=abs))
+    further[:, ::2] *= -1
+    return torch.cat([raw, further], -1)
+
+
 @pytest.mark.parametrize("name", PRIORS)
 def test_prior_shapes_and_device(name):
     prior = make_prior(name, DIM)
     assert prior.dim == DIM
     p = prior()
     assert (p.batch_shape, p.event_shape) == ((), (DIM,))
-    assert p.base_dist.batch_shape == (DIM,)
+    assert name == "rotated" or p.base_dist.batch_shape == (DIM,)
     assert p.has_rsample
     assert p.rsample((5,)).dtype == F32
     p = prior.double()()
@@ -110,20 +136,94 @@ def test_densities_are_scipys():
         (UniformPrior(DIM, low=-3, high=1), scipy.stats.uniform(-3, 4)),
         (LaplacePrior(DIM), scipy.stats.laplace(0, 1 / math.sqrt(2))),
         (LaplacePrior(DIM, loc=-0.3, scale=0.4), scipy.stats.laplace(-0.3, 0.4 / math.sqrt(2))),
+        (ProbitPrior(DIM), scipy.stats.uniform(-1, 2)),
+        (ProbitPrior(DIM, low=-3, high=1), scipy.stats.uniform(-3, 4)),
     ]:
         expected = torch.tensor(twin.logpdf(value.numpy())).sum(-1)
         torch.testing.assert_close(prior.double()().log_prob(value), expected, rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("name", ["gaussian", "laplace"])
+@pytest.mark.parametrize("name", ["gaussian", "laplace", "bimodal"])
 def test_scale_is_the_standard_deviation(name):
     p = make_prior(name, DIM, loc=0.3, scale=2.0)()
     torch.testing.assert_close(p.mean, torch.full((DIM,), 0.3))
     torch.testing.assert_close(p.variance.sqrt(), torch.full((DIM,), 2.0))
-    for family in PRIORS[name].posteriors:
-        q = make_prior(name, DIM, loc=0.3, scale=2.0).posterior(family)(torch.zeros(2 * DIM))
+    for family in (*PRIORS[name].posteriors, *PRIORS[name].full_posteriors):
+        posterior = make_prior(name, DIM, loc=0.3, scale=2.0).posterior(family)
+        q = posterior(torch.zeros(posterior.num_raw))
         torch.testing.assert_close(q.mean, p.mean)
         torch.testing.assert_close(q.variance, p.variance)
+
+
+@pytest.mark.parametrize(("loc", "scale", "distance"), [(0.0, 1.0, 0.9), (-0.3, 0.4, 0.8)])
+def test_bimodal_is_a_mixture_of_two_normals(loc, scale, distance):
+    prior = BimodalPrior(DIM, loc=loc, scale=scale, distance=distance).double()
+    assert list(prior.parameters()) == []
+    width = scale * math.sqrt(1 - distance**2)
+    value = torch.linspace(-4, 4, 41, dtype=F64)
+    parts = [scipy.stats.norm(loc + s * scale * distance, width) for s in (-1, 1)]
+    expected = torch.tensor(sum(0.5 * part.pdf(value.numpy()) for part in parts)).log()
+    found = prior().log_prob(value.unsqueeze(-1).expand(41, DIM))
+    torch.testing.assert_close(found, DIM * expected, rtol=1e-5, atol=1e-5)
+    draws = prior().base_dist.rsample((100_000,))
+    assert not draws.requires_grad
+    torch.testing.assert_close(
+        draws.std(0), torch.full((DIM,), scale, dtype=F64), rtol=0.01, atol=0
+    )
+    # Two modes, and a valley between them.
+    at = loc + scale * torch.tensor([[-distance], [0.0], [distance]]).double().expand(3, DIM)
+    heights = prior().log_prob(at)
+    assert (heights[[0, 2]] > heights[1] + 0.2 * DIM).all()
+
+
+def test_the_dimensions_of_a_turned_pair_have_quantiles_given_each_other():
+    prior = RotatedUniformPrior(4, low=5.0, high=7.5).double()
+    centre, reach = 6.25, 2.5 / math.sqrt(2)
+    given = torch.tensor([6.25, 7.0, 5.0, 6.5], dtype=F64)
+    probability = torch.tensor([0.0, 0.25, 0.5, 1.0], dtype=F64)
+    found = prior.quantile(probability, given)
+    for d, other in enumerate((1, 0, 3, 2)):
+        width = reach - abs(float(given[other]) - centre)
+        torch.testing.assert_close(found[:, d], centre + width * (2 * probability - 1))
+        moved = given.expand(4, 4).clone()
+        moved[:, d] = found[:, d]
+        assert prior().log_prob(moved).isfinite().all()
+        moved[:, d] += torch.tensor([-1e-6, 0, 0, 1e-6]) * (1 + centre)
+        assert prior().support.check(moved).tolist() == [False, True, True, False]
+    # Draws near the given value of the partner: uniform between the ends.
+    draws = prior().sample((400_000,))
+    near = draws[(draws[:, 1] - given[1]).abs() < 0.01, 0].numpy()
+    ends = prior.quantile(probability[[0, 3]], given)[:, 0]
+    assert scipy.stats.kstest(near, "uniform", args=(ends[0], ends[1] - ends[0])).pvalue > 1e-4
+    # Independent priors do not look at the others.
+    uniform = make_prior("uniform", 4, low=5.0, high=7.5)
+    assert torch.equal(uniform.quantile(probability, given), uniform.quantile(probability))
+
+
+@pytest.mark.parametrize(("name", "family"), FULL)
+def test_a_full_covariance_from_raw_numbers(name, family):
+    prior = make_prior(name, DIM, **OPTIONS[name]).double()
+    posterior = prior.posterior(family)
+    raw = torch.randn(7, posterior.num_raw, dtype=F64)
+    q = posterior(raw)
+    while not hasattr(q, "scale_tril"):
+        q = q.base_dist
+    # Row by row below the diagonal, in units of the row's own scale.
+    unit = q.scale_tril / q.scale_tril.diagonal(dim1=-2, dim2=-1).unsqueeze(-1)
+    for place, (row, column) in enumerate([(1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2)]):
+        torch.testing.assert_close(unit[:, row, column], raw[:, 2 * DIM + place].asinh())
+    assert (unit.triu(1) == 0).all()
+    # Without them it is the factorised family.
+    raw[:, 2 * DIM :] = 0
+    factorised = prior.posterior(family.removeprefix("full-"))(raw[:, : 2 * DIM])
+    value = factorised.sample((5,))
+    torch.testing.assert_close(posterior(raw).log_prob(value), factorised.log_prob(value.clone()))
+    # The diagonal has a floor.
+    raw[:, DIM : 2 * DIM] = -1e4
+    floor, start = posterior(raw), posterior(torch.zeros_like(raw))
+    while not hasattr(floor, "scale_tril"):
+        floor, start = floor.base_dist, start.base_dist
+    torch.testing.assert_close(floor.scale_tril, 1e-4 * start.scale_tril)
 
 
 @pytest.mark.parametrize("components", [1, 2, 5, 20])
@@ -144,11 +244,15 @@ def test_quantile_inverts_the_cdf(name):
     q = prior.quantile(p)
     assert q.shape == (97, DIM)
     assert (q.diff(dim=0) > 0).all()
-    cdf = prior().base_dist.cdf(q)
+    if name == "rotated":  # which has no cdf: the triangular density of each dimension
+        reach = (prior.high - prior.low) / math.sqrt(2)
+        cdf = torch.tensor(scipy.stats.triang(0.5, 6.25 - reach, 2 * reach).cdf(q.numpy()))
+    else:
+        cdf = prior().base_dist.cdf(q)
     torch.testing.assert_close(cdf, p.unsqueeze(-1).expand(97, DIM), rtol=1e-9, atol=1e-12)
     assert prior.quantile(torch.tensor(0.5)).shape == (DIM,)
     assert prior.quantile(torch.rand(2, 4)).shape == (2, 4, DIM)
-    if name == "uniform":
+    if name in ("uniform", "probit"):
         edges = prior.quantile(torch.tensor([0.0, 1.0], dtype=F64))
         assert ((edges > prior.low) & (edges < prior.high)).all()
 
@@ -157,11 +261,12 @@ def test_quantile_inverts_the_cdf(name):
 @pytest.mark.parametrize("lead", [(), (5,), (2, 5)])
 def test_posterior_shapes(name, family, lead):
     posterior = make_prior(name, DIM).posterior(family)
-    assert (posterior.name, posterior.dim, posterior.num_params) == (family, DIM, 2)
-    raw = torch.randn(*lead, 2 * DIM)
+    further = DIM * (DIM - 1) // 2 if (name, family) in FULL else 0
+    assert (posterior.name, posterior.dim) == (family, DIM)
+    assert posterior.num_raw == 2 * DIM + further
+    raw = torch.randn(*lead, posterior.num_raw)
     q = posterior(raw)
     assert (q.batch_shape, q.event_shape) == (lead, (DIM,))
-    assert q.base_dist.batch_shape == (*lead, DIM)
     assert q.has_rsample
     assert q.rsample((7,)).shape == (7, *lead, DIM)
     for dtype, expected in [(torch.float16, F32), (torch.bfloat16, F32), (F32, F32), (F64, F64)]:
@@ -171,41 +276,47 @@ def test_posterior_shapes(name, family, lead):
 @pytest.mark.parametrize(("name", "family"), PAIRS)
 def test_posterior_lives_on_the_priors_support(name, family):
     prior = make_prior(name, DIM, **OPTIONS[name])
-    p, q = prior(), prior.posterior(family)(5 * torch.randn(1000, 2 * DIM))
-    assert repr(q.support.base_constraint) == repr(p.support.base_constraint)
+    posterior = prior.posterior(family)
+    p, q = prior(), posterior(5 * torch.randn(1000, posterior.num_raw))
+    supports = [getattr(d.support, "base_constraint", d.support) for d in (p, q)]
+    assert repr(supports[0]) == repr(supports[1])
+    assert p.support.check(q.sample((10,))).all()
     assert p.log_prob(q.sample()).isfinite().all()
     assert q.log_prob(p.sample((1000,))).isfinite().all()
 
 
 def test_raw_numbers_of_one_parameter_come_first():
-    raw = torch.tensor([1.0, 2.0, 3.0, 0.0, 1.0, 2.0])
+    raw = torch.tensor([1.0, 2.0, 3.0, 4.0, 0.0, 1.0, 2.0, 3.0])
     shift = math.log(math.e - 1)
     q = GaussianPrior(DIM).posterior()(raw).base_dist
-    torch.testing.assert_close(q.loc, raw[:3])
-    torch.testing.assert_close(q.scale, softplus(raw[3:] + shift), rtol=0, atol=2e-4)
+    torch.testing.assert_close(q.loc, raw[:DIM])
+    torch.testing.assert_close(q.scale, softplus(raw[DIM:] + shift), rtol=0, atol=2e-4)
     q = UniformPrior(DIM).posterior("beta")(raw).base_dist.base_dist
-    torch.testing.assert_close(q.concentration1, softplus(raw[:3] + shift), rtol=0, atol=2e-2)
-    torch.testing.assert_close(q.concentration0, softplus(raw[3:] + shift), rtol=0, atol=2e-2)
+    torch.testing.assert_close(q.concentration1, softplus(raw[:DIM] + shift), rtol=0, atol=2e-2)
+    torch.testing.assert_close(q.concentration0, softplus(raw[DIM:] + shift), rtol=0, atol=2e-2)
     q = UniformPrior(DIM).posterior("logit-normal")(raw).base_dist.base_dist
-    torch.testing.assert_close(q.loc, 1.7488007394 * raw[:3])
+    torch.testing.assert_close(q.loc, 1.7488007394 * raw[:DIM])
     assert (q.scale.diff() > 0).all()
 
 
 @pytest.mark.parametrize(("name", "family"), PAIRS)
 def test_raw_zero_is_the_prior_or_comes_close(name, family):
-    prior = make_prior(name, 1, **OPTIONS[name]).double()
-    q, p = prior.posterior(family)(torch.zeros(2, dtype=F64)), prior()
+    prior = make_prior(name, 2, **OPTIONS[name]).double()
+    posterior = prior.posterior(family)
+    q, p = posterior(torch.zeros(posterior.num_raw, dtype=F64)), prior()
     value = q.sample((100_000,))
     gap = q.log_prob(value) - p.log_prob(value)
     kl, error = gap.mean(), gap.std() / math.sqrt(len(gap))
     known = 0.0
-    if family == "logit-normal":
+    if "logit-normal" in family:
         known = 0.009512  # the least a logit-normal can have
-    elif (name, family) == ("laplace", "normal"):
+    elif name == "laplace" and family != "laplace":
         known = 2 / math.sqrt(math.pi) - 0.5 * (1 + math.log(math.pi))  # of equal moments
     elif name == "mixture":
         known = 0.0174  # of three components with the moments of a standard normal
-    assert abs(kl - known) < 5 * error + 1e-6
+    elif name == "bimodal":
+        known = KL_BIMODAL
+    assert abs(kl - 2 * known) < 5 * error + 1e-6
 
 
 def test_logit_normal_scale_at_raw_zero_is_the_best():
@@ -228,7 +339,8 @@ def test_logit_normal_scale_at_raw_zero_is_the_best():
 @pytest.mark.parametrize(("name", "family"), PAIRS)
 def test_kl_is_analytic_where_it_can_be(name, family):
     prior = shaken(name)
-    p, q = prior(), prior.posterior(family)(torch.randn(4, 2 * DIM, dtype=F64))
+    posterior = prior.posterior(family)
+    p, q = prior(), posterior(torch.randn(4, posterior.num_raw, dtype=F64))
     if (name, family) not in ANALYTIC:
         with pytest.raises(NotImplementedError):
             kl_divergence(q, p)
@@ -247,8 +359,8 @@ def test_kl_is_analytic_where_it_can_be(name, family):
 @pytest.mark.parametrize(("name", "family"), PAIRS)
 def test_kl_in_pyros_elbos(name, family):
     prior = shaken(name)
-    raw = torch.randn(2 * DIM, dtype=F64).expand(500, -1)
     posterior = prior.posterior(family)
+    raw = torch.randn(posterior.num_raw, dtype=F64).expand(500, -1)
 
     def model():
         with pyro.plate("data", 500):
@@ -273,9 +385,9 @@ def test_kl_in_pyros_elbos(name, family):
 @pytest.mark.parametrize("second", [-1e4, -100.0, 0.0, 100.0, 1e4])
 def test_extreme_raw_numbers_stay_finite(name, family, first, second):
     prior = make_prior(name, DIM)
-    raw = torch.cat([torch.full((50, DIM), first), torch.full((50, DIM), second)], -1)
-    raw.requires_grad_()
-    p, q = prior(), prior.posterior(family)(raw)
+    posterior = prior.posterior(family)
+    raw = raw_numbers(posterior, 50, first, second).requires_grad_()
+    p, q = prior(), posterior(raw)
     value = q.rsample()
     outputs = {
         "draw": value,
@@ -294,22 +406,25 @@ def test_extreme_raw_numbers_stay_finite(name, family, first, second):
 @pytest.mark.parametrize(("name", "family"), PAIRS)
 @pytest.mark.parametrize("value", [-100.0, 100.0])
 def test_kl_pulls_an_extreme_location_back(name, family, value):
-    raw = torch.cat([torch.full((200, DIM), value), torch.zeros(200, DIM)], -1).requires_grad_()
     prior = make_prior(name, DIM)
-    p, q = prior(), prior.posterior(family)(raw)
+    posterior = prior.posterior(family)
+    raw = torch.zeros(200, posterior.num_raw)
+    raw[:, :DIM] = value
+    p, q = prior(), posterior(raw.requires_grad_())
     kl_or_sample(q, p, q.rsample()).mean().backward()
     if family == "beta":
         # A concentration near 0 is past the softplus' reach; the other one answers.
-        pull = raw.grad[:, :DIM] if value > 0 else raw.grad[:, DIM:]
+        pull = raw.grad[:, :DIM] if value > 0 else raw.grad[:, DIM : 2 * DIM]
         assert (pull.sum(0) > 0).all()
     else:
         assert (raw.grad[:, :DIM].sum(0) * value > 0).all()
 
 
+@pytest.mark.parametrize("name", ["uniform", "rotated"])
 @pytest.mark.parametrize("elbo", [Trace_ELBO, TraceMeanField_ELBO])
-def test_pyro_scores_a_saturated_draw_by_its_own_logit(elbo):
+def test_pyro_scores_a_saturated_draw_by_its_own_logit(elbo, name):
     """Through plates, traces and replay the draw must stay the tensor that the map remembers."""
-    prior = make_prior("uniform", DIM)
+    prior = make_prior(name, DIM)
     posterior = prior.posterior("logit-normal")
     raw = torch.cat([torch.full((4, DIM), 100.0), torch.zeros(4, DIM)], -1).requires_grad_()
 
@@ -331,7 +446,7 @@ def train(prior, posterior, steps):
 
     Returns the number of numbers that were not finite, and the raw numbers' extremes.
     """
-    encoder = torch.nn.Linear(2 * DIM, DIM * posterior.num_params)
+    encoder = torch.nn.Linear(2 * DIM, posterior.num_raw)
     parameters = [*encoder.parameters(), *prior.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=1.0)
     bad = torch.zeros(())
@@ -378,9 +493,10 @@ def test_forward_needs_no_host_and_makes_no_tensor_elsewhere(name, family):
     fake = pytest.importorskip("torch._subclasses.fake_tensor")
     with no_validation(), fake.FakeTensorMode():
         with torch.device("cuda"):
-            prior, raw = make_prior(name, DIM), torch.empty(5, 2 * DIM)
-            probability = torch.empty(7)
-        p, q = prior(), prior.posterior(family)(raw)
+            prior = make_prior(name, DIM)
+            posterior = prior.posterior(family)
+            raw, probability = torch.empty(5, posterior.num_raw), torch.empty(7)
+        p, q = prior(), posterior(raw)
         value, code = q.rsample(), p.rsample((5,))
         outputs = [
             value,
@@ -390,6 +506,7 @@ def test_forward_needs_no_host_and_makes_no_tensor_elsewhere(name, family):
             p.log_prob(value),
             kl_or_sample(q.expand((5,)), p.expand((5,)), value),
             prior.quantile(probability),
+            prior.quantile(probability, code[0]),
         ]
         assert all(x.device.type == "cuda" for x in outputs)
 
@@ -398,9 +515,10 @@ def test_forward_needs_no_host_and_makes_no_tensor_elsewhere(name, family):
 def test_a_training_step_on_the_meta_device(name, family):
     with no_validation():
         prior = make_prior(name, DIM).to("meta")
-        raw = torch.nn.Parameter(torch.empty(5, 2 * DIM, device="meta"))
+        posterior = prior.posterior(family)
+        raw = torch.nn.Parameter(torch.empty(5, posterior.num_raw, device="meta"))
         optimizer = torch.optim.Adam([raw, *prior.parameters()])
-        p, q = prior(), prior.posterior(family)(raw)
+        p, q = prior(), posterior(raw)
         value = q.rsample()
         loss = kl_or_sample(q, p, value).sum() - q.log_prob(p.rsample((5,))).sum()
         loss = loss + value.sum()
@@ -426,6 +544,42 @@ def test_the_sampled_kl_of_a_learnt_prior_moves_it():
     assert abs(prior().mean.item() - 3) < 0.2
 
 
+def test_a_category():
+    prior = CategoricalPrior(10)
+    p = prior()
+    assert (p.batch_shape, p.event_shape) == ((), (10,))
+    torch.testing.assert_close(p.probs, torch.full((10,), 0.1))
+    assert prior.double()().sample().dtype == F64
+    assert prior.bfloat16()().sample().dtype == F32
+    posterior = CategoricalPrior(10).posterior()
+    assert (posterior.name, posterior.dim, posterior.num_raw) == ("gumbel", 10, 10)
+    q = posterior(torch.randn(7, 10))
+    assert (q.batch_shape, q.event_shape) == ((7,), (10,))
+    assert q.has_rsample
+    assert kl_divergence(q, CategoricalPrior(10)().expand((7,))).shape == (7,)
+    zero = posterior(torch.zeros(10, dtype=torch.float16))
+    assert zero.probs.dtype == F32
+    assert kl_divergence(zero, CategoricalPrior(10)()) == 0
+    with pytest.raises(ValueError, match="at least 2 categories, found 1"):
+        CategoricalPrior(1)
+    with pytest.raises(ValueError, match="no posterior 'normal' fits CategoricalPrior"):
+        CategoricalPrior(2).posterior("normal")
+    with pytest.raises(NotImplementedError, match="categories have no order"):
+        CategoricalPrior(2).quantile(torch.tensor(0.5))
+    fake = pytest.importorskip("torch._subclasses.fake_tensor")
+    with no_validation(), fake.FakeTensorMode():
+        with torch.device("cuda"):
+            prior, raw = CategoricalPrior(10), torch.empty(5, 10)
+        q = prior.posterior()(raw)
+        outputs = [
+            q.rsample(),
+            prior().sample((5,)),
+            q.log_prob(q.sample()),
+            kl_divergence(q, prior()),
+        ]
+        assert all(x.device.type == "cuda" for x in outputs)
+
+
 def test_two_options_of_one_prior():
     assert isinstance(make_prior("uniform", 2, low=0, high=3)().base_dist, IntervalUniform)
     assert make_prior("uniform", 2).posterior().name == "logit-normal"
@@ -447,13 +601,20 @@ def test_errors_say_what_to_write():
     for name in ("gaussian", "laplace"):
         with pytest.raises(ValueError, match="scale must be positive, found 0"):
             make_prior(name, 2, scale=0.0)
+    for distance in (0.0, 1.0):
+        with pytest.raises(ValueError, match=f"above 0 and below 1, found {distance}"):
+            make_prior("bimodal", 2, distance=distance)
+    with pytest.raises(ValueError, match=r"dim must be even, .* in pairs, found 3"):
+        make_prior("rotated", 3)
+    with pytest.raises(ValueError, match="expected one of probit-normal, full-probit-normal"):
+        make_prior("probit", 2).posterior("normal")
     with pytest.raises(ValueError, match="components must be at least 1, found 0"):
         make_prior("mixture", 2, components=0)
     with pytest.raises(TypeError, match="low"):
         make_prior("gaussian", 2, low=0.0)
     with pytest.raises(
         ValueError,
-        match=r"'beta' posterior of 2 dimensions .* \(\.\.\., 4\), 2 per dim.* found \(5, 2\)",
+        match=r"'beta' posterior of 2 dimensions .* \(\.\.\., 4\), found \(5, 2\)",
     ):
         make_prior("uniform", 2).posterior("beta")(torch.zeros(5, 2))
     with pytest.raises(ValueError, match=r"found \(\)"):

@@ -1,12 +1,14 @@
+import copy
+
 import pyro
 import pytest
 import torch
-from pyro.infer import SVI, Trace_ELBO
+from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
 from torch import nn
 
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.likelihoods import LIKELIHOODS, Bernoulli, Gaussian
-from pyro_mivae.priors import make_prior
+from pyro_mivae.priors import PRIORS, make_prior
 from pyro_mivae.training import fit
 from pyro_mivae.vae import MIVAE
 
@@ -22,7 +24,7 @@ def parameters(vae):
     return {name: p.detach().clone() for name, p in vae.named_parameters()}
 
 
-@pytest.mark.parametrize("prior", ["gaussian", "uniform", "laplace", "mixture"])
+@pytest.mark.parametrize("prior", PRIORS)
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_log_joint_is_the_generative_story(prior, likelihood):
     vae = small(prior=prior, likelihood=likelihood)
@@ -72,7 +74,7 @@ def test_gaussian_scale_is_learnt():
 
 def test_the_decoder_sees_every_prior_at_one_scale():
     seen = {}
-    for prior in ("gaussian", "uniform", "laplace", "mixture"):
+    for prior in PRIORS:
         decoder = nn.Sequential(nn.Linear(5, 30), nn.Unflatten(-1, (6, 5)))
         vae = small(prior=prior, decoder=decoder)
         decoder[0].register_forward_pre_hook(lambda m, args, p=prior: seen.update({p: args[0]}))
@@ -81,6 +83,55 @@ def test_the_decoder_sees_every_prior_at_one_scale():
         code = seen[prior][:, :2]
         assert code.mean(0).abs().max() < 0.03
         assert (code.std(0) - 1).abs().max() < 0.03
+
+
+class Composed(nn.Module):
+    """The decoder of a probit code, seen from its normal: composed with 2 Phi - 1."""
+
+    def __init__(self, vae):
+        super().__init__()
+        self.decoder = vae.model.decoder
+        self.loc, self.scale = vae.model.latent_loc[:2], vae.model.latent_scale[:2]
+
+    def forward(self, latent):
+        code = 2 * torch.special.ndtr(latent[..., :2]) - 1
+        return self.decoder(torch.cat([(code - self.loc) / self.scale, latent[..., 2:]], -1))
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("family", ["", "full-"])
+@pytest.mark.parametrize("base", [TraceMeanField_ELBO, Trace_ELBO])
+def test_a_probit_code_is_a_gaussian_code_with_another_decoder(base, family):
+    """The ELBO is the same to rounding, and so are the bound and every gradient."""
+    vae = small(prior="probit", posterior=f"{family}probit-normal")
+    twin = small(
+        posterior=f"{family}normal", decoder=Composed(vae), encoder=copy.deepcopy(vae.guide.encoder)
+    )
+    assert vae.model.latent_scale[:2].tolist() == pytest.approx([3**-0.5] * 2, rel=1e-6)
+    x = vae.observe(IMAGES)
+    for channel in ("mean", "straight-through", "sample"):
+        found = []
+        for one in (vae, twin):
+            one.zero_grad()
+            vae.model.decoder.zero_grad()  # the twin's, too
+            pyro.set_rng_seed(3)
+            elbo = TraceMI_ELBO(channel=channel, codes="c", elbo=base(), mi_weight=0.7)
+            terms = elbo.terms(one.model, one.guide, x)
+            terms["loss"].backward()
+            gradients = [p.grad.clone() for p in one.guide.parameters()]
+            gradients += [p.grad.clone() for p in vae.model.decoder.parameters()]
+            found.append(({name: value.detach() for name, value in terms.items()}, gradients))
+        (ours, our_gradients), (theirs, their_gradients) = found
+        assert ours.keys() == theirs.keys()
+        for name, value in ours.items():
+            rtol = 1e-7 if "mi" in name or name == "loss" else 1e-12  # c is inverted once
+            torch.testing.assert_close(value, theirs[name], rtol=rtol, atol=1e-12, msg=name)
+        torch.testing.assert_close(our_gradients, their_gradients, rtol=1e-6, atol=1e-9)
+    # Not so if the decoder saw u itself.
+    other = small(decoder=vae.model.decoder, encoder=vae.guide.encoder, posterior=f"{family}normal")
+    pyro.set_rng_seed(3)
+    kept = TraceMI_ELBO(channel="mean", codes="c", elbo=base()).terms(other.model, other.guide, x)
+    assert abs(kept["log_likelihood"] - ours["log_likelihood"]) > 1e-3
 
 
 @pytest.mark.parametrize("channel", ["mean", "sample", "straight-through", "sleep"])

@@ -3,6 +3,7 @@
 from pyro_mivae.infer.binding import DataArgs
 from pyro_mivae.infer.channel import CHANNELS, Channel, straight_through
 from pyro_mivae.infer.compiled import CompiledELBO, compile_elbo
+from pyro_mivae.infer.duality import DualPair, dualize
 from pyro_mivae.infer.elbo import TraceMI_ELBO
 
 __all__ = [
@@ -10,7 +11,9 @@ __all__ = [
     "Channel",
     "CompiledELBO",
     "DataArgs",
+    "DualPair",
     "TraceMI_ELBO",
     "compile_elbo",
+    "dualize",
     "straight_through",
 ]

@@ -15,6 +15,7 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
+from pyro_mivae.distributions import RotatedPairs
 from pyro_mivae.infer.sites import unwrap
 
 Channel = Literal["mean", "sample", "straight-through", "sleep"]
@@ -49,6 +50,8 @@ def has_useful_mean(fn: Any) -> bool:
     base = unwrap(fn)
     if isinstance(base, torch.distributions.MixtureSameFamily):
         return has_useful_mean(base.component_distribution)
+    if isinstance(base, RotatedPairs):
+        return has_useful_mean(base.base_dist)
     meanless = (
         torch.distributions.Categorical,
         torch.distributions.Cauchy,

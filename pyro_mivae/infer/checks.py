@@ -12,9 +12,12 @@ from pyro import poutine
 from torch import Tensor
 from torch.distributions import constraints, transforms
 
+from pyro_mivae.distributions import RotatedPairs, RotatePairs
 from pyro_mivae.infer.sites import latent_sites, unwrap
 
 Bounds = tuple[Tensor, Tensor]
+
+_ALONG = ", both along the sides of its turned square"
 
 
 def require_rsample(guide_trace: Any) -> None:
@@ -38,7 +41,8 @@ def support_bounds(fn: Any) -> Bounds | None:
     """Bounds (low, high) of a distribution's support, or None where they are not known.
 
     Affine maps are unrolled, since a transformed distribution may report the whole
-    real line; any other map is believed only if it reports an interval.
+    real line, and of turned pairs it is the box around them; any other map is believed only if
+    it reports an interval.
     """
     fn = unwrap(fn)
     if isinstance(fn, dist.Delta):
@@ -55,6 +59,8 @@ def support_bounds(fn: Any) -> Bounds | None:
                 loc, scale = _on_host(transform.loc), _on_host(transform.scale)
                 ends = [loc + scale * end for end in bounds]
                 bounds = torch.minimum(*ends), torch.maximum(*ends)
+        elif isinstance(transform, RotatePairs):
+            bounds = None if bounds is None else transform.box(*bounds)
         else:
             codomain = _constraint_bounds(transform.codomain)
             everything = codomain is not None and bool((codomain[0] + codomain[1]).isnan().all())
@@ -109,7 +115,7 @@ def require_support(model_trace: Any, guide_trace: Any) -> None:
             continue
         p, q = model_trace.nodes[name]["fn"], guide_trace.nodes[name]["fn"]
         try:
-            prior, posterior = support_bounds(p), support_bounds(q)
+            prior, posterior = _comparable(p, q)
             if prior is None or posterior is None or not _exceeds(posterior, prior):
                 continue
         except RuntimeError as error:  # fake and meta tensors have no values to compare
@@ -120,9 +126,23 @@ def require_support(model_trace: Any, guide_trace: Any) -> None:
             raise ValueError(
                 f"the guide's support exceeds the prior's at site '{name}': the guide "
                 f"({type(unwrap(q)).__name__}) draws from {_interval(posterior)}, the prior "
-                f"({type(unwrap(p)).__name__}) has density on {_interval(prior)} only. Use a "
-                "guide of the prior's support (pyro_mivae.priors pairs them)"
+                f"({type(unwrap(p)).__name__}) has density on {_interval(prior)} only"
+                f"{_ALONG if isinstance(unwrap(p), RotatedPairs) else ''}. Use a guide of the "
+                "prior's support (pyro_mivae.priors pairs them)"
             )
+
+
+def _comparable(p: Any, q: Any) -> tuple[Bounds | None, Bounds | None]:
+    """Bounds of a prior's and a posterior's support, along the sides of a prior that is turned."""
+    p, q = unwrap(p), unwrap(q)
+    if not isinstance(p, RotatedPairs):
+        return support_bounds(p), support_bounds(q)
+    square, rotation = support_bounds(p.base_dist), p.transforms[0]
+    if not isinstance(q, RotatedPairs):
+        box = support_bounds(q)
+        return square, None if box is None else rotation.box_back(*box)
+    # One turned about another centre is no box along these sides.
+    return square, support_bounds(q.base_dist) if q.transforms[0] == rotation else None
 
 
 def explain_support(model: Any, guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from pyro_mivae.infer.capture import (
     parameters_used,
     undisturbed,
 )
-from pyro_mivae.infer.elbo import TraceMI_ELBO, loss_terms, with_terms
+from pyro_mivae.infer.elbo import TraceMI_ELBO
 from pyro_mivae.infer.graphs import (
     ENUM_READS,
     Compiled,
@@ -31,6 +31,7 @@ from pyro_mivae.infer.graphs import (
     step_function,
 )
 from pyro_mivae.infer.parts import WEIGHTED_BASES
+from pyro_mivae.infer.steps import loss_terms, with_terms
 
 logger = logging.getLogger(__name__)
 

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from pyro_mivae.infer.binding import DataArgs, argument_of, parameters_of
 from pyro_mivae.infer.channel import Channel, Forward, generate
+from pyro_mivae.infer.fixed_scale import code_log_prob
 from pyro_mivae.infer.multisample import ManySamples, many_samples
 from pyro_mivae.infer.replay import GuideRun
 from pyro_mivae.infer.score import (
@@ -74,6 +75,7 @@ class DualPass:
         data_args: Where x' goes, see :class:`~pyro_mivae.infer.binding.Binding`.
         num_samples: Draws K of the bound L_K, see
             :func:`~pyro_mivae.infer.multisample.many_samples`.
+        code_scale: See :func:`~pyro_mivae.infer.fixed_scale.code_log_prob`.
         baseline: Whether score-function terms use the leave-one-out mean over
             independent data as a control variate.
     """
@@ -86,10 +88,12 @@ class DualPass:
         observed: tuple[str, ...],
         data_args: DataArgs | None,
         num_samples: int = 1,
+        code_scale: float | None = None,
         baseline: bool = True,
     ) -> None:
         self.channel = channel
         self.num_samples = num_samples
+        self.code_scale = code_scale
         self.codes = codes
         self.observed = observed
         self.baseline = baseline
@@ -230,7 +234,7 @@ class DualPass:
         per_site: dict[str, Tensor] = {}
         costs: Costs = []
         for name, dims in codes.items():
-            log_q = site_log_prob(guide_trace.nodes[name], dims)
+            log_q = code_log_prob(guide_trace.nodes[name], dims, self.code_scale)
             log_p = site_log_prob(forward.trace.nodes[name], dims)
             if self.channel == "sleep":  # a prior may hold parameters of its own
                 log_p = log_p.detach()

@@ -17,7 +17,8 @@ from pyro_mivae.infer.binding import DataArgs
 from pyro_mivae.infer.channel import Channel, check_channel
 from pyro_mivae.infer.checks import checked_weight, explain_support
 from pyro_mivae.infer.dual import DualPass
-from pyro_mivae.infer.parts import BASES, base_parts, check_base
+from pyro_mivae.infer.fixed_scale import check_code_scale
+from pyro_mivae.infer.parts import base_parts, check_base
 from pyro_mivae.infer.sites import Codes, as_codes
 
 if TYPE_CHECKING:
@@ -75,6 +76,10 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
             All latent sites of the model have to be codes. Its gradient is unbiased under
             ``"sample"``, biased under ``"straight-through"``, and that of the guide alone
             under ``"sleep"``; ``"mean"`` is refused. A step costs K runs of model and guide.
+        code_scale: None for the bound. A number scores continuous codes by a normal of this
+            standard deviation around the guide's mean (its median where that has no closed form)
+            in place of the guide's density, and discrete ones as ever. 1 is the form of InfoGAN
+            (Chen et al. 2016, sec. 7): still a lower bound, of a guide that can't be sure.
         baseline: Whether the ``"sample"`` channel's score-function terms use the
             leave-one-out mean over independent data (never with a batch of one, nor
             through batch normalisation in training mode).
@@ -104,6 +109,7 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
         data_args: DataArgs | None = None,
         num_dual_particles: int = 1,
         num_dual_samples: int = 1,
+        code_scale: float | None = None,
         baseline: bool = True,
     ) -> None:
         base = TraceMeanField_ELBO() if elbo is None else elbo
@@ -118,6 +124,7 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
                 "num_dual_samples > 1 weighs draws of x' by their density, which the channel "
                 "'mean' does not draw: use 'sample', 'straight-through' or 'sleep'"
             )
+        check_code_scale(code_scale, num_dual_samples)
         super().__init__(
             num_particles=base.num_particles,
             vectorize_particles=base.vectorize_particles,
@@ -131,6 +138,7 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
         self.codes = as_codes(codes)
         self.observed = (observed,) if isinstance(observed, str) else tuple(observed)
         self.num_dual_particles = num_dual_particles
+        self.code_scale = code_scale
         self.step = 0
         self.kl_estimators: dict[str, str] = {}
         self._support_checked = False
@@ -140,6 +148,7 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
             observed=self.observed,
             data_args=data_args,
             num_samples=num_dual_samples,
+            code_scale=code_scale,
             baseline=baseline,
         )
 
@@ -256,32 +265,3 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
             if self.kl_estimators.get(site) != kind:
                 logger.info("KL of site '%s' is %s", site, kind)
         self.kl_estimators.update(estimators)
-
-
-def with_terms(elbo: ELBO) -> ELBO:
-    """`elbo`, or a :class:`TraceMI_ELBO` without its term around one of Pyro's bases.
-
-    It gives the same loss, as terms, without waiting for the device; and ``TraceGraph_ELBO`` has
-    no differentiable loss of its own.
-    """
-    if type(elbo) in BASES:
-        return TraceMI_ELBO(channel="sleep", mi_weight=0.0, elbo=elbo)
-    return elbo
-
-
-def loss_terms(
-    elbo: ELBO,
-    model: Any,
-    guide: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    **options: Any,
-) -> dict[str, Tensor]:
-    """What :func:`with_terms` gives of a step: terms or, of another ELBO, the loss alone.
-
-    The dual pass is left out at ``mi_weight=0``, unless `options` for :class:`TraceMI_ELBO` say
-    ``always_dual``; they may give ``weights``, too.
-    """
-    if isinstance(elbo, TraceMI_ELBO):
-        return elbo._terms(model, guide, args, kwargs, **options)
-    return {"loss": elbo.differentiable_loss(model, guide, *args, **kwargs)}

@@ -11,6 +11,8 @@ from pyro.distributions.util import scale_and_mask
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
+from pyro_mivae.distributions import CorrelatedNormal, CorrelatedSquashedNormal
+
 Dims = slice | int | list[int]
 """Which event dimensions of a site are code."""
 
@@ -112,32 +114,47 @@ def elementwise(fn: Any, value: Tensor, site: str) -> Tensor:
     return log_prob
 
 
+def is_one_hot(fn: Any) -> bool:
+    """Whether a site draws one-hot vectors, each of them one variable."""
+    return isinstance(unwrap(fn), torch.distributions.OneHotCategorical)
+
+
+def dimension_shape(fn: Any) -> torch.Size:
+    """What counts as the dimensions of a site: its event shape, but a one-hot vector is one."""
+    shape: torch.Size = fn.event_shape
+    return shape[:-1] if is_one_hot(fn) else shape
+
+
 def marginals(fn: Any, site: str) -> Any:
-    """The marginal of every event dimension, without masks.
+    """The marginal of every dimension, without masks.
 
     Args:
-        fn: A univariate distribution with or without ``.to_event()``, or a multivariate normal.
+        fn: A univariate or one-hot distribution with or without ``.to_event()``, or a multivariate
+            normal.
         site: The site's name, for the message.
 
     Returns:
-        A univariate distribution of batch_shape ``fn.batch_shape + fn.event_shape``.
+        A distribution of batch_shape ``fn.batch_shape + dimension_shape(fn)``.
 
     Raises:
         ValueError: If the marginals are not known.
     """
     base = unwrap(fn)
-    shape = fn.batch_shape + fn.event_shape
+    shape = fn.batch_shape + dimension_shape(fn)
     normals = (
         torch.distributions.MultivariateNormal,
         torch.distributions.LowRankMultivariateNormal,
     )
+    if isinstance(base, CorrelatedNormal | CorrelatedSquashedNormal):
+        return base.marginals.expand(shape)
     if isinstance(base, normals):
         return dist.Normal(base.mean, base.variance.sqrt()).expand(shape)
-    if base.event_shape:
+    if base.event_shape and not is_one_hot(fn):
         raise ValueError(
             f"the dimensions of site '{site}' have marginals that are not known: expected a "
-            "univariate distribution, with .to_event() or without, or a multivariate normal, found "
-            f"{type(base).__name__} of event shape {tuple(base.event_shape)}"
+            "univariate distribution, with .to_event() or without, a one-hot category or a "
+            f"multivariate normal, found {type(base).__name__} of event shape "
+            f"{tuple(base.event_shape)}"
         )
     return base.expand(shape)
 

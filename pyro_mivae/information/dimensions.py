@@ -13,10 +13,10 @@ from torch.distributions import kl_divergence
 
 from pyro_mivae.batches import Prepare
 from pyro_mivae.infer.channel import Channel
+from pyro_mivae.infer.dependencies import dependencies
 from pyro_mivae.infer.dual import DualPass
 from pyro_mivae.infer.rerun import latent_values, plate_indices, run_again
-from pyro_mivae.infer.sites import latent_sites, marginals
-from pyro_mivae.information.dependencies import dependencies
+from pyro_mivae.infer.sites import dimension_shape, latent_sites, marginals
 from pyro_mivae.information.estimate import batches
 from pyro_mivae.information.posteriors import data_dims, require_plate, require_roots
 from pyro_mivae.training import Data, as_tensors, evaluation
@@ -49,7 +49,7 @@ def mi_per_dimension(
         seed: Of the draws.
 
     Returns:
-        Nats per datum by site, each of the site's event shape.
+        Nats per datum by site, each of the site's event shape (a one-hot vector is one dimension).
 
     Raises:
         ValueError: If the marginals of a site are neither those of a factorised distribution nor of
@@ -91,7 +91,7 @@ def kl_per_dimension(
         seed: Of the draws.
 
     Returns:
-        Nats per datum by site, each of the site's event shape.
+        Nats per datum by site, each of the site's event shape (a one-hot vector is one dimension).
 
     Raises:
         ValueError: If the marginals of a site are not known, or it is in no plate of the data.
@@ -179,25 +179,47 @@ def pair(model: Any, guide: Any, args: tuple[Any, ...]) -> tuple[Any, Any]:
     return run_again(model, args, {}, values), guide_trace
 
 
-def by_datum(values: Tensor, site: Mapping[str, Any], dim: int, count: int) -> Tensor:
+def shared_sites(model: Any, guide: Any, args: tuple[Any, ...]) -> tuple[list[str], dict[str, str]]:
+    """The latent sites of both, and why of some the dimensions' marginals are not known."""
+    model_trace, guide_trace = pair(model, guide, args)
+    names = [name for name in latent_sites(guide_trace) if name in model_trace]
+    unknown = {}
+    for name in names:
+        try:
+            for trace in (guide_trace, model_trace):
+                marginals(trace.nodes[name]["fn"], name)
+        except ValueError as error:
+            unknown[name] = str(error)
+    return names, unknown
+
+
+def by_datum(
+    values: Tensor,
+    site: Mapping[str, Any],
+    dim: int,
+    count: int,
+    shape: torch.Size | None = None,
+) -> Tensor:
     """Sums what is inside a datum.
 
     Args:
-        values: One for each dimension of a site, ``batch_shape + event_shape``.
+        values: One for each dimension of a site, ``batch_shape + shape``.
         site: The site.
         dim: The dimension of the data's plate.
         count: The number of data.
+        shape: By default that of the site's dimensions.
 
     Returns:
-        Double precision, ``(count, *event_shape)``.
+        Double precision, ``(count, *shape)``.
 
     Raises:
         ValueError: If the site is in no vectorised plate of the data.
     """
     fn = site["fn"]
+    shape = dimension_shape(fn) if shape is None else shape
     require_plate(site, {dim}, count)
-    values = values.expand(fn.batch_shape + fn.event_shape).movedim(dim - fn.event_dim, 0)
-    return values.reshape(count, -1, *fn.event_shape).sum(1).double()
+    values = values.expand(fn.batch_shape + shape).movedim(dim - len(shape), 0)
+    return values.reshape(count, -1, *shape).sum(1).double()
 
 
 def _means(terms: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -14,10 +14,16 @@ from pyro_mivae.batches import Prepare
 from pyro_mivae.groups import NATS, make_group
 from pyro_mivae.infer.channel import Channel, check_channel, has_useful_mean
 from pyro_mivae.infer.rerun import latent_values, observed_sites, plate_indices, run_again
-from pyro_mivae.infer.sites import as_codes, unmasked
+from pyro_mivae.infer.sites import as_codes, dimension_shape, unmasked
 from pyro_mivae.infer.weights import Cells, density
 from pyro_mivae.information.aggregate import aggregate_information, pairwise_information
-from pyro_mivae.information.dimensions import by_datum, kl_by_datum, mi_by_datum, pair
+from pyro_mivae.information.dimensions import (
+    by_datum,
+    kl_by_datum,
+    mi_by_datum,
+    pair,
+    shared_sites,
+)
 from pyro_mivae.information.estimate import batches
 from pyro_mivae.information.posteriors import data_dims
 from pyro_mivae.training import Data, as_tensors, evaluation
@@ -56,9 +62,13 @@ def per_dimension(
                           guides, see :func:`pairwise_information`
     ===================== =====================================================================
 
+    A one-hot vector is one dimension (its activity the sum over its categories). Where the
+    marginals of a site are not known, ``mi``, ``aggregate_mi``, ``kl`` and ``pairwise_mi`` of it
+    are left out, and an attribute ``mi_c`` says why.
+
     Args:
         model: A Pyro model.
-        guide: Its guide, whose sites depend on the data alone and have known marginals.
+        guide: Its guide, whose sites depend on the data alone.
         data: Tensors of equal length N.
         codes: The latent sites to measure; None for all.
         channels: Under which the bound is measured.
@@ -74,8 +84,7 @@ def per_dimension(
         ... for several, none for a scalar site).
 
     Raises:
-        ValueError: If a site has no known marginals, depends on other latents in the guide, or is
-            in no plate of the data.
+        ValueError: If a site depends on other latents in the guide, or is in no plate of the data.
 
     References:
         Burda, Grosse and Salakhutdinov (2016), *Importance weighted autoencoders*.
@@ -87,10 +96,45 @@ def per_dimension(
     sites = None if codes is None else list(as_codes(codes) or {})
     settings: dict[str, Any] = {"batch_size": batch_size, "prepare": prepare, "seed": seed}
     found: dict[str, Any] = {}
-    kl = kl_by_datum(model, guide, tensors, sites=sites, **settings)
-    for name, terms in kl.items():
+    with evaluation(model, guide, device=tensors[0].device, seed=seed):
+        args, _ = next(batches(tensors, batch_size, prepare))
+        names, unknown = shared_sites(model, guide, args)
+    names = names if sites is None else sites
+    known = [name for name in names if name not in unknown]
+    attrs: dict[str, Any] = {"num_data": len(tensors[0]), "aggregate_size": len(some[0])}
+    for name in names:
+        if name in unknown:
+            attrs[f"mi_{name}"] = f"not measured by dimension: {unknown[name]}"
+    if known:
+        _marginal_measures(found, model, guide, tensors, some, known, channels, progress, settings)
+    with evaluation(model, guide, device=tensors[0].device, seed=seed):
+        means, losses = _use(model, guide, tensors, names, batch_size, prepare, progress)
+    for name in names:
+        _add(found, "activity", name, *means[name], units="")
+        _add(found, "resampling_loss", name, *_mean_and_error(losses[name]))
+    group = make_group(found, {"channel": list(channels)}, **attrs)
+    try:
+        both = pairwise_information(guide, some, codes=known, progress=progress, **settings)
+    except ValueError as error:  # no factorised guide
+        group.attrs["pairwise_mi"] = f"not measured: {error}"
+        return group
+    return group.merge(both, combine_attrs="override")
+
+
+def _marginal_measures(
+    found: dict[str, Any],
+    model: Any,
+    guide: Any,
+    tensors: list[Tensor],
+    some: list[Tensor],
+    names: list[str],
+    channels: Sequence[Channel],
+    progress: bool,
+    settings: dict[str, Any],
+) -> None:
+    """Adds what is measured of the marginals of sites: KL, bounds, and information of `some`."""
+    for name, terms in kl_by_datum(model, guide, tensors, sites=names, **settings).items():
         _add(found, "kl", name, *_mean_and_error(terms))
-    names = list(kl)
     aggregate = aggregate_information(guide, some, codes=names, progress=progress, **settings)
     by_channel = [
         mi_by_datum(model, guide, tensors, channel=channel, sites=names, **settings)
@@ -102,19 +146,6 @@ def per_dimension(
         _add(found, "mi", name, mean, error, lead=("channel",))
         error = aggregate.dimension_information_standard_error[name]
         _add(found, "aggregate_mi", name, aggregate.dimension_information[name], error)
-    with evaluation(model, guide, device=tensors[0].device, seed=seed):
-        means, losses = _use(model, guide, tensors, names, batch_size, prepare, progress)
-    for name in names:
-        _add(found, "activity", name, *_variance_and_error(*means[name]), units="")
-        _add(found, "resampling_loss", name, *_mean_and_error(losses[name]))
-    attrs = {"num_data": len(tensors[0]), "aggregate_size": aggregate.num_data}
-    group = make_group(found, {"channel": list(channels)}, **attrs)
-    try:
-        both = pairwise_information(guide, some, codes=names, progress=progress, **settings)
-    except ValueError as error:  # no factorised guide
-        group.attrs["pairwise_mi"] = f"not measured: {error}"
-        return group
-    return group.merge(both, combine_attrs="override")
 
 
 def as_lists(group: xr.Dataset) -> dict[str, dict[str, Any]]:
@@ -165,10 +196,15 @@ def _mean_and_error(terms: Tensor) -> tuple[Tensor, Tensor]:
     return terms.mean(0).cpu(), (terms.std(0) / len(terms) ** 0.5).cpu()
 
 
-def _variance_and_error(means: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Variance of posterior means over data, less the noise of those that were sampled."""
+def _variance_and_error(means: Tensor, noise: Tensor, dims: int) -> tuple[Tensor, Tensor]:
+    """Variance of posterior means over data, less the noise of those that were sampled.
+
+    The entries of a one-hot vector, behind its `dims`, are summed.
+    """
     deviation = (means - means.mean(0)).square()
     variance = means.var(0) - noise.mean(0)
+    if deviation.dim() - 1 > dims:
+        deviation, variance = deviation.sum(-1), variance.sum(-1)
     return variance.cpu(), (deviation.std(0) / len(means) ** 0.5).cpu()
 
 
@@ -181,7 +217,7 @@ def _use(
     prepare: Prepare | None,
     progress: bool,
 ) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, Tensor]]:
-    """Posterior means with the variance of their noise, and losses by resampling, by datum."""
+    """The variance of posterior means with its error, and losses by resampling, by datum."""
     means: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in names}
     losses: dict[str, list[Tensor]] = {name: [] for name in names}
     dims: dict[str, int] = {}
@@ -196,7 +232,8 @@ def _use(
             for name in names:
                 site = guide_trace.nodes[name]
                 mean, noise = (
-                    by_datum(part, site, dims[name], count) for part in _posterior_mean(site["fn"])
+                    by_datum(part, site, dims[name], count, site["fn"].event_shape)
+                    for part in _posterior_mean(site["fn"])
                 )
                 means[name].append((mean, noise))
                 losses[name].append(_resampling_loss(model, args, model_trace, name, dims, count))
@@ -204,7 +241,8 @@ def _use(
     joined = {}
     for name, parts in means.items():
         mean, noise = (torch.cat(part) for part in zip(*parts, strict=True))
-        joined[name] = mean, noise
+        size = len(dimension_shape(guide_trace.nodes[name]["fn"]))
+        joined[name] = _variance_and_error(mean, noise, size)
     return joined, {name: torch.cat(parts) for name, parts in losses.items()}
 
 
@@ -224,17 +262,18 @@ def _resampling_loss(
     dims: Mapping[str, int],
     count: int,
 ) -> Tensor:
-    """Log-likelihood lost with a dimension from the prior, ``(count, *event_shape)``."""
+    """Log-likelihood lost with a dimension from the prior, by datum and dimension."""
     site = model_trace.nodes[name]
     values = {**plate_indices(model_trace), **latent_values(model_trace)}
     before = _log_likelihood(model_trace, dims, count)
-    shape = site["fn"].event_shape
+    shape = dimension_shape(site["fn"])
+    inner = len(site["fn"].event_shape) - len(shape)  # 1 for the entries of a one-hot vector
     other = site["fn"].sample()
     losses = []
     for place in range(shape.numel()):
         chosen = torch.zeros(shape.numel(), dtype=torch.bool, device=other.device)
         chosen[place] = True
-        value = torch.where(chosen.reshape(shape), other, values[name])
+        value = torch.where(chosen.reshape(shape + (1,) * inner), other, values[name])
         trace = run_again(model, args, {}, {**values, name: value})
         losses.append(before - _log_likelihood(trace, dims, count))
     return torch.stack(losses, 1).reshape(count, *shape)

@@ -15,9 +15,18 @@ from torch import Tensor
 
 from pyro_mivae.batches import Prepare, arguments
 from pyro_mivae.families import at_least_single
-from pyro_mivae.infer.sites import Codes, as_codes, latent_sites, marginals, unmasked, unwrap
+from pyro_mivae.infer.dependencies import dependencies
+from pyro_mivae.infer.sites import (
+    Codes,
+    as_codes,
+    dimension_shape,
+    is_one_hot,
+    latent_sites,
+    marginals,
+    unmasked,
+    unwrap,
+)
 from pyro_mivae.infer.weights import plates
-from pyro_mivae.information.dependencies import dependencies
 from pyro_mivae.information.estimate import batches
 
 
@@ -31,7 +40,8 @@ class Density:
         name: The site.
         fn: Its distribution.
         position: The dimension of the data in a value, from the right.
-        event_shape: What counts as the dimensions of a value; by default those of `fn`.
+        event_shape: What counts as the dimensions of a value; by default those of `fn`, where a
+            one-hot vector is one.
     """
 
     def __init__(
@@ -39,8 +49,8 @@ class Density:
     ) -> None:
         self.fn = _plain(unmasked(fn))
         self.position = position
-        self.event_shape: torch.Size = fn.event_shape if event_shape is None else event_shape
-        self.factorised = not unwrap(fn).event_shape
+        self.event_shape = dimension_shape(fn) if event_shape is None else event_shape
+        self.factorised = is_one_hot(fn) or not unwrap(fn).event_shape
         try:
             self.marginals = _plain(marginals(self.fn, name))
         except ValueError:
@@ -64,7 +74,8 @@ class Density:
         """
         if self.marginals is not None:
             log_prob = self.marginals.log_prob(value)
-            each = sum_inside(log_prob, self.position, self.num_marginals)
+            position = self.position + len(self.marginals.event_shape)
+            each = sum_inside(log_prob, position, self.num_marginals)
             if self.factorised:
                 return each.sum(1), each
         log_prob = self.fn.log_prob(value)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pyro_mivae.batches import Prepare
+from pyro_mivae.infer.dependencies import dependencies
 from pyro_mivae.infer.rerun import observed_sites, run_again
 from pyro_mivae.infer.sites import latent_sites
 from pyro_mivae.infer.weights import density
@@ -18,7 +19,6 @@ from pyro_mivae.information.aggregate import (
     mean_and_error,
     per_datum,
 )
-from pyro_mivae.information.dependencies import dependencies
 from pyro_mivae.information.estimate import Estimate
 from pyro_mivae.information.pairs import by_site, score, together
 from pyro_mivae.information.posteriors import (

@@ -18,7 +18,7 @@ from pyro_mivae.files import atomic_path
 from pyro_mivae.history import History
 
 # Okabe and Ito's colours, and Tol's "muted": both are told apart by the colour-blind.
-SITES = {"c": ("code c", "#0072B2"), "z": ("noise z", "#D55E00")}
+SITES = {"c": ("code c", "#0072B2"), "z": ("noise z", "#D55E00"), "d": ("category d", "#CC79A7")}
 OTHERS = ["#009E73", "#CC79A7", "#56B4E9", "#E69F00"]
 CLASSES = ["#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77"]
 CLASSES += ["#CC6677", "#882255", "#AA4499", "#888888"]
@@ -29,6 +29,14 @@ DASHES: dict[str, Any] = {
     "straight-through": "-.",
     "sleep": (0, (5, 1, 1, 1, 1, 1)),
 }
+# A channel's own colour and marker, where no site has one.
+CHANNELS = {
+    "mean": (OTHERS[0], "o"),
+    "sample": (OTHERS[1], "s"),
+    "straight-through": (OTHERS[2], "D"),
+    "sleep": (OTHERS[3], "^"),
+    "none": (INK, "v"),
+}
 SHADES = {"mean": 0.4, "sample": 1.0, "straight-through": 0.8, "sleep": 0.6}
 LARGE, MEDIUM, SMALL = 16, 14, 12
 
@@ -37,6 +45,23 @@ def shade(colour: str, channel: str) -> tuple[float, float, float]:
     """A colour mixed with white, by channel: opaque, so that no grid shines through."""
     red, green, blue = (1 - SHADES[channel] * (1 - part) for part in to_rgb(colour))
     return red, green, blue
+
+
+def darker(colour: str) -> tuple[float, float, float]:
+    """A colour mixed with black, for text."""
+    red, green, blue = (0.6 * part for part in to_rgb(colour))
+    return red, green, blue
+
+
+def number(value: float, digits: int = 2) -> str:
+    """A number with a minus that is no hyphen, and with none before 0.00."""
+    return f"{round(float(value), digits) + 0.0:.{digits}f}".replace("-", "−")
+
+
+def tex(name: str) -> str:
+    """A dimension's name as it is written: ``c[3]`` with the 3 below."""
+    site, _, index = name.partition("[")
+    return f"${site}_{{{index.removesuffix(']')}}}$" if index else f"${site}$"
 
 
 def curve(
@@ -126,6 +151,7 @@ def mi_by_channel(tree: xr.DataTree, site: str) -> dict[str, NDArray[Any]]:
     if f"mi_{site}" not in data:
         return {}
     rows = data[f"mi_{site}"].transpose("channel", ...).values
+    rows = rows.reshape(len(rows), -1)
     named = zip(data["channel"].values, rows, strict=True)
     return {str(channel): row for channel, row in named if not np.isnan(row).all()}
 
@@ -136,7 +162,8 @@ def sites_of(data: xr.Dataset) -> list[str]:
     Raises:
         ValueError: If there is none.
     """
-    sites = [site for site in SITES if f"{site}_dim" in data.sizes]
+    # A category is one dimension without a coordinate.
+    sites = [site for site in SITES if f"{site}_dim" in data.sizes or f"activity_{site}" in data]
     if not sites:
         raise ValueError(
             "the tree has no group 'information': pass information to inference_data()"
@@ -147,6 +174,16 @@ def sites_of(data: xr.Dataset) -> list[str]:
 def mi_name(channel: str) -> str:
     """What MI under a channel is; under ``"mean"`` no bound."""
     return f"MI {'score' if channel == 'mean' else 'bound'}, channel {channel}"
+
+
+def training(channel: str) -> str:
+    """What a run was trained with; ``"none"`` is without the information term."""
+    return "without the term (λ = 0)" if channel == "none" else f"training channel {channel}"
+
+
+def tick(site: str, dimension: int) -> str:
+    """The name of a dimension of a site; a category has one only."""
+    return f"${site}$" if site == "d" else f"${site}_{{{dimension}}}$"
 
 
 def by_information(
@@ -163,12 +200,11 @@ def by_information(
             f"no MI of '{site}' under channel {channel!r}: expected one of {list(measured)}"
         )
     if not measured:
-        return np.arange(size), [f"${site}_{{{d}}}$" for d in range(size)], ""
+        return np.arange(size), [tick(site, d) for d in range(size)], ""
     channel = channel or ("sample" if "sample" in measured else next(iter(measured)))
     mi = measured[channel]
     order = np.argsort(-mi, kind="stable")
-    numbers = [f"{mi[d]:.2f}".replace("-", "−") for d in order]
-    labels = [f"${site}_{{{d}}}$:  {n} nats" for d, n in zip(order, numbers, strict=True)]
+    labels = [f"{tick(site, d)}:  {number(mi[d])} nats" for d in order]
     return order, labels, mi_name(channel)
 
 

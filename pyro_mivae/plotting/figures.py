@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from pyro_mivae.groups import read
 from pyro_mivae.history import History
 from pyro_mivae.plotting import drawing
+from pyro_mivae.plotting.categories import categories, categories_by_class
 from pyro_mivae.plotting.information import (
     dimension_use,
     information_bars,
@@ -185,9 +186,12 @@ def redraw(folder: str | Path) -> dict[str, Path]:
     functions: list[Callable[[xr.DataTree], Figure]]
     functions = [reconstructions, prior_samples, traversals]
     measured = drawing.get_group(tree, "information")
-    functions += [information_bars] if measured else []
+    functions += [information_bars] if any(f"kl_{s}" in measured for s in drawing.SITES) else []
     functions += [dimension_use] if "resampling_loss_c" in measured else []
     functions += [pairwise_information] if "pairwise_mi" in measured else []
-    functions += [codes_by_class] if "label" in drawing.get_group(tree, "constant_data") else []
+    labelled = "label" in drawing.get_group(tree, "constant_data")
+    functions += [codes_by_class] if labelled else []
+    if drawing.get_group(tree, "categories"):
+        functions += [categories, categories_by_class] if labelled else [categories]
     figures |= {function.__name__: function(tree) for function in functions}
     return drawing.save(figures, folder)

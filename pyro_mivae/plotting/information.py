@@ -63,7 +63,9 @@ def pairwise_information(tree: xr.DataTree) -> Figure:
     """
     matrix = drawing.get_values(tree, "information", "pairwise_mi")
     error = drawing.get_values(tree, "information", "pairwise_mi_se")
-    names = [_tex(name) for name in drawing.get_values(tree, "information", "dimension")]
+    names = [
+        drawing.tex(str(name)) for name in drawing.get_values(tree, "information", "dimension")
+    ]
     size = 0.62 * len(names) + 2.2
     figure = Figure(figsize=(size + 1, size), layout="constrained")
     axes = figure.subplots()
@@ -73,9 +75,8 @@ def pairwise_information(tree: xr.DataTree) -> Figure:
     for (row, column), value in np.ndenumerate(matrix):
         if np.isfinite(value):
             colour = "white" if value > 0.6 * top else drawing.INK
-            text = f"{round(value, 2) + 0.0:.2f}".replace("-", "−")  # no minus before 0.00
             place: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": drawing.SMALL - 2}
-            axes.text(column, row, text, color=colour, **place)
+            axes.text(column, row, drawing.number(value), color=colour, **place)
     for set_ticks in (axes.set_xticks, axes.set_yticks):
         set_ticks(range(len(names)), names, fontsize=drawing.MEDIUM)
     axes.tick_params(length=0)
@@ -140,11 +141,6 @@ def _nats(column: int) -> str:
     return "nats per datum" if column == 0 else ""
 
 
-def _tex(name: Any) -> str:
-    site, _, index = str(name).partition("[")
-    return f"${site}_{{{index.removesuffix(']')}}}$" if index else f"${site}$"
-
-
 def _bars(data: xr.Dataset, name: str, label: str, colour: Any) -> Bars:
     if name not in data:
         return []
@@ -155,8 +151,9 @@ def _bars(data: xr.Dataset, name: str, label: str, colour: Any) -> Bars:
 def _by_dimension(tree: xr.DataTree, rows: Sequence[Any], names: Sequence[str]) -> Figure:
     """Bars of each dimension by descending MI, a column for each site."""
     data = drawing.get_group(tree, "information")
-    sites = drawing.sites_of(data)
-    sizes = [data.sizes[f"{site}_dim"] for site in sites]
+    # A site whose marginals are not known was not measured by dimension.
+    sites = [s for s in drawing.sites_of(data) if any(make(data, s, drawing.INK) for make in rows)]
+    sizes = [data.sizes.get(f"{site}_dim", 1) for site in sites]
     width = min(max(8.0, 1.15 * sum(sizes) + 1.5), 20.0)
     height = 6.0 if len(rows) == 1 else 3.4 * len(rows)
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -169,7 +166,7 @@ def _by_dimension(tree: xr.DataTree, rows: Sequence[Any], names: Sequence[str]) 
             ylabel = name if site == sites[0] else ""
             drawing.finish(axes, title.capitalize() if number == 0 else "", ylabel=ylabel)
             axes.grid(visible=False, axis="x")
-            ticks = [f"${site}_{{{d}}}$" for d in order]
+            ticks = [drawing.tick(site, d) for d in order]
             axes.set_xticks(range(size), ticks, fontsize=drawing.MEDIUM)
             drawing.legend_below(axes, -0.09)
     return figure
@@ -179,10 +176,10 @@ def _draw_bars(axes: Axes, bars: Bars, order: Any) -> None:
     thickness = 0.84 / max(1, len(bars))
     for number, (label, values, error, fill) in enumerate(bars):
         place = np.arange(len(order)) + (number - (len(bars) - 1) / 2) * thickness
-        spread = None if error is None else np.asarray(error)[order]
+        spread = None if error is None else np.atleast_1d(error)[order]
         axes.bar(
             place,
-            np.asarray(values)[order],
+            np.atleast_1d(values)[order],
             0.92 * thickness,
             yerr=spread,
             label=label or None,

@@ -10,14 +10,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pyro_mivae.plotting import drawing
+from pyro_mivae.plotting import drawing, tables
 
 COLUMNS = {
     "mi/c/sample": "MI bound on I(c; x'), x' sampled",
     "kl/c": "KL(q(c|x) || p(c))",
     "log_likelihood": "log-likelihood",
 }
-MARKERS = "osD^"
+MARKERS = "osD^v"  # one more than colours: twenty priors look different
 
 
 def sweep_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
@@ -34,23 +34,15 @@ def sweep_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
         ValueError: If there is no row, or one lacks a column.
     """
     needed = ("prior", "channel", "mi_weight", "seed", *COLUMNS)
-    for number, row in enumerate(rows):
-        if missing := [name for name in needed if row.get(name) in (None, "")]:
-            raise ValueError(
-                f"row {number} has no {', '.join(missing)}: expected a row of sweep.csv for "
-                "each run"
-            )
-    if not rows:
-        raise ValueError("there is no run to draw: expected a row of sweep.csv for each run")
-    channels = list(dict.fromkeys(str(row["channel"]) for row in rows))
-    priors = list(dict.fromkeys(str(row["prior"]) for row in rows))
+    tables.check(rows, needed, "a row of sweep.csv for each run")
+    channels, priors = tables.distinct(rows, "channel"), tables.distinct(rows, "prior")
     weights = sorted({float(row["mi_weight"]) for row in rows})
     figure = Figure(figsize=(16, 4.6 * len(channels) + 1.1), layout="constrained")
     panels = figure.subplots(len(channels), len(COLUMNS), sharex=True, squeeze=False)
     for line, channel in zip(panels, channels, strict=True):
         for axes, (column, title) in zip(line, COLUMNS.items(), strict=True):
-            styles = itertools.cycle(zip(drawing.OTHERS, MARKERS, strict=True))
-            for prior, style in zip(priors, styles, strict=False):
+            styles = (itertools.cycle(drawing.OTHERS), itertools.cycle(MARKERS))
+            for prior, *style in zip(priors, *styles, strict=False):
                 runs = [r for r in rows if (r["prior"], r["channel"]) == (prior, channel)]
                 _draw(axes, runs, column, f"prior {prior}", *style)
             name = f"training channel {channel}\nnats per datum" if column == "mi/c/sample" else ""
@@ -65,7 +57,7 @@ def sweep_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
         handles,
         labels,
         loc="outside lower center",
-        ncols=len(labels),
+        ncols=min(len(labels), 5),
         fontsize=drawing.SMALL,
         frameon=False,
         title=_note(rows),

@@ -16,6 +16,14 @@ from pyro.infer import (
 from pyro.infer.autoguide import AutoNormal, AutoNormalMessenger
 from torch import nn
 
+from pyro_mivae.distributions import (
+    CorrelatedNormal,
+    CorrelatedSquashedNormal,
+    IntervalUniform,
+    LogitNormal,
+    ProbitNormal,
+    RotatedPairs,
+)
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.infer.checks import require_support, support_bounds
 
@@ -255,7 +263,31 @@ SIGMOID, EXP, TANH = (
 UNIFORM, STANDARD = dist.Uniform(-torch.ones(2), torch.ones(2)), dist.Normal(torch.zeros(2), 1.0)
 WIDE, ORDER = transforms.AffineTransform(-1.0, 2.0), torch.tensor([0])
 
+
+def square(low=-1.0, high=1.0):
+    return IntervalUniform(low, high, torch.zeros(2)).to_event(1)
+
+
+def turned(low=-1.0, high=1.0):
+    """A diamond: its corners are 2 ** 0.5 away from the centre of a square of half side 1."""
+    return RotatedPairs(square(low, high), low, high)
+
+
+FULL = CorrelatedSquashedNormal(CorrelatedNormal(torch.zeros(2), torch.eye(2)), LogitNormal, -1, 1)
+PROBIT = ProbitNormal(torch.zeros(2), torch.ones(2), -1.0, 1.0).to_event(1)
 EXCEEDS = {
+    "a square under the same one turned": (square(), turned()),
+    "that of logit-normals": (FULL, turned()),
+    "that of probit-normals": (PROBIT, turned()),
+    "a square a bit too large for a turned one": (square(-0.71, 0.71), turned()),
+    "a Normal under a turned square": (STANDARD.to_event(1), turned()),
+    "a turned square under the same one": (turned(), square()),
+    "a turned square under a square a bit too small": (turned(), square(-1.41, 1.41)),
+    "a turned square under a Uniform": (turned(), UNIFORM.to_event(1)),
+    "a turned square under a smaller one": (
+        RotatedPairs(square(-1, 1), -1, 1),
+        RotatedPairs(square(-0.9, 0.9), -1, 1),
+    ),
     "Normal under Uniform": (STANDARD, UNIFORM),
     "Normal under Exponential": (STANDARD, dist.Exponential(1.0)),
     "wider Uniform": (dist.Uniform(-1.0, 1.5), UNIFORM),
@@ -275,6 +307,16 @@ EXCEEDS = {
     "MultivariateNormal": (dist.MultivariateNormal(torch.zeros(2), torch.eye(2)), UNIFORM),
 }
 FITS = {
+    "a turned square": (turned(), turned()),
+    "one of logit-normals": (RotatedPairs(FULL, -1, 1), turned()),
+    "a smaller turned square": (RotatedPairs(square(-0.9, 0.9), -1, 1), turned()),
+    "a square inside a turned one": (square(-0.7, 0.7), turned()),
+    "a turned square inside a square": (turned(), square(-1.4143, 1.4143)),
+    "a turned square under a Normal": (turned(), STANDARD.to_event(1)),
+    "one that is turned about another centre": (turned(4.0, 5.0), turned(3.0, 6.0)),
+    "a full covariance in an interval": (FULL, square()),
+    "probit-normals": (PROBIT, square()),
+    "uniform under probit-normals": (square(), PROBIT),
     "the same": (STANDARD, STANDARD),
     "Uniform under Normal": (UNIFORM, STANDARD),
     "narrower Uniform": (dist.Uniform(-0.5, 0.5), UNIFORM),
@@ -309,8 +351,12 @@ def test_support_that_exceeds(case):
     message = (
         r"guide's support exceeds the prior's at site 'z': the guide \(\w+\) draws from \(.*, "
     )
-    with pytest.raises(ValueError, match=message + r".*\), the prior \(\w+\) has density on \("):
+    with pytest.raises(
+        ValueError, match=message + r".*\), the prior \(\w+\) has density on \("
+    ) as caught:
         require_support(*site_traces(posterior, prior))
+    along = "both along the sides of its turned square" in str(caught.value)
+    assert along == isinstance(prior, RotatedPairs)
 
 
 @pytest.mark.parametrize("case", FITS)

@@ -1,0 +1,206 @@
+"""The numbers of `experiments.poster`, from its runs' folders alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from experiments._poster_runs import CHANNELS, Training
+from pyro_mivae import runs
+from pyro_mivae.history import History
+
+Row = dict[str, Any]
+IGNORED = 0.5
+"""Nats of KL below which a site is said to be ignored."""
+EARLY = (100, 250, 550, 1100, 2750)
+"""Steps at which the KL of the noise is noted, to see when its fate is decided."""
+SIDES, GUIDES = ("lower", "upper"), ("own", "refitted")
+
+
+def read_row(training: Training, folder: Path) -> Row | None:
+    """What a finished run says, with its measurement if there is one; None if it is not done."""
+    path = folder / training.name / runs.METRICS
+    if not path.exists():
+        return None
+    metrics = json.loads(path.read_text(encoding="utf-8"))
+    row = {"run": training.name, **dataclasses.asdict(training), **metrics["test"]}
+    row["log_evidence"] = metrics["log_evidence"]["mean"]
+    row["training_seconds"] = metrics["seconds"]["training"]
+    history = History.read_csv(folder / training.name / runs.HISTORY)
+    steps, values = history.series("kl/z")
+    by_step = dict(zip(steps, values, strict=True))
+    row |= {f"kl/z after {s}": by_step.get(s, math.nan) for s in EARLY if s <= training.steps}
+    measured = folder / f"information-{training.name}" / "information.json"
+    if measured.exists():
+        row |= _information(json.loads(measured.read_text(encoding="utf-8"))["curves"])
+    return row
+
+
+def _information(curves: Mapping[str, Any]) -> Row:
+    """The bounds at the largest number of samples, by guide and code."""
+    row: Row = {}
+    for g, guide in enumerate(curves["coords"]["guide"]):
+        for c, code in enumerate(curves["coords"]["codes"]):
+            code = code.replace(", ", "+")
+            row[f"bound/{code}/{guide}"] = curves["barber_agakov"][g][c]
+            for side in SIDES:
+                values = np.array(curves[side][g][c], float)
+                last = int(np.flatnonzero(~np.isnan(values))[-1])
+                row[f"{side}/{code}/{guide}"] = float(values[last])
+                row[f"{side}/{code}/{guide}_se"] = float(curves[f"{side}_se"][g][c][last])
+    return row
+
+
+def read_rows(trainings: Iterable[Training], folder: Path) -> list[Row]:
+    """The rows of those that are done, each once."""
+    found = (read_row(training, folder) for training in dict.fromkeys(trainings))
+    return [row for row in found if row is not None]
+
+
+def dimension_rows(trainings: Iterable[Training], folder: Path) -> list[Row]:
+    """A row for each dimension: KL, score, bound and what it is worth to the reconstruction."""
+    rows = []
+    for training in dict.fromkeys(trainings):
+        path = folder / training.name / runs.METRICS
+        if not path.exists():
+            continue
+        found = json.loads(path.read_text(encoding="utf-8"))["per_dimension"]
+        for site in ("c", "z"):
+            columns = {
+                "kl": found[site]["kl"],
+                "score": found[site]["mi/mean"],
+                "bound": found[site]["mi/sample"],
+                "aggregate": found[site]["aggregate_mi"],
+                "loss": found[site]["resampling_loss"],
+            }
+            for d, values in enumerate(zip(*columns.values(), strict=True)):
+                own = dict(zip(columns, values, strict=True))
+                rows.append({**dataclasses.asdict(training), "site": site, "dimension": d, **own})
+    return rows
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """An estimate and its bootstrap interval of 95 %."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        text = f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
+        return text.replace("-", "−")
+
+
+def spearman(rows: Sequence[Row], first: str, second: str = "loss") -> Interval:
+    """Rank correlation of two columns over dimensions; the bootstrap resamples dimensions."""
+    return _bootstrap(rows, (first, second), rank_correlation)
+
+
+def spearman_difference(rows: Sequence[Row], first: str, other: str) -> Interval:
+    """By how much `first` ranks the loss better than `other`: the paired difference."""
+    return _bootstrap(
+        rows,
+        (first, other, "loss"),
+        lambda x, y, loss: rank_correlation(x, loss) - rank_correlation(y, loss),
+    )
+
+
+def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
+    """Spearman's; NaN if one of the two is constant."""
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return math.nan
+    return float(stats.spearmanr(x, y).statistic)
+
+
+def _bootstrap(
+    rows: Sequence[Row], columns: Sequence[str], statistic: Callable[..., float]
+) -> Interval:
+    data = np.array([[row[column] for column in columns] for row in rows], float)
+    if len(data) < 3:
+        return Interval(math.nan, math.nan, math.nan)
+    rng = np.random.default_rng(0)
+    drawn = (data[rng.integers(len(data), size=len(data))] for _ in range(2000))
+    values = [statistic(*sample.T) for sample in drawn]
+    low, high = np.nanquantile(values, (0.025, 0.975))
+    return Interval(statistic(*data.T), float(low), float(high))
+
+
+def frontier(rows: Iterable[Row], column: str) -> Callable[[float], float]:
+    """The value of a column on the beta-frontier (lambda = 0) at a KL; NaN beyond its ends."""
+    points = sorted((row["kl"], row[column]) for row in rows if row["mi_weight"] == 0)
+    if len(points) < 2:
+        return lambda kl: math.nan
+    x, y = map(list, zip(*points, strict=True))
+    return lambda kl: float(np.interp(kl, x, y, left=math.nan, right=math.nan))
+
+
+def gaps(rows: Sequence[Row]) -> list[Row]:
+    """How far each point with the term lies from the beta-frontier at its KL, in nats."""
+    columns = ("log_likelihood", "mi/mean", "mi/sample")
+    curves = {column: frontier(rows, column) for column in columns}
+    found = []
+    for row in rows:
+        if row["mi_weight"] and row["kl_weight"] == 1:
+            gap = {column: row[column] - curves[column](row["kl"]) for column in columns}
+            found.append({"channel": row["channel"], "mi_weight": row["mi_weight"], **gap})
+    return found
+
+
+def shares(rows: Iterable[Row]) -> list[Row]:
+    """The share of the code in the KL and in the score."""
+    return [
+        {
+            **{name: row[name] for name in ("run", "size", "channel", "seed", "kl/c", "kl/z")},
+            "share_kl": row["kl/c"] / row["kl"],
+            "share_score": row["mi/c/mean"] / row["mi/mean"],
+        }
+        for row in rows
+    ]
+
+
+def variant(training: Row) -> str:
+    """What a training of the block "what-decides" changes."""
+    if training["mi_warmup"]:
+        return f"lambda grows over {training['mi_warmup']} steps"
+    if training["init_gain"] != 1:
+        return f"initial weights times {training['init_gain']:g}"
+    return "as the poster"
+
+
+def mean_and_range(values: Iterable[float]) -> str:
+    """For a table: the mean, and the smallest and largest of several."""
+    found = [v for v in values if not math.isnan(v)]
+    if not found:
+        return "-"
+    text = f"{np.mean(found):.1f}"
+    if len(found) > 1:
+        text += f" ({min(found):.1f} to {max(found):.1f})"
+    return text.replace("-", "−")
+
+
+def same_size(rows: Iterable[Row]) -> list[Row]:
+    """The runs of the block "trade-off" that belong to those of "capacity", too."""
+    return [
+        row
+        for row in rows
+        if row["mi_weight"] == row["kl_weight"] == 1 and row["channel"] in CHANNELS[:2]
+    ]
+
+
+def label(row: Row) -> str:
+    """A run, in a table or a figure that has several channels."""
+    return f"{row['size']} + {row['size']}, λ {row['mi_weight']:g}, seed {row['seed']}"
+
+
+def best_dimensions(run: Path) -> dict[str, int]:
+    """By site, the dimension with the largest KL."""
+    metrics = json.loads((run / runs.METRICS).read_text(encoding="utf-8"))
+    return {site: int(np.argmax(metrics["per_dimension"][site]["kl"])) for site in ("c", "z")}

@@ -1,0 +1,230 @@
+"""The report of `experiments.poster`: tables and figures, from the runs' folders alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from experiments import _poster_numbers as numbers
+from experiments._poster_figures import READ_OFF, draw
+from experiments._poster_numbers import EARLY, IGNORED, Row, mean_and_range
+from experiments._poster_runs import CHANNELS, Block, Training
+from experiments.sweep import write_table
+from pyro_mivae.files import write_atomically
+from pyro_mivae.plotting.drawing import save
+
+
+def write_report(every: Sequence[Block], folder: Path, docs: Path | None = None) -> Path | None:
+    """Writes table, report and figures of what is done so far; returns the report's path.
+
+    Args:
+        every: All blocks of the study.
+        folder: That of the runs.
+        docs: A documentation, whose ``results`` and ``figures`` get them, too.
+    """
+    trainings = {block.name: block.trainings for block in every}
+    rows = {name: numbers.read_rows(each, folder) for name, each in trainings.items()}
+    whole = numbers.read_rows((t for each in trainings.values() for t in each), folder)
+    if not whole:
+        return None
+    text = "\n\n".join(part for part in _parts(rows, trainings, folder) if part) + "\n"
+    figures = draw(trainings, rows, folder)
+    write_table(whole, folder, "poster.csv")
+    write_atomically(folder / "poster.md", text)
+    save(figures, folder)
+    if docs is not None:
+        write_table(whole, docs / "results", "poster.csv")
+        write_atomically(docs / "results" / "poster.md", text)
+        save({f"poster_{name}": figure for name, figure in figures.items()}, docs)
+    return folder / "poster.md"
+
+
+def _parts(
+    rows: Mapping[str, Sequence[Row]], trainings: Mapping[str, Sequence[Training]], folder: Path
+) -> list[str]:
+    dimensions = {
+        "5 + 5, lambda 1": [t for t in trainings["figure-3"] if t.mi_weight],
+        "5 + 5, lambda 0": [t for t in trainings["figure-3"] if not t.mi_weight],
+        "10 + 10, mean": trainings["figure-4"],
+        "10 + 10, straight-through": [
+            t for t in trainings["channels"] if t.channel == "straight-through"
+        ],
+    }
+    return [
+        _figure_3(rows["figure-3"]),
+        _figure_4([*rows["figure-4"], *rows["figure-4-seeds"]]),
+        _what_it_is([*rows["figure-3"], *rows["figure-4"], *rows["channels"]]),
+        _trade_off(rows["trade-off"]),
+        _capacity([*rows["capacity"], *numbers.same_size(rows["trade-off"])]),
+        _dimensions(
+            {name: numbers.dimension_rows(each, folder) for name, each in dimensions.items()}
+        ),
+        _what_decides(rows["what-decides"], [*rows["figure-4"], *rows["figure-4-seeds"]]),
+        _precision(_at(rows["figure-3"], mi_weight=1.0), rows["precision"]),
+    ]
+
+
+def _at(rows: Iterable[Row], **settings: object) -> list[Row]:
+    return [row for row in rows if all(row[name] == value for name, value in settings.items())]
+
+
+def _table(title: str, head: Sequence[str], body: Iterable[Sequence[object]]) -> str:
+    lines = [" | ".join(map(str, line)) for line in body]
+    if not lines:
+        return ""
+    rule = "|".join(["---"] * len(head))
+    return "\n".join([f"**{title}**", "", f"| {' | '.join(head)} |", f"|{rule}|"]) + "".join(
+        f"\n| {line} |" for line in lines
+    )
+
+
+def _number(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.1f}".replace("-", "−")
+
+
+def _figure_3(rows: Sequence[Row]) -> str:
+    body = []
+    for label, weight in (("with the term on c", 1.0), ("without", 0.0)):
+        found = _at(rows, mi_weight=weight)
+        for name, kl in (("mi/c", "kl/c"), ("mi/z", "kl/z"), ("mi", "kl")):
+            score, rate = (mean_and_range(r[c] for r in found) for c in (f"{name}/mean", kl))
+            site = {"mi/c": "c", "mi/z": "z", "mi": "c, z"}[name]
+            read = READ_OFF[label][name]
+            body.append((label, f"I({site}; x')", read, score, rate, len(found)))
+    head = ("", "", "poster", "score, mean (range)", "KL, mean (range)", "seeds")
+    return _table("Figure 3: 5 + 5 dimensions, 25 epochs, at the end", head, body)
+
+
+def _figure_4(rows: Sequence[Row]) -> str:
+    body = [
+        (
+            row["seed"],
+            row["steps"],
+            *(_number(row[c]) for c in ("mi/c/mean", "mi/z/mean", "kl/c", "kl/z")),
+            "yes" if row["kl/z"] < IGNORED else "no",
+        )
+        for row in sorted(rows, key=lambda row: row["seed"])
+    ]
+    head = ("seed", "steps", "score of c", "score of z", "KL of c", "KL of z", "z ignored")
+    return _table("Figure 4: 10 + 10 dimensions, lambda 1, x' the mean", head, body)
+
+
+def _what_it_is(rows: Sequence[Row]) -> str:
+    body = []
+    for row in {row["run"]: row for row in rows if "bound/c/refitted" in row}.values():
+        for code in ("c", "z"):
+            interval = {
+                guide: " to ".join(_number(row[f"{side}/{code}/{guide}"]) for side in numbers.SIDES)
+                for guide in ("own", "refitted")
+            }
+            body.append(
+                (
+                    f"{row['channel']}, {row['size']} + {row['size']}, λ {row['mi_weight']:g}, "
+                    f"seed {row['seed']}",
+                    code,
+                    _number(row[f"mi/{code}/mean"]),
+                    _number(row[f"mi/{code}/sample"]),
+                    interval["own"],
+                    _number(row[f"bound/{code}/refitted"]),
+                    interval["refitted"],
+                    _number(row["log_likelihood"]),
+                    _number(row["elbo"]),
+                )
+            )
+    head = (
+        "run",
+        "site",
+        "score, x' the mean",
+        "bound, x' sampled",
+        "between, own guide",
+        "bound, refitted guide",
+        "between, refitted guide",
+        "log-likelihood",
+        "ELBO",
+    )
+    return _table("What the MI is: I(.; x') in nats", head, body)
+
+
+def _trade_off(rows: Sequence[Row]) -> str:
+    found = numbers.gaps(rows)
+    body = [
+        (
+            row["channel"],
+            f"{row['mi_weight']:g}",
+            *(_number(row[c]) for c in ("log_likelihood", "mi/mean", "mi/sample")),
+        )
+        for row in sorted(found, key=lambda r: (CHANNELS.index(r["channel"]), r["mi_weight"]))
+    ]
+    head = ("channel", "λ", "log-likelihood", "score", "bound")
+    return _table("From the β-frontier at the same KL, nats (5 + 5, 5 epochs)", head, body)
+
+
+def _capacity(rows: Sequence[Row]) -> str:
+    body = []
+    found = numbers.shares({row["run"]: row for row in rows}.values())
+    for channel in CHANNELS:
+        for size in sorted({row["size"] for row in found}):
+            some = _at(found, channel=channel, size=size)
+            if some:
+                kl = [f"{row['kl/z']:.1f}" for row in some]
+                share = [f"{100 * row['share_kl']:.0f} %" for row in some]
+                score = [f"{100 * row['share_score']:.0f} %" for row in some]
+                body.append((channel, size, ", ".join(share), ", ".join(score), ", ".join(kl)))
+    head = ("channel", "\\|c\\| = \\|z\\|", "c's share of the KL", "of the score", "KL of z, nats")
+    return _table("With more dimensions (λ 1, 5 epochs; a number for each seed)", head, body)
+
+
+def _dimensions(groups: Mapping[str, Sequence[Row]]) -> str:
+    body = [
+        (
+            name,
+            len(rows),
+            *(numbers.spearman(rows, column) for column in ("score", "bound", "kl", "aggregate")),
+            numbers.spearman_difference(rows, "score", "kl"),
+        )
+        for name, rows in groups.items()
+        if rows
+    ]
+    head = ("runs", "dimensions", "score", "bound", "KL", "I_q", "score less KL")
+    title = "Rank correlation with the log-likelihood lost without the dimension (95 %)"
+    return _table(title, head, body)
+
+
+def _what_decides(rows: Sequence[Row], traces: Sequence[Row]) -> str:
+    body = []
+    for row in rows:
+        init = row["seed"] if row["init_seed"] is None else row["init_seed"]
+        ignored = "yes" if row["kl/z"] < IGNORED else "no"
+        values = (row["kl/z after 550"], row["kl/z"])
+        body.append(
+            (numbers.variant(row), init, row["seed"], *(f"{v:.1f}" for v in values), ignored)
+        )
+    head = ("variant", "seed of the weights", "seed of the batches and draws")
+    head = (*head, "KL of z after 550 steps", "at the end", "z ignored")
+    first = _table("What decides: 10 + 10, x' the mean, 5 epochs", head, body)
+    early = [(s, _early(traces, s)) for s in EARLY]
+    second = _table(
+        "Rank correlation of the KL of z at a step with that at the end (seeds of Figure 4)",
+        ("step", "Spearman"),
+        [(step, f"{value:.2f}") for step, value in early if not np.isnan(value)],
+    )
+    return "\n\n".join(part for part in (first, second) if part)
+
+
+def _early(rows: Sequence[Row], step: int) -> float:
+    name = f"kl/z after {step}"
+    pairs = [(row[name], row["kl/z"]) for row in rows if name in row and row["steps"] > step]
+    return numbers.rank_correlation(*np.array(pairs).T) if len(pairs) > 2 else np.nan
+
+
+def _precision(single: Sequence[Row], mixed: Sequence[Row]) -> str:
+    body = []
+    for one in single:
+        for other in _at(mixed, seed=one["seed"]):
+            pairs = [f"{one[c]:.2f}, {other[c]:.2f}" for c in ("elbo", "mi/c/mean", "mi/z/sample")]
+            difference = f"{other['elbo'] - one['elbo']:+.2f}".replace("-", "−")
+            body.append((one["seed"], pairs[0], difference, *pairs[1:]))
+    head = ("seed", "ELBO, fp32 and bf16", "difference", "score of c", "bound of z")
+    return _table("bf16 mixed precision, 5 + 5, λ 1, 25 epochs", head, body)

@@ -1,0 +1,195 @@
+"""The interaction of two arms and two data sets over shared seeds, with interval and tests.
+
+Rows in, numbers out: a study's table, one row a run, whatever made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+_FLIPS = 2**20
+"""Signs that are drawn at once: memory then does not grow with the permutations."""
+
+
+@dataclass(frozen=True, eq=False)
+class Contrast:
+    r"""The interaction :math:`[y(T, D_3) - y(T, D_4)] - [y(G, D_3) - y(G, D_4)]`.
+
+    Attributes:
+        treated: :math:`y(T, D_3) - y(T, D_4)` of each seed, shape ``(seeds,)``.
+        control: :math:`y(G, D_3) - y(G, D_4)` of each seed.
+        permutation_p: Two-sided, from swapping `treated` and `control` within seeds.
+    """
+
+    treated: NDArray[np.float64]
+    control: NDArray[np.float64]
+    permutation_p: float
+
+    @property
+    def per_seed(self) -> NDArray[np.float64]:
+        """The interaction of each seed, shape ``(seeds,)``."""
+        return self.treated - self.control
+
+    @property
+    def num_seeds(self) -> int:
+        """The number of seeds."""
+        return len(self.treated)
+
+    @property
+    def mean(self) -> float:
+        """The estimate, in the unit of y."""
+        return float(self.per_seed.mean())
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean over seeds."""
+        return float(self.per_seed.std(ddof=1)) / float(np.sqrt(self.num_seeds))
+
+    @property
+    def welch_p(self) -> float:
+        """Two-sided, of Welch's test, which takes `treated` and `control` for independent."""
+        return float(stats.ttest_ind(self.treated, self.control, equal_var=False).pvalue)
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Student's interval of the mean over seeds.
+
+        It is paired: what a seed does to both arms alike cancels before.
+
+        Raises:
+            ValueError: If `level` does not lie between 0 and 1.
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"level must lie in (0, 1), found {level}")
+        reach = stats.t.ppf((1 + level) / 2, self.num_seeds - 1) * self.standard_error
+        return self.mean - float(reach), self.mean + float(reach)
+
+    def __str__(self) -> str:
+        low, high = self.interval()
+        return f"{self.mean:.3f} [{low:.3f}, {high:.3f}], {self.num_seeds} seeds"
+
+
+def interaction(
+    rows: Iterable[Mapping[str, Any]],
+    value: str,
+    *,
+    arms: tuple[Any, Any] = ("T", "G"),
+    data: tuple[Any, Any] = ("D3", "D4"),
+    columns: tuple[str, str, str] = ("prior", "data", "seed"),
+    num_permutations: int = 9999,
+    seed: int = 0,
+) -> Contrast:
+    """Computes the interaction of a study's table.
+
+    Every seed must have a run in each of the four cells, and one only: a run that is lacking is an
+    error, since leaving its seed out would be to choose among runs.
+
+    Args:
+        rows: One for each run (of a data frame: ``frame.to_dict("records")``). Rows of other arms
+            or data are passed over. What else varies in the study has to be fixed beforehand.
+        value: The column of y.
+        arms: The arm in question and the one that it is compared with.
+        data: The two data sets, the one where y is expected to be larger first.
+        columns: Names of the columns of the arm, the data and the seed.
+        num_permutations: Of the test, random sign flips; all 2^n of them if these are not more.
+        seed: Of the permutations.
+
+    Raises:
+        ValueError: If there are fewer than two seeds, a cell lacks a seed or has it twice, or a
+            value is not finite.
+    """
+    arm_column, data_column, seed_column = columns
+    cells: dict[tuple[Any, Any], dict[Any, float]] = {(a, d): {} for a in arms for d in data}
+    for row in rows:
+        cell = cells.get((row[arm_column], row[data_column]))
+        if cell is None:
+            continue
+        where = f"{arm_column} {row[arm_column]}, {data_column} {row[data_column]}"
+        run = f"{where}, {seed_column} {row[seed_column]}"
+        if row[seed_column] in cell:
+            raise ValueError(
+                f"rows: expected one run for {run}, found two: fix what else varies, for example "
+                "the weight, before the contrast"
+            )
+        cell[row[seed_column]] = number = float(row[value])
+        if not np.isfinite(number):
+            raise ValueError(f"rows: expected a finite {value} for {run}, found {number}")
+    seeds = sorted(
+        {s for cell in cells.values() for s in cell}, key=lambda s: (len(str(s)), str(s))
+    )
+    for (arm, which), cell in cells.items():
+        if missing := [s for s in seeds if s not in cell]:
+            raise ValueError(
+                f"rows: expected every seed in each of the four cells, found none for {arm_column} "
+                f"{arm}, {data_column} {which}, {seed_column} {missing[0]}: finish this run"
+            )
+    if len(seeds) < 2:
+        raise ValueError(f"rows: expected at least two seeds of {arms} and {data}, found {seeds}")
+    y = {key: np.array([cell[s] for s in seeds]) for key, cell in cells.items()}
+    treated, control = (y[arm, data[0]] - y[arm, data[1]] for arm in arms)
+    p_value = sign_flip_test(treated - control, num_permutations=num_permutations, seed=seed)
+    return Contrast(treated, control, p_value)
+
+
+def sign_flip_test(
+    differences: NDArray[np.float64], *, num_permutations: int = 9999, seed: int = 0
+) -> float:
+    """Tests whether paired differences are around 0, two-sided, by flipping their signs.
+
+    The flips are the permutations of two arms within a pair: exact if the arms of a pair may be
+    swapped.
+
+    Args:
+        differences: One for each pair, shape ``(pairs,)``.
+        num_permutations: Random flips; all of them where these are not more.
+        seed: Of the flips.
+
+    Returns:
+        The share of flips, the given signs among them, whose mean is at least as far from 0.
+
+    References:
+        Phipson and Smyth (2010), *Permutation p-values should never be zero*.
+    """
+    number = len(differences)
+    observed = abs(differences.sum())
+    # Sums of the same numbers in another order differ by rounding.
+    limit = observed - 1e-9 * np.abs(differences).sum()
+    if 2**number <= num_permutations:
+        bits = (np.arange(2**number)[:, None] >> np.arange(number)) & 1
+        return float((np.abs((1 - 2 * bits) @ differences) >= limit).mean())
+    rng = np.random.default_rng(seed)
+    size, extreme = max(1, _FLIPS // number), 0
+    for start in range(0, num_permutations, size):
+        count = min(size, num_permutations - start)
+        signs = 1 - 2 * rng.integers(0, 2, (count, number))
+        extreme += int((np.abs(signs @ differences) >= limit).sum())
+    return (extreme + 1) / (num_permutations + 1)
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Adjusts the p-values of several hypotheses, so that any false rejection is at the level.
+
+    Args:
+        p_values: By hypothesis.
+
+    Returns:
+        Adjusted, in the given order: reject those not above the level.
+
+    Raises:
+        ValueError: If a number does not lie in [0, 1].
+
+    References:
+        Holm (1979), *A simple sequentially rejective multiple test procedure*.
+    """
+    if wrong := {name: p for name, p in p_values.items() if not 0 <= p <= 1}:
+        raise ValueError(f"p_values: expected numbers from 0 to 1, found {wrong}")
+    adjusted, largest = {}, 0.0
+    for rank, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[name]))
+        adjusted[name] = largest
+    return {name: adjusted[name] for name in p_values}

@@ -1,0 +1,51 @@
+"""Scores of disentanglement: codes, shape ``(N, codes)``, against known factors of variation.
+
+Arrays and tensors in, arrays out; nothing here needs a model.
+"""
+
+from pyro_mivae.disentanglement.alignment import (
+    carried,
+    carried_share,
+    following,
+    leading_code,
+    top_factors,
+)
+from pyro_mivae.disentanglement.binning import bin_columns
+from pyro_mivae.disentanglement.evaluation import ceiling, evaluate
+from pyro_mivae.disentanglement.interventions import beta_vae_score, factor_vae_score
+from pyro_mivae.disentanglement.matrix import MIMatrix, ksg_matrix, mi_matrix
+from pyro_mivae.disentanglement.predictors import DCI, dci, explicitness
+from pyro_mivae.disentanglement.scores import (
+    completeness,
+    disentanglement,
+    modularity,
+    mutual_information_gap,
+    sap,
+)
+from pyro_mivae.disentanglement.traversals import TraversalEffects, traversal_effects
+
+__all__ = [
+    "DCI",
+    "MIMatrix",
+    "TraversalEffects",
+    "beta_vae_score",
+    "bin_columns",
+    "carried",
+    "carried_share",
+    "ceiling",
+    "completeness",
+    "dci",
+    "disentanglement",
+    "evaluate",
+    "explicitness",
+    "factor_vae_score",
+    "following",
+    "ksg_matrix",
+    "leading_code",
+    "mi_matrix",
+    "modularity",
+    "mutual_information_gap",
+    "sap",
+    "top_factors",
+    "traversal_effects",
+]

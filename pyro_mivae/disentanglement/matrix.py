@@ -1,0 +1,231 @@
+"""Information between every code and every factor, in nats, corrected for the bias of counting."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
+
+from pyro_mivae.disentanglement.binning import Binning, bin_columns, bin_factors
+from pyro_mivae.disentanglement.tables import Floats, Ints, as_pair
+
+_ELEMENTS = 2**21
+"""Numbers that are counted at once: memory then does not grow with the codes."""
+
+
+@dataclass(frozen=True, eq=False)
+class MIMatrix:
+    """Information between codes and factors, nats.
+
+    Attributes:
+        values: Corrected: without the bias, at least 0, shape ``(codes, factors)``.
+        plug_in: From the counts as they are, the same shape.
+        bias: What `plug_in` is on average when a permutation breaks the dependence, the same shape.
+        live: Which codes carry more about some factor than 99 % of permutations of them do, shape
+            ``(codes,)``. All of them where the corrections are switched off.
+        entropies: Of the binned factors, shape ``(factors,)``.
+        names: Of the factors.
+    """
+
+    values: Floats
+    plug_in: Floats
+    bias: Floats
+    live: NDArray[np.bool_]
+    entropies: Floats
+    names: tuple[str, ...]
+
+    @property
+    def num_live(self) -> int:
+        """The number of live codes."""
+        return int(self.live.sum())
+
+    @property
+    def live_values(self) -> Floats:
+        """The rows of `values` that belong to live codes, shape ``(num_live, factors)``."""
+        return self.values[self.live]
+
+
+def mi_matrix(
+    codes: Any,
+    factors: Any,
+    *,
+    nominal: Collection[str | int] = (),
+    within: Any = None,
+    bins: int = 20,
+    binning: Binning = "rank",
+    num_permutations: int = 200,
+    level: float = 0.99,
+    seed: int = 0,
+) -> MIMatrix:
+    r"""Estimates I(code; factor) from counts in bins.
+
+    The plug-in estimate of independent variables with B and L bins is :math:`(B-1)(L-1)/2N` too
+    high on average: pure noise then scores a modularity of .994 when one factor has 3 levels and
+    the other 32. The mean over permutations of the points is subtracted. A code is *live* if its
+    largest corrected information exceeds the quantile `level` of the same number under permutation,
+    so that a code of noise is taken for live once in a hundred.
+
+    With `within`, ranks are taken inside each group, for example inside each digit: what a code and
+    a factor share only because both depend on the digit is then gone. What is left is at most the
+    information given the group, and less where their relation differs between groups.
+
+    Args:
+        codes: Shape ``(N, codes)``.
+        factors: Shape ``(N, factors)``, or arrays of shape ``(N,)`` by name.
+        nominal: Names or columns of factors that are labels; they are not binned.
+        within: Groups to rank inside of, shape ``(N,)``.
+        bins: Number of bins.
+        binning: See :func:`~pyro_mivae.disentanglement.bin_columns`.
+        num_permutations: 0 switches the corrections off.
+        level: Of the permutations.
+        seed: Of the permutations.
+
+    Raises:
+        ValueError: If there are too few permutations for `level`, or arrays do not fit.
+
+    References:
+        Miller (1955), *Note on the bias of information estimates*; Chen et al. (2018), *Isolating
+        sources of disentanglement in VAEs*, section 4.1, for the matrix.
+    """
+    array, table = as_pair(codes, factors, nominal)
+    groups = None if within is None else group_numbers(within, len(array))
+    if num_permutations and num_permutations * (1 - level) < 1 - 1e-9:
+        raise ValueError(
+            f"num_permutations: expected 0 (no corrections) or at least {1 / (1 - level):.0f} for "
+            f"the level {level}, found {num_permutations}"
+        )
+    code_bins = bin_columns(array, bins=bins, binning=binning, within=groups)
+    factor_bins = bin_factors(table, bins=bins, binning=binning, within=groups)
+    settings: dict[str, Any] = {"num_permutations": num_permutations, "level": level, "seed": seed}
+    return from_bins(code_bins, factor_bins, table.names, **settings)
+
+
+def from_bins(
+    code_bins: Ints,
+    factor_bins: Ints,
+    names: tuple[str, ...],
+    *,
+    num_permutations: int,
+    level: float = 0.99,
+    seed: int = 0,
+) -> MIMatrix:
+    """The matrix of codes and factors that have been binned."""
+    num_codes, num_factors = code_bins.shape[1], factor_bins.shape[1]
+    plug_in, bias = (np.zeros((num_codes, num_factors)) for _ in range(2))
+    live = np.ones(num_codes, np.bool_)
+    step = max(1, _ELEMENTS // factor_bins.size)
+    for start in range(0, num_codes, step):
+        rows = slice(start, start + step)
+        count = _Counts(code_bins[:, rows], factor_bins)
+        plug_in[rows] = count.information(np.arange(len(code_bins)))
+        if num_permutations:
+            rng = np.random.default_rng(seed)  # every block has the same permutations
+            orders = (rng.permutation(len(code_bins)) for _ in range(num_permutations))
+            shuffled = np.stack([count.information(order) for order in orders])
+            bias[rows] = shuffled.mean(0)
+            limit = np.quantile((shuffled - bias[rows]).max(2), level, axis=0)
+            live[rows] = (plug_in[rows] - bias[rows]).max(1) > limit
+    values = np.maximum(plug_in - bias, 0.0)
+    return MIMatrix(values, plug_in, bias, live, _entropies(factor_bins), names)
+
+
+def ksg_matrix(
+    codes: Any,
+    factors: Any,
+    *,
+    nominal: Collection[str | int] = (),
+    num_neighbors: int = 5,
+    max_points: int | None = 2000,
+    seed: int = 0,
+) -> Floats:
+    """Estimates I(code; factor) from distances between neighbours, without bins: a cross-check.
+
+    It is for continuous codes. Its error grows with the information itself: a code and a factor
+    that determine each other have no finite one.
+
+    Args:
+        codes: Shape ``(N, codes)``.
+        factors: Shape ``(N, factors)``, or arrays of shape ``(N,)`` by name.
+        nominal: Names or columns of factors that are labels.
+        num_neighbors: k.
+        max_points: At most as many points, drawn at random; None for all.
+        seed: Of this draw, and of the noise of 1e-10 that breaks ties.
+
+    Returns:
+        Nats, at least 0, shape ``(codes, factors)``.
+
+    References:
+        Kraskov, Stögbauer and Grassberger (2004), *Estimating mutual information*, eq. 8; for
+        labels Ross (2014), *Mutual information between discrete and continuous data sets*.
+    """
+    array, table = as_pair(codes, factors, nominal)
+    some = subsample(len(array), max_points, seed)
+    settings: dict[str, Any] = {"n_neighbors": num_neighbors, "random_state": seed}
+    columns = [
+        (mutual_info_classif if is_label else mutual_info_regression)(
+            array[some], column[some], discrete_features=False, **settings
+        )
+        for column, is_label in zip(table.values.T, table.nominal, strict=True)
+    ]
+    return np.stack(columns, 1).astype(np.float64)
+
+
+def group_numbers(within: Any, count: int) -> Ints:
+    """The groups to rank inside of, as numbers from 0, shape ``(count,)``."""
+    groups = np.asarray(within.detach().cpu() if hasattr(within, "detach") else within)
+    if groups.shape != (count,):
+        raise ValueError(f"within: expected the shape ({count},), found {groups.shape}")
+    return np.unique(groups, return_inverse=True)[1].astype(np.int64)
+
+
+def subsample(count: int, max_points: int | None, seed: int) -> Ints:
+    """At most `max_points` of the indices below `count`, at random and in their order."""
+    if max_points is None or count <= max_points:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).permutation(count)[:max_points])
+
+
+class _Counts:
+    """Information of all pairs, from one count of all their cells.
+
+    Marginal counts are the same under every permutation, and n log n of whole numbers is looked up.
+    """
+
+    def __init__(self, code_bins: Ints, factor_bins: Ints) -> None:
+        self._shape = (code_bins.shape[1], factor_bins.shape[1])
+        num_bins, num_levels = int(code_bins.max()) + 1, int(factor_bins.max()) + 1
+        pairs = np.arange(self._shape[0] * self._shape[1]).reshape(*self._shape, 1)
+        self._size = pairs.size * num_bins * num_levels
+        self._cells = pairs * (num_bins * num_levels) + code_bins.T[:, None] * num_levels
+        self._levels = factor_bins.T.copy()
+        self._number = len(code_bins)
+        self._n_log_n = _n_log_n(self._number)
+        sums = _sums_of(code_bins)[:, None] + _sums_of(factor_bins)
+        self._marginal = self._n_log_n[-1] - sums
+
+    def information(self, order: Ints) -> Floats:
+        """Plug-in information with the factors' points in this order, shape (codes, factors)."""
+        counts = np.bincount((self._cells + self._levels[:, order]).ravel(), minlength=self._size)
+        joint = self._n_log_n[counts].reshape(*self._shape, -1).sum(2)
+        found: Floats = (joint + self._marginal) / self._number
+        return found
+
+
+def _n_log_n(number: int) -> Floats:
+    whole = np.arange(number + 1, dtype=np.float64)
+    return whole * np.log(np.maximum(whole, 1.0))
+
+
+def _sums_of(binned: Ints) -> Floats:
+    """The sum of n log n over the bins of each column."""
+    table = _n_log_n(len(binned))
+    return np.array([table[np.bincount(column)].sum() for column in binned.T])
+
+
+def _entropies(binned: Ints) -> Floats:
+    found: Floats = np.log(len(binned)) - _sums_of(binned) / len(binned)
+    return found

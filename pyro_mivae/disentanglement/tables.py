@@ -1,0 +1,128 @@
+"""Codes and factors as arrays: what may be given, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.float64]
+Ints: TypeAlias = NDArray[np.int64]
+
+
+def as_array(values: Any, name: str, ndim: int) -> Floats:
+    """Makes an array of double precision of a NumPy array, a tensor of any device, or lists.
+
+    Args:
+        values: The numbers.
+        name: What an error calls them.
+        ndim: The number of dimensions that they must have.
+
+    Raises:
+        ValueError: If there are more or fewer dimensions, no numbers, or some are not finite.
+    """
+    array = np.asarray(_plain(values), dtype=np.float64)
+    if array.ndim != ndim or not array.size:
+        raise ValueError(
+            f"{name}: expected numbers in {ndim} dimensions, found the shape {array.shape}"
+            + (f"; {name}[:, None] is a single column" if array.ndim == 1 and ndim == 2 else "")
+        )
+    if not np.isfinite(array).all():
+        rows = int((~np.isfinite(array)).reshape(len(array), -1).any(1).sum())
+        raise ValueError(
+            f"{name}: expected finite numbers, found NaN or infinity in {rows} of {len(array)} "
+            "rows: drop these rows from codes and factors alike, and say how many there were"
+        )
+    return array
+
+
+@dataclass(frozen=True, eq=False)
+class Factors:
+    """Factors of variation of N points.
+
+    Attributes:
+        values: Shape ``(N, factors)``; a nominal factor's labels are numbered 0, 1, ...
+        names: Of the columns.
+        nominal: Which columns are labels, whose order means nothing.
+    """
+
+    values: Floats
+    names: tuple[str, ...]
+    nominal: tuple[bool, ...]
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of the nominal factors."""
+        return [name for name, is_label in zip(self.names, self.nominal, strict=True) if is_label]
+
+    def select(self, names: Collection[str]) -> Factors:
+        """The factors of these names."""
+        columns = [i for i, name in enumerate(self.names) if name in names]
+        return Factors(
+            self.values[:, columns],
+            tuple(self.names[i] for i in columns),
+            tuple(self.nominal[i] for i in columns),
+        )
+
+
+def as_factors(factors: Any, nominal: Collection[str | int] = ()) -> Factors:
+    """Makes the table of factors of what the functions of this package take.
+
+    Args:
+        factors: Shape ``(N, factors)``, or by name an array of shape ``(N,)`` each; a nominal one
+            by name may hold strings. The columns of an array are called ``"0"``, ``"1"``, ...
+        nominal: Names (of an array: or numbers) of the factors that are labels.
+
+    Raises:
+        ValueError: If a name is unknown, a factor constant, or the numbers are not finite.
+    """
+    if isinstance(factors, Factors):
+        return factors
+    if isinstance(factors, Mapping):
+        columns = {str(name): _plain(values) for name, values in factors.items()}
+    else:
+        array = as_array(factors, "factors", 2)
+        columns = {str(i): column for i, column in enumerate(array.T)}
+    labels = {str(name) for name in nominal}
+    if unknown := sorted(labels - columns.keys()):
+        raise ValueError(
+            f"nominal: expected some of the factors {sorted(columns)}, found {unknown[0]!r}"
+        )
+    lengths = {name: np.shape(column) for name, column in columns.items()}
+    if not columns or len(set(lengths.values())) > 1 or len(next(iter(lengths.values()))) != 1:
+        raise ValueError(f"factors: expected arrays of one shape (N,), found the shapes {lengths}")
+    made = [
+        np.unique(column, return_inverse=True)[1].astype(np.float64)
+        if name in labels
+        else as_array(column, f"factors[{name!r}]", 1)
+        for name, column in columns.items()
+    ]
+    for name, column in zip(columns, made, strict=True):
+        if column.min() == column.max():
+            raise ValueError(
+                f"factors[{name!r}]: expected a factor that varies, found {len(column)} equal "
+                "values: leave it out"
+            )
+    return Factors(np.stack(made, 1), tuple(columns), tuple(name in labels for name in columns))
+
+
+def as_pair(codes: Any, factors: Any, nominal: Collection[str | int]) -> tuple[Floats, Factors]:
+    """Codes, shape ``(N, codes)``, and the factors of the same N points.
+
+    Raises:
+        ValueError: If they are not as many, and as :func:`as_array` and :func:`as_factors`.
+    """
+    array, table = as_array(codes, "codes", 2), as_factors(factors, nominal)
+    if len(array) != len(table.values):
+        raise ValueError(
+            f"codes and factors: expected as many rows, found {len(array)} and {len(table.values)}"
+        )
+    return array, table
+
+
+def _plain(values: Any) -> Any:
+    """What NumPy can read; a tensor is known by its methods, so that torch isn't imported."""
+    return values.detach().cpu().double().numpy() if hasattr(values, "detach") else values

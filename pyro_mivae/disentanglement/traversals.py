@@ -1,0 +1,94 @@
+"""The generator's side: how measured factors change while one code is moved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pyro_mivae.disentanglement.tables import Floats, Ints, as_array
+
+
+@dataclass(frozen=True, eq=False)
+class TraversalEffects:
+    """What moving a code does to each factor; every array has the shape ``(codes, factors)``.
+
+    Attributes:
+        slope: Mean over traversals of the least-squares slope, in standard deviations of the factor
+            per unit of code.
+        slope_se: Its standard error over the traversals; NaN for a single one.
+        exclusivity: The factor's share of the code's squared slopes: 1 where the code moves this
+            factor only. The mean of squares, so that slopes which differ in sign between traversals
+            do not cancel. NaN for a code that moves nothing.
+        linearity: The share of a factor's change along the traversals that the lines explain. NaN
+            where nothing changes.
+        num_missing: Decoded images that could not be measured.
+    """
+
+    slope: Floats
+    slope_se: Floats
+    exclusivity: Floats
+    linearity: Floats
+    num_missing: Ints
+
+
+def traversal_effects(values: Any, measured: Any, *, scale: Any) -> TraversalEffects:
+    """Fits a line to each factor along each traversal.
+
+    It asks the generator alone, in the same way for any model: decode traversals of each code, the
+    other latents fixed at some draws, and measure the images.
+
+    Args:
+        values: Of the moved code, shape ``(steps,)``, or ``(codes, steps)`` if they differ.
+        measured: The factors of the decoded images, shape ``(codes, traversals, steps, factors)``.
+            NaN, of images that could not be measured, are left out and counted.
+        scale: Standard deviation of each factor over the data, shape ``(factors,)``: without it
+            factors in pixels and in radians could not be compared.
+
+    Raises:
+        ValueError: If shapes do not fit, a scale is not positive, or a code's values are all equal.
+    """
+    y = np.asarray(measured.detach().cpu() if hasattr(measured, "detach") else measured, np.float64)
+    if y.ndim != 4:
+        raise ValueError(
+            "measured: expected the shape (codes, traversals, steps, factors), found "
+            f"{y.shape}: measured[None] adds the dimension of a single code"
+        )
+    unit = as_array(scale, "scale", 1)
+    grid = as_array(values, "values", np.ndim(values))
+    if grid.shape not in ((y.shape[2],), (y.shape[0], y.shape[2])) or unit.shape != y.shape[3:]:
+        raise ValueError(
+            "values, scale: expected the shapes (steps,) or (codes, steps), and (factors,), of "
+            f"measured {y.shape}, found {grid.shape} and {unit.shape}"
+        )
+    if (unit <= 0).any() or (np.ptp(grid, axis=-1) <= 0).any():
+        raise ValueError("scale, values: expected positive scales, and values that differ")
+    there = np.isfinite(y)
+    count = np.maximum(there.sum(2, keepdims=True), 1)
+    x = np.broadcast_to(grid, (y.shape[0], y.shape[2]))[:, None, :, None]
+    x = np.where(there, x - (there * x).sum(2, keepdims=True) / count, 0.0)
+    y = np.where(there, y, 0.0) / unit
+    y = np.where(there, y - y.sum(2, keepdims=True) / count, 0.0)
+    spread = (x**2).sum(2)
+    fitted = spread > 0
+    slopes = (x * y).sum(2) / np.where(fitted, spread, 1.0)
+    number = fitted.sum(1)
+    mean = _ratio(slopes.sum(1), number)
+    residual = np.where(fitted, slopes - np.nan_to_num(mean)[:, None], 0.0)
+    variance = _ratio((residual**2).sum(1), number - 1)
+    squares = _ratio((slopes**2).sum(1), number)
+    return TraversalEffects(
+        slope=mean,
+        slope_se=np.sqrt(_ratio(variance, number)),
+        exclusivity=_ratio(squares, np.nansum(squares, axis=1, keepdims=True)),
+        linearity=_ratio((slopes**2 * spread).sum(1), (y**2).sum((1, 2))),
+        num_missing=(~there).sum((1, 2)),
+    )
+
+
+def _ratio(above: Any, below: Any) -> Floats:
+    """NaN where the divisor is not positive."""
+    below = np.broadcast_to(below, np.shape(above))
+    found: Floats = np.where(below > 0, above / np.where(below > 0, below, 1), np.nan)
+    return found

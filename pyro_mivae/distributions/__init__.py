@@ -1,0 +1,34 @@
+"""Distributions for priors and the guides that fit them.
+
+Those on a bounded interval never draw an edge, and score their own draws exactly however far they
+saturate.
+"""
+
+from pyro_mivae.distributions.beta import IntervalBeta, LogitBeta
+from pyro_mivae.distributions.correlated import CorrelatedNormal, CorrelatedSquashedNormal
+from pyro_mivae.distributions.interval import (
+    IntervalMap,
+    IntervalProbit,
+    IntervalSigmoid,
+    IntervalUniform,
+)
+from pyro_mivae.distributions.onehot import GumbelOneHot
+from pyro_mivae.distributions.rotated import RotatedPairs, RotatePairs
+from pyro_mivae.distributions.squashed import LogitNormal, ProbitNormal, SquashedNormal
+
+__all__ = [
+    "CorrelatedNormal",
+    "CorrelatedSquashedNormal",
+    "GumbelOneHot",
+    "IntervalBeta",
+    "IntervalMap",
+    "IntervalProbit",
+    "IntervalSigmoid",
+    "IntervalUniform",
+    "LogitBeta",
+    "LogitNormal",
+    "ProbitNormal",
+    "RotatePairs",
+    "RotatedPairs",
+    "SquashedNormal",
+]

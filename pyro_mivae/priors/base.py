@@ -1,0 +1,77 @@
+"""What every prior has: its distribution, its guide families, its quantiles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+from pyro_mivae.families import Family, FullFamily, FullPosterior, Posterior, Wrap
+
+
+class Prior(nn.Module):
+    """A prior p(c) and the guide families that fit it.
+
+    A subclass names the families in :attr:`posteriors` and :attr:`full_posteriors`, passes on to
+    this class what they must know to be the prior at raw 0, and defines :meth:`forward`. Its
+    tensors are buffers or parameters.
+
+    Args:
+        dim: Number of dimensions of the code.
+        options: The keywords of its families.
+    """
+
+    posteriors: ClassVar[Mapping[str, Family]]
+    """The factorised guide families that fit, by name; the first is the default."""
+
+    full_posteriors: ClassVar[Mapping[str, FullFamily]] = {}
+    """Those with a full covariance."""
+
+    wrap: Wrap | None = None
+    """What makes the distribution of the code from that of a family; None if it is that."""
+
+    def __init__(self, dim: int, **options: float) -> None:
+        super().__init__()
+        if dim < 1:
+            raise ValueError(f"dim must be at least 1, found {dim}")
+        if not options.get("scale", 1.0) > 0:
+            raise ValueError(f"scale must be positive, found {options['scale']}")
+        self.dim = dim
+        self.options = options
+
+    def forward(self) -> TorchDistribution:
+        """Returns p(c): batch_shape (), event_shape (dim,)."""
+        raise NotImplementedError
+
+    def posterior(self, family: str | None = None) -> Posterior:
+        """Makes the guide family of this name, or the default one."""
+        if family is None:
+            family = next(iter(self.posteriors))
+        full = family in self.full_posteriors
+        known = self.full_posteriors if full else self.posteriors
+        if family not in known:
+            names = ", ".join((*self.posteriors, *self.full_posteriors))
+            raise ValueError(
+                f"no posterior {family!r} fits {type(self).__name__}: expected one of {names}"
+            )
+        kind = FullPosterior if full else Posterior
+        chosen, options = known[family], self.options
+        return kind(family, self.dim, family=chosen, options=options, wrap=self.wrap)
+
+    @torch.no_grad()
+    def quantile(self, probability: Tensor, given: Tensor | None = None) -> Tensor:
+        """The inverse CDF of every dimension, for traversals; without gradient.
+
+        Args:
+            probability: Between 0 and 1, shape (...).
+            given: A code (dim,): where dimensions depend on each other, each one's quantiles are
+                those given the others there.
+
+        Returns:
+            Shape (..., dim).
+        """
+        quantile: Tensor = self().base_dist.icdf(probability.unsqueeze(-1))
+        return quantile
