@@ -117,10 +117,11 @@ def of_cell(rows: Iterable[Row], cell: Cell) -> list[Row]:
 
 @dataclass(frozen=True)
 class Found:
-    """A contrast of what is there, or why there is none."""
+    """A contrast of what is there; None with too few seeds, or where it is not defined."""
 
     contrast: Contrast | None
     note: str = ""
+    """Why it is not defined."""
 
 
 def contrast(
@@ -136,16 +137,17 @@ def contrast(
     cells = [at(some, arm=arm, data=name) for arm in arms for name in data]
     shared = set.intersection(*({row["seed"] for row in cell} for cell in cells))
     if len(shared) < 2:
-        return Found(None, f"{len(shared)} seeds in all four cells")
+        return Found(None)
     chosen = [row for cell in cells for row in cell if row["seed"] in shared]
-    lost = [row for row in chosen if not _is_number(row[value])]
+    lost = [row for row in chosen if not is_number(row[value])]
     if lost:
         return Found(None, f"not defined in {len(lost)} runs, {lost[0]['run']} for one")
     names = ("arm", "data", "seed")
     return Found(interaction(chosen, value, arms=arms, data=data, columns=names))
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a run has a value: JSON has null for NaN."""
     return value is not None and math.isfinite(value)
 
 
@@ -172,11 +174,11 @@ class Mean:
 
 def mean_of(rows: Iterable[Row], value: str) -> Mean:
     """Over runs; those for which it is not defined are counted by who asks."""
-    return Mean(tuple(float(row[value]) for row in rows if _is_number(row[value])))
+    return Mean(tuple(float(row[value]) for row in rows if is_number(row[value])))
 
 
 def paired(first: Sequence[Row], second: Sequence[Row], value: str) -> Mean:
     """The difference of two cells, over the seeds that both have."""
     one, other = ({row["seed"]: row[value] for row in rows} for rows in (first, second))
-    seeds = [s for s in one if s in other and _is_number(one[s]) and _is_number(other[s])]
+    seeds = [s for s in one if s in other and is_number(one[s]) and is_number(other[s])]
     return Mean(tuple(float(one[s] - other[s]) for s in seeds))

@@ -117,13 +117,13 @@ def judge_h1(every: Sequence[Block], rows: Sequence[Row]) -> H1:
     absent = {family: missing(every, rows, family) for family in FAMILIES}
     verdict, lost = None, ""
     if not any(absent.values()):
-        found_of = {family: contrasts[family, "I_T"] for family in FAMILIES}
+        found_of = {f: contrasts[f, "I_T"] for f in FAMILIES if planned(every, rows, f)}
         lost = "; ".join(found.note for found in found_of.values() if found.contrast is None)
         whole: dict[Family, Contrast] = {
             family: found.contrast for family, found in found_of.items() if found.contrast
         }
-        if not lost:
-            verdict = judge(whole, following=share, checks=checks)
+        if not lost and whole:
+            verdict = judge(whole, following=share, checks={f: checks[f] for f in whole})
     return H1(contrasts, adjusted, share, checks, absent, verdict, lost)
 
 

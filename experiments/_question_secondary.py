@@ -107,6 +107,8 @@ class Hypothesis:
     claim: str
     rule: str
     find: Callable[[Sequence[Row]], list[Finding]]
+    tested: bool = False
+    """Whether the rule is a test, with Holm's p for each comparison."""
 
     def outcome(self, findings: Sequence[Finding]) -> str:
         """In a word or two."""
@@ -126,6 +128,7 @@ SECONDARY = (
         "the Gaussian, and the turned uniform a smaller one than the uniform: sign flips within "
         "seeds, Holm's adjustment over the four, .05.",
         _symmetry,
+        tested=True,
     ),
     Hypothesis(
         "H3, size",
