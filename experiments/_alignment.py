@@ -172,10 +172,11 @@ def information(encoded: Encoded, factors: Factors) -> dict[str, Any]:
     }
 
 
-def category(encoded: Encoded, labels: Array, number: int) -> dict[str, float]:
+def category(encoded: Encoded, labels: Array) -> dict[str, float]:
     """What the likeliest category tells of the label: nats, and the class accuracy."""
     if encoded.categories is None:
         return {}
+    number = int(encoded.categories.max()) + 1  # those beyond are empty
     matched = match_classes(encoded.categories, torch.from_numpy(labels).long(), number)
     told = float(mutual_info_score(labels, encoded.categories.numpy()))
     return {"mi_category_label": told, "accuracy": matched.accuracy}

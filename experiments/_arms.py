@@ -18,24 +18,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 import tyro
-from numpy.typing import NDArray
 
-from experiments import _alignment as alignment
-from experiments._alignment import Factors
-from experiments._arm_data import LABEL, ArmData, DataName, load, measure
-from experiments._arm_models import ARMS, ArmName, build
+from experiments._arm_data import ArmData, DataName, load
+from experiments._arm_measure import Known
+from experiments._arm_models import ArmName, build
 from pyro_mivae import runs
 from pyro_mivae.files import atomic_path
 from pyro_mivae.infer import Channel, TraceMI_ELBO, compile_elbo
-from pyro_mivae.training import NonFiniteError, adam, evaluate, fit
+from pyro_mivae.training import NonFiniteError, adam, fit
 from pyro_mivae.vae import MIVAE
-
-SOME = 2000
 
 
 @dataclass(frozen=True)
@@ -89,30 +85,29 @@ class Config:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    config = tyro.cli(
-        Config,
-        args=sys.argv[1:] if arguments is None else arguments,
-        prog="python -m experiments._arms",
-        description=__doc__,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
-    folder = config.out or Path("runs") / f"arm-{config.arm}-{config.data}"
-    if config.smoke:
-        few = {"pool": 400, "train": 300, "test": 300, "epochs": 1, "traversals": 4}
-        config = dataclasses.replace(
-            config,
-            digits="mnist-5k",
-            cache_dir=config.cache_dir or folder / "cache",
-            hidden=(32,),
-            compile=False,
-            **few,
-        )
     try:
-        run(config, folder)
+        config = parse(sys.argv[1:] if arguments is None else arguments)
+        run(config, config.out or Path("runs") / f"arm-{config.arm}-{config.data}")
     except (ValueError, OSError, RuntimeError, NonFiniteError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def parse(arguments: list[str]) -> Config:
+    """Parses the command line."""
+    config = tyro.cli(
+        Config,
+        args=arguments,
+        prog="python -m experiments._arms",
+        description=__doc__,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+    if not config.smoke:
+        return config
+    few = {"pool": 400, "train": 300, "test": 300, "epochs": 1, "traversals": 4}
+    settings = {"digits": "mnist-5k", "hidden": (32,), "compile": False, **few}
+    return dataclasses.replace(config, **settings)
 
 
 def seed_file(folder: Path, seed: int) -> Path:
@@ -133,14 +128,20 @@ def run(config: Config, folder: Path) -> None:
             test=config.test,
             digits=config.digits,
             data_dir=config.data_dir,
-            cache_dir=config.cache_dir,
+            cache_dir=config.cache_dir or (folder / "cache" if config.smoke else None),
         )
         _claim(config, data, folder)
     if todo:
-        known = Known.of(data)
+        known = Known(data)
         first, processor = time.monotonic(), time.process_time()
         for seed, vae, trained in _train(config, data, todo):
-            numbers, arrays = _measure(config, data, known, vae, seed)
+            numbers, arrays = known.measure(
+                vae,
+                seed=seed,
+                trained_on=data.rows(seed, config.train),
+                traversals=config.traversals,
+                code_scale=config.code_scale,
+            )
             seconds = {"training": trained, "total": time.monotonic() - first}
             numbers["seconds"] = {**seconds, "processor": time.process_time() - processor}
             with atomic_path(folder / f"seed{seed}.npz") as path, path.open("wb") as file:
@@ -200,56 +201,6 @@ def _train(
             compile=compiled,
         )
         yield seed, vae, time.monotonic() - started
-
-
-@dataclass(frozen=True, eq=False)
-class Known:
-    """What is the same for all seeds."""
-
-    factors: Factors
-    scale: NDArray[np.float64]
-    """Standard deviation of what is measured of images."""
-
-    @classmethod
-    def of(cls, data: ArmData) -> Known:
-        """Of a data set's test images."""
-        some = measure(data.test[:SOME] / 255, data.kind)
-        return cls(Factors.of(data.factors, data.kind.pair, LABEL), np.nanstd(some, axis=0))
-
-
-def _measure(
-    config: Config, data: ArmData, known: Known, vae: MIVAE, seed: int
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The numbers of a trained model, and its traversals."""
-    encoded = alignment.encode(vae, data.test, seed=seed)
-    found = alignment.terms(vae, data.test)
-    if config.code_scale is not None:
-        scored = TraceMI_ELBO(channel="sample", codes=vae.codes, code_scale=config.code_scale)
-        score = evaluate(vae.model, vae.guide, scored, data.test, prepare=vae.observe)
-        found["fixed_scale/c"] = score["mi/c"]
-    effects, arrays = alignment.generator(
-        vae,
-        partial(measure, kind=data.kind),
-        names=data.kind.moved,
-        scale=known.scale,
-        number=config.traversals,
-        seed=seed,
-    )
-    numbers = {
-        "seed": seed,
-        "units": "nats",
-        "terms": found,
-        "alignment": alignment.information(encoded, known.factors),
-        "category": alignment.category(encoded, data.factors[LABEL], ARMS[config.arm].categories),
-        "generator": effects,
-        "checks": {
-            "posterior_ks": alignment.aggregate_distance(encoded.draws["c"], vae.priors["c"]),
-            "factor_ks": data.distance(data.rows(seed, config.train)),
-            "set_measured": dict(data.set_measured),
-            "unmeasured": data.unmeasured,
-        },
-    }
-    return numbers, arrays
 
 
 if __name__ == "__main__":

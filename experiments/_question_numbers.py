@@ -131,9 +131,10 @@ def contrast(
     arms: tuple[str, str],
     data: tuple[str, str],
     mi_weight: float = MI_WEIGHT,
+    code_scale: float | None = None,
 ) -> Found:
     """The interaction over the seeds that all four cells have."""
-    some = at(rows, mi_weight=mi_weight, code_scale=None)
+    some = at(rows, mi_weight=mi_weight, code_scale=code_scale)
     cells = [at(some, arm=arm, data=name) for arm in arms for name in data]
     shared = set.intersection(*({row["seed"] for row in cell} for cell in cells))
     if len(shared) < 2:

@@ -136,7 +136,14 @@ def blocks(*, add_seeds: bool = False) -> list[Block]:
             ),
             20,
         ),
-        Block("weight", _cells(pair, REINKED, (0.5, 8.0)), 10),
+        Block(
+            "weight",
+            (
+                *_cells(pair, REINKED, (0.5, 8.0)),
+                *(Cell(arm, data, code_scale=1.0) for arm in pair for data in REINKED),
+            ),
+            10,
+        ),
         Block(
             "main",
             models=tuple(

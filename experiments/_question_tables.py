@@ -117,15 +117,16 @@ def _strongest(row: Row, name: str) -> tuple[float, float]:
 
 
 def weights(rows: Sequence[Row]) -> str:
-    """The interaction by the weight of the information."""
+    """The interaction by the weight and the form of the information."""
     body = []
-    for weight in (0.0, 0.5, MI_WEIGHT, 8.0):
+    forms = [(weight, None) for weight in (0.0, 0.5, MI_WEIGHT, 8.0)] + [(MI_WEIGHT, 1.0)]
+    for weight, scale in forms:
+        form = f"{weight:g}" if scale is None else f"{weight:g}, InfoGAN's form, sd {scale:g}"
         for name, label in PRIMARIES.items():
-            found = numbers.contrast(
-                rows, name, arms=("T", "G"), data=FAMILIES["re-inked"], mi_weight=weight
-            )
+            settings = {"mi_weight": weight, "code_scale": scale, "data": FAMILIES["re-inked"]}
+            found = numbers.contrast(rows, name, arms=("T", "G"), **settings)
             if (line := contrast_line(found, None)) is not None:
-                body.append((f"{weight:g}", label, line[0], line[1], line[-1]))
+                body.append((form, label, line[0], line[1], line[-1]))
     head = ("λ", "of", "interaction", "95 %", "seeds")
     return table("The interaction on re-inked digits, by weight", head, body)
 

@@ -220,17 +220,34 @@ def measured_traversals(
             f"and a label for each row, found {images.shape}, {measured.shape} of {len(names)} "
             f"names and {len(labels)} labels"
         )
-    size = (1.05 * lead[1] + 1.6, (1.2 + 0.2 * len(names)) * lead[0] + 1.0)
-    figure = Figure(figsize=size, layout="constrained")
-    for row, line in enumerate(figure.subplots(*lead, squeeze=False)):
-        for step, axes in enumerate(line):
-            axes.imshow(images[row, step], cmap="gray_r", vmin=0, vmax=1)
-            axes.set_xticks([])
-            axes.set_yticks([])
-            axes.spines[:].set_color(drawing.PALE)
-            texts = [drawing.number(v) if np.isfinite(v) else "–" for v in measured[row, step]]
-            axes.set_xlabel("\n".join(texts), fontsize=drawing.SMALL)
-        style: dict[str, Any] = {"rotation": 0, "ha": "right", "va": "center"}
-        line[0].set_ylabel(drawing.tex(labels[row]), fontsize=drawing.LARGE, **style)
-    figure.supxlabel("under each image: " + ", ".join(names), fontsize=drawing.SMALL)
+    rows, steps, height, width = images.shape
+    # One image of all tiles: an axes for each would take seconds.
+    below = int(np.ceil((0.17 * len(names) + 0.15) * height))
+    tiles = np.pad(images, ((0, 0), (0, 0), (0, below), (0, max(1, width // 14))))
+    tall, wide = tiles.shape[2:]
+    canvas = tiles.transpose(0, 2, 1, 3).reshape(rows * tall, steps * wide)
+    size = (1.05 * steps + 1.2, 1.05 * rows * tall / wide + 0.6)
+    figure = Figure(figsize=(max(size[0], 6.0), size[1]), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(canvas, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+    style: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": drawing.SMALL}
+    for row, step in np.ndindex(rows, steps):
+        left, top = step * wide - 0.5, row * tall - 0.5
+        frame = [
+            (left, top),
+            (left + width, top),
+            (left + width, top + height),
+            (left, top + height),
+        ]
+        axes.plot(*zip(*frame, frame[0], strict=True), color=drawing.PALE, lw=0.8)
+        values = measured[row, step]
+        text = "\n".join(drawing.number(v) if np.isfinite(v) else "–" for v in values)
+        axes.text(left + width / 2, top + height + 0.05 * height, text, **style)
+    axes.set_xlim(-1, steps * wide)
+    axes.set_ylim(rows * tall, -1)
+    axes.set_xticks([])
+    axes.set_yticks(np.arange(rows) * tall + height / 2, [drawing.tex(name) for name in labels])
+    axes.tick_params(length=0, labelsize=drawing.LARGE)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("under each image: " + ", ".join(names), fontsize=drawing.SMALL)
     return figure
