@@ -600,20 +600,9 @@ def test_fit_compiled_trains_as_eager_does(float64, tmp_path):
         vae = Pair()
         elbo = TraceMI_ELBO(channel="mean", codes="c", mi_weight=lambda s: s / 10)
         histories.append(
-            fit(
-                vae.model,
-                vae.guide,
-                elbo,
-                x,
-                steps=9,
-                batch_size=8,
-                device="cpu",
-                log_every=3,
-                precision="64-true",
-                progress=False,
-                compile=compile_it,
-            )
-        )
+            fit(vae.model, vae.guide, elbo, x, steps=9, batch_size=8, device="cpu", log_every=3,
+                precision="64-true", progress=False, compile=compile_it)
+        )  # fmt: skip
     eager, ours = (history.rows for history in histories)
     assert len(eager) == len(ours) == 3
     for a, b in zip(eager, ours, strict=True):
