@@ -30,6 +30,22 @@ LAWS = {
 UNITS = {"thickness": "px", "slant": "rad", "width": "px", "scale": "px", "x": "px", "y": "px"}
 
 
+def caption(name: str) -> str:
+    """What a figure shows."""
+    first = f"the first seed of each, λ {MI_WEIGHT:g}"
+    fixed = {
+        "interaction_I_T": "I_T by arm and law: an interaction is lines that are not parallel",
+        "interaction_share_T": "share_T by arm and law",
+        "top_factors": f"The factor that the leading code tells most of, λ {MI_WEIGHT:g}",
+        "mi_arms": f"I(code; factor) on re-inked digits, {first}",
+        "mi_main": "I(dimension; factor) on MNIST, the first seed of each main model",
+    }
+    if name in fixed:
+        return fixed[name]
+    model = name.removeprefix("traversals_").removeprefix("main_").replace("_", " ")
+    return f"Traversals of the code, with what was measured under each image: {model}"
+
+
 def draw(rows: Sequence[Row], folder: Path) -> dict[str, Figure]:
     """The figures that can be drawn of what is done, by name."""
     figures = {}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from experiments import _question_numbers as numbers
 from experiments import _question_tables as tables
 from experiments._markdown import number, table
-from experiments._question_figures import draw
+from experiments._question_figures import caption, draw
 from experiments._question_numbers import PRIMARIES, Row, at, mean_of
 from experiments._question_rules import FAMILIES, H1, checks_of, judge_h1
 from experiments._question_runs import MI_WEIGHT, Block
@@ -33,16 +33,25 @@ def write_report(every: Sequence[Block], folder: Path, docs: Path | None = None)
     rows = numbers.read_rows(every, folder)
     if not rows:
         return None
-    text = "\n\n".join(part for part in report(every, rows) if part) + "\n"
+    text = "\n\n".join(part for part in report(every, rows) if part)
     figures = draw(rows, folder)
-    for place in (folder, *([docs / "results"] if docs else [])):
-        place.mkdir(parents=True, exist_ok=True)
-        write_table(rows, place, f"{NAME}.csv")
-        write_atomically(place / f"{NAME}.md", text)
+    _write(rows, folder, f"{text}\n\n{_pictures(figures, 'figures/')}\n")
     save(figures, folder)
     if docs is not None:
+        pictures = _pictures(figures, f"../figures/{NAME}_")
+        _write(rows, docs / "results", f"{text}\n\n{pictures}\n")
         save({f"{NAME}_{name}": figure for name, figure in figures.items()}, docs)
     return folder / f"{NAME}.md"
+
+
+def _write(rows: Sequence[Row], folder: Path, text: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_table(rows, folder, f"{NAME}.csv")
+    write_atomically(folder / f"{NAME}.md", text)
+
+
+def _pictures(figures: Iterable[str], prefix: str) -> str:
+    return "\n\n".join(f"![{caption(name)}]({prefix}{name}.png)" for name in figures)
 
 
 def report(every: Sequence[Block], rows: Sequence[Row]) -> list[str]:
