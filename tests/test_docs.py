@@ -19,7 +19,13 @@ MODULES = (
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-PAGES = ["own_model.md", "add_a_prior.md", "which_information.md", "disentanglement.md"]
+PAGES = [
+    "own_model.md",
+    "add_a_prior.md",
+    "priors.md",
+    "which_information.md",
+    "disentanglement.md",
+]
 
 
 @pytest.mark.parametrize("page", PAGES)
