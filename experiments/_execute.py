@@ -46,6 +46,8 @@ class Run:
     """The program, as ``python -m`` takes it."""
     result: str = runs.METRICS
     """The file in the run's folder that is there when the run is done, and not before."""
+    goes_on: bool = False
+    """Whether the program goes on in its folder by itself, with the same arguments."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,8 @@ def _where(run: Run, folder: Path) -> list[str]:
         return ["--resume", str(folder)]
     for left in folder.glob(".*.tmp"):  # of atomic files, by a process that was killed
         left.unlink()
+    if run.goes_on:
+        return [*run.arguments, "--out", str(folder)]
     anew = ["--overwrite"] if (folder / runs.CONFIG).exists() else []
     return [*run.arguments, "--out", str(folder), *anew]
 

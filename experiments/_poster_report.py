@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments import _poster_numbers as numbers
+from experiments._markdown import table
 from experiments._poster_figures import READ_OFF, draw
 from experiments._poster_numbers import EARLY, IGNORED, Row, mean_and_range
 from experiments._poster_runs import CHANNELS, Block, Training
@@ -70,16 +71,6 @@ def _at(rows: Iterable[Row], **settings: object) -> list[Row]:
     return [row for row in rows if all(row[name] == value for name, value in settings.items())]
 
 
-def _table(title: str, head: Sequence[str], body: Iterable[Sequence[object]]) -> str:
-    lines = [" | ".join(map(str, line)) for line in body]
-    if not lines:
-        return ""
-    rule = "|".join(["---"] * len(head))
-    return "\n".join([f"**{title}**", "", f"| {' | '.join(head)} |", f"|{rule}|"]) + "".join(
-        f"\n| {line} |" for line in lines
-    )
-
-
 def _number(value: float) -> str:
     return "-" if np.isnan(value) else f"{value:.1f}".replace("-", "−")
 
@@ -94,7 +85,7 @@ def _figure_3(rows: Sequence[Row]) -> str:
             read = READ_OFF[label][name]
             body.append((label, f"I({site}; x')", read, score, rate, len(found)))
     head = ("", "", "poster", "score, mean (range)", "KL, mean (range)", "seeds")
-    return _table("Figure 3: 5 + 5 dimensions, 25 epochs, at the end", head, body)
+    return table("Figure 3: 5 + 5 dimensions, 25 epochs, at the end", head, body)
 
 
 def _figure_4(rows: Sequence[Row]) -> str:
@@ -108,7 +99,7 @@ def _figure_4(rows: Sequence[Row]) -> str:
         for row in sorted(rows, key=lambda row: row["seed"])
     ]
     head = ("seed", "steps", "score of c", "score of z", "KL of c", "KL of z", "z ignored")
-    return _table("Figure 4: 10 + 10 dimensions, lambda 1, x' the mean", head, body)
+    return table("Figure 4: 10 + 10 dimensions, lambda 1, x' the mean", head, body)
 
 
 def _what_it_is(rows: Sequence[Row]) -> str:
@@ -144,7 +135,7 @@ def _what_it_is(rows: Sequence[Row]) -> str:
         "log-likelihood",
         "ELBO",
     )
-    return _table("What the MI is: I(.; x') in nats", head, body)
+    return table("What the MI is: I(.; x') in nats", head, body)
 
 
 def _trade_off(rows: Sequence[Row]) -> str:
@@ -158,7 +149,7 @@ def _trade_off(rows: Sequence[Row]) -> str:
         for row in sorted(found, key=lambda r: (CHANNELS.index(r["channel"]), r["mi_weight"]))
     ]
     head = ("channel", "λ", "log-likelihood", "score", "bound")
-    return _table("From the β-frontier at the same KL, nats (5 + 5, 5 epochs)", head, body)
+    return table("From the β-frontier at the same KL, nats (5 + 5, 5 epochs)", head, body)
 
 
 def _capacity(rows: Sequence[Row]) -> str:
@@ -173,7 +164,7 @@ def _capacity(rows: Sequence[Row]) -> str:
                 score = [f"{100 * row['share_score']:.0f} %" for row in some]
                 body.append((channel, size, ", ".join(share), ", ".join(score), ", ".join(kl)))
     head = ("channel", "\\|c\\| = \\|z\\|", "c's share of the KL", "of the score", "KL of z, nats")
-    return _table("With more dimensions (λ 1, 5 epochs; a number for each seed)", head, body)
+    return table("With more dimensions (λ 1, 5 epochs; a number for each seed)", head, body)
 
 
 def _dimensions(groups: Mapping[str, Sequence[Row]]) -> str:
@@ -189,7 +180,7 @@ def _dimensions(groups: Mapping[str, Sequence[Row]]) -> str:
     ]
     head = ("runs", "dimensions", "score", "bound", "KL", "I_q", "score less KL")
     title = "Rank correlation with the log-likelihood lost without the dimension (95 %)"
-    return _table(title, head, body)
+    return table(title, head, body)
 
 
 def _what_decides(rows: Sequence[Row], traces: Sequence[Row]) -> str:
@@ -203,9 +194,9 @@ def _what_decides(rows: Sequence[Row], traces: Sequence[Row]) -> str:
         )
     head = ("variant", "seed of the weights", "seed of the batches and draws")
     head = (*head, "KL of z after 550 steps", "at the end", "z ignored")
-    first = _table("What decides: 10 + 10, x' the mean, 5 epochs", head, body)
+    first = table("What decides: 10 + 10, x' the mean, 5 epochs", head, body)
     early = [(s, _early(traces, s)) for s in EARLY]
-    second = _table(
+    second = table(
         "Rank correlation of the KL of z at a step with that at the end (seeds of Figure 4)",
         ("step", "Spearman"),
         [(step, f"{value:.2f}") for step, value in early if not np.isnan(value)],
@@ -227,4 +218,4 @@ def _precision(single: Sequence[Row], mixed: Sequence[Row]) -> str:
             difference = f"{other['elbo'] - one['elbo']:+.2f}".replace("-", "−")
             body.append((one["seed"], pairs[0], difference, *pairs[1:]))
     head = ("seed", "ELBO, fp32 and bf16", "difference", "score of c", "bound of z")
-    return _table("bf16 mixed precision, 5 + 5, λ 1, 25 epochs", head, body)
+    return table("bf16 mixed precision, 5 + 5, λ 1, 25 epochs", head, body)

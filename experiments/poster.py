@@ -24,7 +24,7 @@ import tyro
 from experiments._execute import Run
 from experiments._poster_report import write_report
 from experiments._poster_runs import Block, blocks, smoke_blocks
-from experiments._study import report_outcomes, run_with_bar
+from experiments._study import chosen, report_outcomes, run_with_bar
 
 
 @dataclass(frozen=True)
@@ -86,18 +86,6 @@ def main(arguments: list[str] | None = None) -> int:
     if found:
         print(f"report: {found}")
     return report_outcomes(outcomes, folder)
-
-
-def chosen(every: Sequence[Block], names: Sequence[str]) -> list[Block]:
-    """The blocks of these names; all of them if there are none.
-
-    Raises:
-        ValueError: If a name is unknown.
-    """
-    known = [block.name for block in every]
-    if unknown := [name for name in names if name not in (*known, "none")]:
-        raise ValueError(f"--blocks: expected some of {', '.join(known)} or none, found {unknown}")
-    return [block for block in every if not names or block.name in names]
 
 
 def stages(todo: Sequence[Block], folder: Path, scale: str) -> list[list[Run]]:

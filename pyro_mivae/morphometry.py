@@ -76,12 +76,12 @@ def measure(images: Tensor | NDArray[Any]) -> xr.Dataset:
         TypeError: If `images` are neither uint8 nor floating point.
         ValueError: If they are not (N, H, W) of at least 4 by 4 pixels, or outside of 0 to 1.
     """
-    grey, finite = _to_uint8(images)
+    grey = _to_uint8(images)
     values = np.full((len(UNITS), len(grey)), np.nan)
     for start in range(0, len(grey), _BATCH):
         rows = slice(start, start + _BATCH)
         values[:, rows] = _measure(grey[rows])
-    values[:, ~finite | np.isnan(values).any(0)] = np.nan
+    values[:, np.isnan(values).any(0)] = np.nan
     variables = {
         name: ("image", row, {"units": unit})
         for (name, unit), row in zip(UNITS.items(), values, strict=True)
@@ -116,8 +116,8 @@ def _operators(size: int) -> tuple[Array, Array]:
     return zoom, smooth
 
 
-def _to_uint8(images: Tensor | NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """The images, and which of them are finite."""
+def _to_uint8(images: Tensor | NDArray[Any]) -> NDArray[np.uint8]:
+    """The images, blank where one is not finite."""
     if isinstance(images, Tensor):
         images = images.detach().cpu()
         images = (images.double() if images.dtype.is_floating_point else images).numpy()
@@ -131,7 +131,7 @@ def _to_uint8(images: Tensor | NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray
             "channel by images[:, 0], give one image as images[None]"
         )
     if images.dtype == np.uint8:
-        return images, np.ones(len(images), bool)
+        return images
     finite = np.isfinite(images).all((1, 2))
     images = np.where(finite[:, None, None], images, 0.0)
     if images.size and not 0.0 <= images.min() <= images.max() <= 1.0:
@@ -139,7 +139,7 @@ def _to_uint8(images: Tensor | NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray
             "images: expected floating point from 0 (paper) to 1 (ink), found "
             f"{images.min():.4g} to {images.max():.4g}; divide by 255, or take logits' sigmoid"
         )
-    return np.rint(255.0 * images).astype(np.uint8), finite
+    return np.rint(255.0 * images).astype(np.uint8)
 
 
 def skeletons(images: NDArray[np.uint8]) -> Iterator[NDArray[np.bool_]]:

@@ -18,16 +18,34 @@ class Objective(nn.Module):
         model: A Pyro model, a module or a function.
         guide: Its guide.
         elbo: A :class:`~pyro_mivae.infer.TraceMI_ELBO` or an ELBO of Pyro.
-        compile: Whether to use :func:`~pyro_mivae.infer.compile_elbo`.
+        compile: Whether to use :func:`~pyro_mivae.infer.compile_elbo`, or what it has made.
+
+    Raises:
+        ValueError: If what was compiled is of another model, guide or ELBO.
     """
 
-    def __init__(self, model: Any, guide: Any, elbo: ELBO, compile: bool = False) -> None:  # noqa: A002
+    def __init__(
+        self,
+        model: Any,
+        guide: Any,
+        elbo: ELBO,
+        compile: bool | CompiledELBO = False,  # noqa: A002 -- torch's word
+    ) -> None:
         super().__init__()
         self.model = model
         self.guide = guide
         self.elbo = with_terms(elbo)
+        if isinstance(compile, CompiledELBO):
+            made = compile.model, compile.guide, compile.elbo
+            if not all(a is b for a, b in zip(made, (model, guide, self.elbo), strict=True)):
+                raise ValueError(
+                    "compile: expected what compile_elbo made of this model, guide and ELBO, found "
+                    "that of others: pass the same objects to both, or compile=True"
+                )
+        elif compile:
+            compile = compile_elbo(self.elbo, model, guide)  # noqa: A001
         # As an attribute of a tuple: its parameters are this module's already.
-        self._compiled = (compile_elbo(self.elbo, model, guide),) if compile else ()
+        self._compiled = (compile,) if isinstance(compile, CompiledELBO) else ()
 
     @property
     def compiled(self) -> CompiledELBO | None:

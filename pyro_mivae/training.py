@@ -18,7 +18,7 @@ from pyro_mivae import parallel
 from pyro_mivae.batches import Batches, Prepare, arguments
 from pyro_mivae.checkpoints import load_checkpoint
 from pyro_mivae.history import History
-from pyro_mivae.infer import TraceMI_ELBO
+from pyro_mivae.infer import CompiledELBO, TraceMI_ELBO
 from pyro_mivae.infer.capture import forked_random, modules_of
 from pyro_mivae.loop import Callback, Event, Interrupted, Loop, NonFiniteError
 from pyro_mivae.objective import Objective
@@ -65,7 +65,7 @@ def fit(
     checkpoint_every: int = 1000,
     resume: bool = False,
     progress: bool = True,
-    compile: bool = False,  # noqa: A002 -- torch's word
+    compile: bool | CompiledELBO = False,  # noqa: A002 -- torch's word
 ) -> History:
     """Trains a model/guide pair.
 
@@ -104,7 +104,9 @@ def fit(
         resume: Whether to go on from the checkpoint in `folder`.
         progress: Whether to show a progress bar (on a terminal).
         compile: Whether to train through :func:`~pyro_mivae.infer.compile_elbo`: for static
-            programs, after 10 to 20 seconds of compilation (a few, once it is cached).
+            programs, after 10 to 20 seconds of compilation (a few, once it is cached). What it has
+            made of this model, guide and ELBO is taken, too: a pair that is trained several times,
+            its parameters set anew in between, is then compiled once.
 
     Returns:
         The history, with means over the steps between two readings, in nats per datum.

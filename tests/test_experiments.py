@@ -14,7 +14,10 @@ import arviz as az
 import pytest
 import torch
 
-from experiments import information, mnist
+from experiments import factors, information, mnist
+from pyro_mivae.datasets import load_digits
+from pyro_mivae.factors import factor_law
+from pyro_mivae.morphometry import UNITS, measure
 from pyro_mivae.plotting import redraw
 
 ROOT = Path(__file__).parents[1]
@@ -223,6 +226,26 @@ def test_information_needs_a_run(tmp_path, capsys):
     assert "is not a run" in capsys.readouterr().err
     assert information.main([]) == 1
     assert "name the folder of a run" in capsys.readouterr().err
+
+
+def test_factors_of_the_digits(tmp_path, capsys):
+    assert factors.main(["--smoke", "--out", str(tmp_path)]) == 0
+    assert "500 digits of mnist-5k, of which 0 could not be measured" in capsys.readouterr().out
+    with (tmp_path / "factors.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6 * 11
+    by_name = {(row["factor"], row["label"]): row for row in rows}
+    measured = measure(load_digits("mnist-5k").test.images)
+    for name, values in measured.items():
+        row = by_name[name, "all"]
+        assert (row["count"], row["units"], row["data"]) == ("500", UNITS[name], "mnist-5k")
+        assert float(row["mean"]) == pytest.approx(float(values.mean()), rel=1e-5)
+        distance = factor_law(values).fits["normal"].distance
+        assert float(row["ks_normal"]) == pytest.approx(distance, rel=1e-5)
+        assert 0.0 < float(row["pixel_share"]) < 0.3
+        assert by_name[name, "7"]["count"] == "50"
+        assert by_name[name, "7"]["pixel_share"] == ""
+    assert (tmp_path / "factors.png").stat().st_size > 10_000
 
 
 def test_a_folder_in_use_is_refused(smoke, capsys):

@@ -168,6 +168,26 @@ def test_an_unrelated_factor_has_no_share():
     assert min(others) < 0 < max(others)
 
 
+def test_share_is_of_all_labels_by_their_variance():
+    labels = np.repeat([4, 7], 2_000)
+    values = np.random.default_rng(7).uniform(-1, 1, 4_000)
+    clear, unclear = (
+        images_of(values[labels == label], np.zeros(2_000, int), noise)[0]
+        for label, noise in ((4, 0.1), (7, 3.0))
+    )
+    images = np.concatenate([clear, unclear])
+    alone = [
+        pixel_share(part, values[labels == label], np.full(2_000, label))
+        for label, part in ((4, clear), (7, unclear))
+    ]
+    weights = [((part - part.mean(0)) ** 2).sum() for part in (clear, unclear)]
+    expected = np.average(alone, weights=weights)
+    assert alone[0] > 10 * alone[1]
+    assert pixel_share(images, values, labels) == pytest.approx(expected)
+    mixed = np.random.default_rng(8).permutation(4_000)
+    assert pixel_share(images[mixed], values[mixed], labels[mixed]) == pytest.approx(expected)
+
+
 def test_share_of_bytes_is_that_of_numbers():
     labels, values = np.zeros(200, int), np.linspace(0, 1, 200)
     images = np.random.default_rng(6).integers(0, 256, (200, 4, 4)).astype(np.uint8)

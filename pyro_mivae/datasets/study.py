@@ -46,7 +46,10 @@ STUDY_LAWS: Mapping[str, Mapping[str, Law]] = {
     "D6a": {"scale": _SCALE, "x": _X, **_NUISANCE},
     "D6b": {"scale": Normal.like(_SCALE, reach=4.5), "x": Uniform.like(_X), **_NUISANCE},
 }
-"""The laws of the factors of each data set of :func:`study_data`, by its name."""
+"""The laws of the factors of each data set of :func:`study_data`, by its name.
+
+Those of controls are the laws whose weights are permuted; their factors don't follow them.
+"""
 
 
 def study_data(

@@ -4,6 +4,12 @@ Each function returns a :class:`matplotlib.figure.Figure` of its own, to be show
 kept by ``figure.savefig``: pyplot, the backend and Matplotlib's settings are left alone.
 """
 
+from pyro_mivae.plotting.alignment import (
+    interaction_plot,
+    measured_traversals,
+    mi_matrices,
+    top_factors,
+)
 from pyro_mivae.plotting.categories import categories, categories_by_class
 from pyro_mivae.plotting.claims import capacity, dimension_loss, tradeoff
 from pyro_mivae.plotting.duality import duality
@@ -41,14 +47,18 @@ __all__ = [
     "information_columns",
     "information_curves",
     "information_traces",
+    "interaction_plot",
     "latent_grid",
     "latent_grid_sheet",
+    "measured_traversals",
+    "mi_matrices",
     "outcomes",
     "pairwise_information",
     "prior_samples",
     "reconstructions",
     "redraw",
     "sweep_curves",
+    "top_factors",
     "tradeoff",
     "training_curves",
     "traversals",

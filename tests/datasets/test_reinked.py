@@ -182,6 +182,7 @@ def test_a_seed_gives_the_same_images_and_a_law_changes_its_factor_only(few, tmp
     before, after = (d.train.factors["slant"].values for d in (one, swapped))
     assert np.array_equal(np.argsort(before), np.argsort(after))
     assert not np.allclose(before, after)
+    assert not torch.equal(swapped.train.images, one.train.images)
 
 
 def test_images_are_read_from_the_cache_and_damage_is_mended(few, tmp_path, caplog, monkeypatch):

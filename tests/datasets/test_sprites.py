@@ -82,7 +82,7 @@ def test_an_edge_is_grey_by_sixteenths():
 
 @pytest.fixture(scope="module")
 def data():
-    return sprites(num_train=3_000, num_test=500)
+    return sprites(num_train=2_000, num_test=200)
 
 
 def test_factors_follow_their_laws_and_are_independent(data):
@@ -94,14 +94,14 @@ def test_factors_follow_their_laws_and_are_independent(data):
         assert stats.kstest(factors[name], law.cdf).pvalue > 1e-3
     columns = np.stack([data.train.labels, *(factors[name] for name in factors)])
     rank = stats.spearmanr(columns, axis=1).statistic
-    assert np.abs(rank[np.triu_indices(5, 1)]).max() < 4 / np.sqrt(3_000)
+    assert np.abs(rank[np.triu_indices(5, 1)]).max() < 4 / np.sqrt(2_000)
     counts = np.bincount(data.train.labels)
     assert stats.chisquare(counts).pvalue > 1e-3
     assert data.laws == dict(SPRITE_LAWS)
 
 
 def test_images_are_those_of_their_factors(data):
-    for split, number in ((data.train, 3_000), (data.test, 500)):
+    for split, number in ((data.train, 2_000), (data.test, 200)):
         assert split.images.shape == (len(split), 28, 28) == (number, 28, 28)
         assert split.images.dtype == torch.uint8
         assert split.labels.dtype == torch.int64
@@ -119,13 +119,13 @@ def test_images_are_those_of_their_factors(data):
 
 
 def test_a_seed_gives_the_same_sprites_and_a_law_changes_its_factor_only(data):
-    again = sprites(num_train=3_000, num_test=500)
+    again = sprites(num_train=2_000, num_test=200)
     assert torch.equal(again.train.images, data.train.images)
     assert again.test.factors.identical(data.test.factors)
     assert not torch.equal(
-        sprites(num_train=3_000, num_test=500, seed=1).test.images, data.test.images
+        sprites(num_train=2_000, num_test=200, seed=1).test.images, data.test.images
     )
-    other = sprites(laws={"x": Uniform.like(SPRITE_LAWS["x"])}, num_train=3_000, num_test=500)
+    other = sprites(laws={"x": Uniform.like(SPRITE_LAWS["x"])}, num_train=2_000, num_test=200)
     assert torch.equal(other.train.labels, data.train.labels)
     for name in ("scale", "angle", "y"):
         assert other.train.factors[name].identical(data.train.factors[name])

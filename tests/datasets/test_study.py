@@ -5,11 +5,11 @@ import pytest
 import torch
 from scipy import stats
 
-from pyro_mivae.datasets import STUDY_LAWS, FactorData, Normal, Uniform, study_data
+from pyro_mivae.datasets import STUDY_LAWS, FactorData, Normal, Uniform, measured, study_data
 from pyro_mivae.factors import pixel_share
 from pyro_mivae.morphometry import measure
 
-NUMBER = 1_200
+NUMBER = 1_000
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_every_data_set_is_made(data, name):
         assert law == STUDY_LAWS[name][factor]
         distance = stats.kstest(made.train.factors[factor], law.cdf).statistic
         if not name.endswith("-control"):
-            # Draws of 1,200; of 400 images of each digit where they are resampled.
+            # Draws of 1,000; of 400 images of each digit where they are resampled.
             assert distance < (0.08 if name in ("D1", "D2") else 2.0 / np.sqrt(NUMBER))
 
 
@@ -126,6 +126,19 @@ def test_resampled_arms_have_equal_effective_sizes(data):
             for name in ("D1", "D2", "D1-control", "D2-control")
         ]
         np.testing.assert_allclose(sizes, sizes[0], rtol=0.05)
+
+
+def test_controls_keep_the_digits_own_thickness(data, digits, cache):
+    own = measured(digits.train, cache_dir=cache)["thickness"]
+    for name in ("D1", "D2"):
+        control = data(f"{name}-control")
+        assert control.laws == {}
+        assert set(data(name).laws) == {"thickness"}
+        distances = [
+            stats.ks_2samp(data(other).train.factors["thickness"], own).statistic
+            for other in (f"{name}-control", name)
+        ]
+        assert distances[0] < 0.06 < 0.12 < distances[1]
 
 
 def test_d0_is_the_digits_themselves(data, digits):

@@ -1,0 +1,123 @@
+"""The figures of `experiments.open_question`, from the runs' folders alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from experiments._codes import ARRAYS
+from experiments._question_numbers import PRIMARIES, Row, at, is_number
+from experiments._question_rules import FAMILIES
+from experiments._question_runs import MI_WEIGHT
+from pyro_mivae import plotting
+
+SEED = 0
+"""Of the models that are shown: the first, whatever came out."""
+SHOWN = 0
+"""Which of a code's first three traversals is shown."""
+LAWS = {
+    "D3": "D3: thickness\nuniform",
+    "D4": "D4: slant\nuniform",
+    "D1": "D1: thickness\nuniform",
+    "D2": "D2: thickness\nnormal",
+    "D6a": "D6a: scale\nuniform",
+    "D6b": "D6b: x\nuniform",
+}
+UNITS = {"thickness": "px", "slant": "rad", "width": "px", "scale": "px", "x": "px", "y": "px"}
+
+
+def draw(rows: Sequence[Row], folder: Path) -> dict[str, Figure]:
+    """The figures that can be drawn of what is done, by name."""
+    figures = {}
+    for name, label in PRIMARIES.items():
+        if found := _panels(rows, name):
+            figures[f"interaction_{name}"] = plotting.interaction_plot(found, label=label)
+    if found := _tops(rows):
+        figures["top_factors"] = plotting.top_factors(found)
+    figures |= _matrices(rows)
+    figures |= _traversals(rows, folder)
+    return figures
+
+
+def _panels(rows: Sequence[Row], value: str) -> list[Row]:
+    found = []
+    for family, data in FAMILIES.items():
+        for weight in (0.0, MI_WEIGHT):
+            for row in at(rows, mi_weight=weight, code_scale=None):
+                wanted = row["data"] in data and row["arm"] in ("G", "P", "T")
+                if wanted and is_number(row[value]):
+                    panel = {"panel": f"{family}, λ {weight:g}", "data": LAWS[row["data"]]}
+                    found.append({**row, **panel, "value": row[value]})
+    return found
+
+
+def _tops(rows: Sequence[Row]) -> list[Row]:
+    """Of every cell at the weight of the hypotheses, its arm and data named."""
+    chosen = [
+        {"group": f"{row['arm']} on {row['data']}", "top": row["leading_top"] or "none"}
+        for row in at(rows, mi_weight=MI_WEIGHT, code_scale=None)
+    ]
+    return sorted(chosen, key=lambda row: row["group"].split(" on ")[::-1])
+
+
+def _matrix(row: Row, codes: Sequence[str], factors: Sequence[str]) -> NDArray[np.float64]:
+    return np.array([[row[f"mi/{code}/{factor}"] for factor in factors] for code in codes])
+
+
+def _matrices(rows: Sequence[Row]) -> dict[str, Figure]:
+    """Of the first seed of the main models and of the arms on D3 and D4."""
+    figures = {}
+    models = at(rows, data="mnist", seed=SEED)
+    if models:
+        first = models[0]
+        codes = [n[3:-10] for n in first if n.startswith("mi/") and n.endswith("/thickness")]
+        factors = ["thickness", "slant", "width", "label"]
+        found = {_title(row): _matrix(row, codes, factors) for row in models}
+        figures["mi_main"] = plotting.mi_matrices(found, codes=codes, factors=factors)
+    arms = [
+        row
+        for row in at(rows, mi_weight=MI_WEIGHT, code_scale=None, seed=SEED)
+        if row["data"] in FAMILIES["re-inked"]
+    ]
+    if arms:
+        codes, factors = ["c[0]", "c[1]"], ["thickness", "slant", "label"]
+        found = {f"{row['arm']} on {row['data']}": _matrix(row, codes, factors) for row in arms}
+        figures["mi_arms"] = plotting.mi_matrices(found, codes=codes, factors=factors, columns=4)
+    return figures
+
+
+def _title(row: Row) -> str:
+    without = "no term" if row["mi_weight"] == 0 else f"λ {row['mi_weight']:g}, {row['channel']}"
+    return f"{row['arm'].removeprefix('main-')}, {without}"
+
+
+def _traversals(rows: Sequence[Row], folder: Path) -> dict[str, Figure]:
+    """Of the first seed of each main model, and of the arms on D3 at the hypotheses' weight."""
+    found: dict[str, tuple[Path, Sequence[str]]] = {}
+    for row in at(rows, data="mnist", seed=SEED):
+        name = row["run"].removesuffix(f"-seed{SEED}").replace("-", "_").replace(".", "_")
+        found[f"traversals_{name}"] = (folder / f"codes-{row['run']}" / ARRAYS, _moved(row))
+    for row in at(rows, data="D3", mi_weight=MI_WEIGHT, code_scale=None, seed=SEED):
+        if row["arm"] in ("G", "P", "T"):
+            path = folder / row["run"] / f"seed{SEED}.npz"
+            found[f"traversals_{row['arm']}_D3"] = (path, _moved(row))
+    figures = {}
+    for name, (path, names) in found.items():
+        with np.load(path) as arrays:
+            images, measured = arrays["images"][:, SHOWN] / 255, arrays["measured"][:, SHOWN]
+        figures[name] = plotting.measured_traversals(
+            images,
+            measured,
+            names=[f"{n} ({UNITS[n]})" for n in names],
+            labels=[f"c[{d}]" for d in range(len(images))],
+        )
+    return figures
+
+
+def _moved(row: Row) -> list[str]:
+    """What was measured of a model's images, in order."""
+    return [name.rpartition("/")[2] for name in row if name.startswith("slope/c[0]/")]

@@ -1,0 +1,185 @@
+"""The numbers of `experiments.open_question`, from its runs' folders alone: a row for each run."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from experiments._question_runs import MI_WEIGHT, Block, Cell, MainModel
+from pyro_mivae import runs
+from pyro_mivae.contrasts import Contrast, interaction
+
+Row = dict[str, Any]
+PRIMARIES = {"I_T": "I_T (nats)", "share_T": "share_T"}
+"""The two primary measures, and their names in tables."""
+SCORES = (
+    *("I_T", "I_S", "share_T", "leading", "leading_top", "num_live"),
+    *("mig", "mig_ceiling", "modularity", "modularity_ceiling", "modularity_pair"),
+    *("dci_d", "dci_c"),
+)
+
+
+def read_rows(every: Iterable[Block], folder: Path) -> list[Row]:
+    """The rows of all that is done of the blocks, whichever seeds these are."""
+    rows: list[Row] = []
+    blocks = list(every)
+    for cell in dict.fromkeys(cell for block in blocks for cell in block.cells):
+        rows += cell_rows(cell, folder)
+    for model in dict.fromkeys(model for block in blocks for model in block.models):
+        path = folder / f"codes-{model.name}" / runs.METRICS
+        if path.exists():
+            rows.append(_main_row(model, _read(path)))
+    return rows
+
+
+def cell_rows(cell: Cell, folder: Path) -> list[Row]:
+    """The seeds of a cell, in their order.
+
+    A seed is there once, though two runs may hold it (of another --seeds): a run is a function of
+    its seed.
+    """
+    found: dict[int, Row] = {}
+    for path in sorted(folder.glob(f"{cell.name}-seeds*/seed*.json")):
+        numbers = _read(path)
+        found.setdefault(numbers["seed"], _arm_row(cell, numbers, path.parent.name))
+    return [found[seed] for seed in sorted(found)]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def _arm_row(cell: Cell, numbers: Mapping[str, Any], run: str) -> Row:
+    row: Row = {
+        "run": run,
+        "arm": cell.arm,
+        "data": cell.data,
+        "mi_weight": cell.mi_weight,
+        "code_scale": cell.code_scale,
+        "seed": numbers["seed"],
+    }
+    return {**row, **_measured(numbers)}
+
+
+def _main_row(model: MainModel, numbers: Mapping[str, Any]) -> Row:
+    row: Row = {
+        "run": model.name,
+        "arm": f"main-{model.prior}",
+        "data": "mnist",
+        "mi_weight": model.mi_weight,
+        "code_scale": None,
+        "channel": model.channel,
+        "seed": model.seed,
+    }
+    return {**row, **_measured(numbers)}
+
+
+def _measured(numbers: Mapping[str, Any]) -> Row:
+    """What tables and tests read, flat."""
+    found, moved, checks = (numbers[name] for name in ("alignment", "generator", "checks"))
+    row: Row = {name: found[name] for name in SCORES}
+    row |= {f"sum/{name}": value for name, value in found["sums"].items()}
+    row |= {f"top/c[{i}]": top for i, top in enumerate(found["top"])}
+    for name, line in zip(found["codes"], found["mi"], strict=True):
+        row |= {f"mi/{name}/{f}": v for f, v in zip(found["factors"], line, strict=True)}
+    row |= numbers["terms"]
+    row |= numbers.get("category", {})
+    row["posterior_ks"] = max(checks["posterior_ks"])
+    for name, worst in (("factor_ks", max), ("set_measured", min)):
+        values = checks.get(name) or {}
+        row[name] = worst(values.values()) if values else None
+    for i, (slopes, shares) in enumerate(zip(moved["slope"], moved["exclusivity"], strict=True)):
+        for name, slope, share in zip(moved["measured"], slopes, shares, strict=True):
+            row |= {f"slope/c[{i}]/{name}": slope, f"exclusivity/c[{i}]/{name}": share}
+    row["generator_missing"] = max(max(line) for line in moved["num_missing"])
+    row["seconds"] = numbers["seconds"]["total"]
+    return row
+
+
+def at(rows: Iterable[Row], **settings: object) -> list[Row]:
+    """The rows with these values."""
+    return [row for row in rows if all(row.get(n) == value for n, value in settings.items())]
+
+
+def of_cell(rows: Iterable[Row], cell: Cell) -> list[Row]:
+    """The rows of a cell."""
+    settings = {"mi_weight": cell.mi_weight, "code_scale": cell.code_scale}
+    return at(rows, arm=cell.arm, data=cell.data, **settings)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A contrast of what is there; None with too few seeds, or where it is not defined."""
+
+    contrast: Contrast | None
+    note: str = ""
+    """Why it is not defined."""
+
+
+def contrast(
+    rows: Iterable[Row],
+    value: str,
+    *,
+    arms: tuple[str, str],
+    data: tuple[str, str],
+    mi_weight: float = MI_WEIGHT,
+    code_scale: float | None = None,
+) -> Found:
+    """The interaction over the seeds that all four cells have."""
+    some = at(rows, mi_weight=mi_weight, code_scale=code_scale)
+    cells = [at(some, arm=arm, data=name) for arm in arms for name in data]
+    shared = set.intersection(*({row["seed"] for row in cell} for cell in cells))
+    if len(shared) < 2:
+        return Found(None)
+    chosen = [row for cell in cells for row in cell if row["seed"] in shared]
+    lost = [row for row in chosen if not is_number(row[value])]
+    if lost:
+        return Found(None, f"not defined in {len(lost)} runs, {lost[0]['run']} for one")
+    names = ("arm", "data", "seed")
+    return Found(interaction(chosen, value, arms=arms, data=data, columns=names))
+
+
+def is_number(value: Any) -> bool:
+    """Whether a run has a value: JSON has null for NaN."""
+    return value is not None and math.isfinite(value)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over seeds and Student's intervals."""
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """NaN without a value."""
+        return float(np.mean(self.values)) if self.values else math.nan
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """NaN with fewer than two."""
+        number = len(self.values)
+        if number < 2:
+            return math.nan, math.nan
+        error = float(np.std(self.values, ddof=1)) / math.sqrt(number)
+        reach = float(stats.t.ppf((1 + level) / 2, number - 1)) * error
+        return self.mean - reach, self.mean + reach
+
+
+def mean_of(rows: Iterable[Row], value: str) -> Mean:
+    """Over runs; those for which it is not defined are counted by who asks."""
+    return Mean(tuple(float(row[value]) for row in rows if is_number(row[value])))
+
+
+def paired(first: Sequence[Row], second: Sequence[Row], value: str) -> Mean:
+    """The difference of two cells, over the seeds that both have."""
+    one, other = ({row["seed"]: row[value] for row in rows} for rows in (first, second))
+    seeds = [s for s in one if s in other and is_number(one[s]) and is_number(other[s])]
+    return Mean(tuple(float(one[s] - other[s]) for s in seeds))

@@ -1,0 +1,219 @@
+"""The runs of `experiments.open_question`, as data: which cells, how many seeds, what for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from experiments._arm_data import DataName
+from experiments._arm_models import ArmName
+from experiments._execute import Run
+
+SEEDS_A_RUN = 10
+"""Seeds that one process trains: its start and the data are shared by them."""
+MI_WEIGHT = 2.0
+"""lambda of the arms that enforce information, which the hypotheses are about."""
+MOST_SEEDS = 80
+"""Of the cells that H1 is judged by, if seeds are added."""
+REINKED: tuple[DataName, DataName] = ("D3", "D4")
+RESAMPLED: tuple[DataName, DataName] = ("D1", "D2")
+SPRITES: tuple[DataName, DataName] = ("D6a", "D6b")
+
+Scale = Literal["full", "smoke"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An arm on a data set, at a weight: all that is shared by some seeds."""
+
+    arm: ArmName
+    data: DataName
+    mi_weight: float = MI_WEIGHT
+    code_scale: float | None = None
+    """1 for InfoGAN's form of the term."""
+
+    @property
+    def name(self) -> str:
+        """For folders and tables."""
+        form = "" if self.code_scale is None else f"-scale{_text(self.code_scale)}"
+        return f"{self.arm}-{self.data}-lambda{_text(self.mi_weight)}{form}"
+
+    def runs(self, seeds: int, scale: Scale = "full") -> Iterator[Run]:
+        """The runs of the first seeds."""
+        flags = {"arm": self.arm, "data": self.data, "mi-weight": _text(self.mi_weight)}
+        if self.code_scale is not None:
+            flags["code-scale"] = _text(self.code_scale)
+        for first in range(0, seeds, SEEDS_A_RUN):
+            number = min(SEEDS_A_RUN, seeds - first)
+            own = {**flags, "first-seed": str(first), "num-seeds": str(number)}
+            yield arm_run(f"{self.name}-seeds{first}-{first + number - 1}", own, scale)
+
+
+def arm_run(name: str, flags: dict[str, str], scale: Scale) -> Run:
+    """A run of experiments._arms."""
+    given = [word for flag, value in flags.items() for word in (f"--{flag}", value)]
+    made_of = ["--smoke"] if scale == "smoke" else ["--digits", "mnist"]
+    arguments = (*given, *made_of)
+    return Run(name, arguments, module="experiments._arms", goes_on=True)
+
+
+@dataclass(frozen=True)
+class MainModel:
+    """A run of the main job, and the measurement of its codes."""
+
+    prior: Literal["gaussian", "uniform"]
+    mi_weight: float
+    channel: Literal["mean", "straight-through"]
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The run's folder."""
+        weight = _text(self.mi_weight)
+        return f"main-{self.prior}-{self.channel}-lambda{weight}-seed{self.seed}"
+
+    def run(self, scale: Scale = "full") -> Run:
+        """The run of experiments.mnist."""
+        flags = {
+            "prior": self.prior,
+            "channel": self.channel,
+            "mi-weight": _text(self.mi_weight),
+            "seed": str(self.seed),
+        }
+        given = [word for flag, value in flags.items() for word in (f"--{flag}", value)]
+        made = ["--smoke"] if scale == "smoke" else ["--data", "mnist", "--compile"]
+        return Run(self.name, (*given, *made))
+
+    def measurement(self, folder: Path, scale: Scale = "full") -> Run:
+        """The run of experiments._codes on it."""
+        asked = ["--smoke"] if scale == "smoke" else []
+        return Run(
+            f"codes-{self.name}",
+            (str(folder.resolve() / self.name), *asked),
+            module="experiments._codes",
+            goes_on=True,
+        )
+
+
+@dataclass(frozen=True)
+class Block:
+    """The runs of one question."""
+
+    name: str
+    cells: tuple[Cell, ...] = ()
+    seeds: int = 0
+    """Of each cell."""
+    models: tuple[MainModel, ...] = ()
+
+
+def blocks(*, add_seeds: bool = False) -> list[Block]:
+    """All of them, in the order in which they are run.
+
+    Args:
+        add_seeds: Whether the cells that H1 is judged by have :data:`MOST_SEEDS` seeds.
+    """
+
+    def most(seeds: int) -> int:
+        return MOST_SEEDS if add_seeds else seeds
+
+    pair: tuple[ArmName, ...] = ("T", "G")
+    others: tuple[ArmName, ...] = ("B", "L", "R", "G-full", "T-full", "B-full", "L-full", "R-full")
+    return [
+        Block("confirmatory", _cells(("G", "P", "T"), REINKED, (0.0, MI_WEIGHT)), most(40)),
+        Block("resampled", _cells(pair, RESAMPLED), most(20)),
+        Block("controls", _cells(pair, ("D0", "D1-control", "D2-control")), 10),
+        Block("sprites", _cells(pair, SPRITES), most(20)),
+        Block("symmetry", (*_cells(others, ("D3",)), Cell("G-full", "D3", 0.0)), 20),
+        Block("size", _cells(("G", "P", "T"), ("D5",)), 20),
+        Block(
+            "category",
+            (
+                *_cells(("I", "IN", "T"), ("D3",)),
+                *(Cell(arm, "D3", code_scale=1.0) for arm in ("I", "T")),
+            ),
+            20,
+        ),
+        Block(
+            "weight",
+            (
+                *_cells(pair, REINKED, (0.5, 8.0)),
+                *(Cell(arm, data, code_scale=1.0) for arm in pair for data in REINKED),
+            ),
+            10,
+        ),
+        Block(
+            "main",
+            models=tuple(
+                MainModel(prior, weight, channel, seed)
+                for seed in range(5)
+                for prior in ("gaussian", "uniform")
+                for weight, channel in (
+                    (0.0, "straight-through"),  # without the term the channel does nothing
+                    (1.0, "straight-through"),
+                    (1.0, "mean"),
+                )
+            ),
+        ),
+    ]
+
+
+def smoke_blocks() -> list[Block]:
+    """The four cells of an interaction with two seeds, and a main model."""
+    return [
+        Block("confirmatory", _cells(("G", "T"), REINKED), 2),
+        *(Block(name) for name in ("resampled", "controls", "sprites", "symmetry", "size")),
+        Block("category"),
+        Block("weight"),
+        Block("main", models=(MainModel("uniform", 1.0, "straight-through", 0),)),
+    ]
+
+
+def stages(
+    todo: Sequence[Block], folder: Path, *, seeds: int | None, scale: Scale
+) -> list[list[Run]]:
+    """What is run before what: data, then trainings block by block, then measurements of them.
+
+    Within a block the first seeds of all cells come first, so that a study that is stopped has
+    the same seeds of each. A cell that two blocks have is run with the more seeds.
+
+    Args:
+        todo: The blocks to run.
+        folder: The study's.
+        seeds: At most as many of each cell and main model; None for all.
+        scale: ``"full"`` or ``"smoke"``.
+    """
+    most: dict[Cell, int] = {}
+    for block in todo:
+        for cell in block.cells:
+            most[cell] = max(most.get(cell, 0), _at_most(block.seeds, seeds))
+    trained: dict[str, Run] = {}
+    for block in todo:
+        parts = [list(cell.runs(most[cell], scale)) for cell in block.cells]
+        for runs in itertools.zip_longest(*parts):
+            trained |= {run.name: run for run in runs if run is not None}
+        models = [model for model in block.models if seeds is None or model.seed < seeds]
+        trained |= {model.name: model.run(scale) for model in models}
+    data = dict.fromkeys(cell.data for cell in most) if scale == "full" else {}
+    models = [m for block in todo for m in block.models if seeds is None or m.seed < seeds]
+    return [
+        [arm_run(f"data-{name}", {"data": name, "num-seeds": "0"}, scale) for name in data],
+        list(trained.values()),
+        [model.measurement(folder, scale) for model in models],
+    ]
+
+
+def _cells(
+    arms: Sequence[ArmName], data: Sequence[DataName], weights: Sequence[float] = (MI_WEIGHT,)
+) -> tuple[Cell, ...]:
+    return tuple(itertools.starmap(Cell, itertools.product(arms, data, weights)))
+
+
+def _at_most(number: int, cap: int | None) -> int:
+    return number if cap is None else min(number, cap)
+
+
+def _text(value: float) -> str:
+    return str(value).removesuffix(".0")

@@ -1,0 +1,307 @@
+"""The study of the open question: its runs, and a report of simulated folders."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from simulated import simulated
+
+from experiments import _question_numbers as numbers
+from experiments import open_question
+from experiments._question_report import report, write_report
+from experiments._question_rules import judge_h1
+from experiments._question_runs import (
+    MOST_SEEDS,
+    Block,
+    Cell,
+    MainModel,
+    blocks,
+    smoke_blocks,
+    stages,
+)
+from experiments._question_secondary import SECONDARY
+
+
+def write(folder, cell, seeds, make):
+    """The files of some seeds of a cell, ten to a run; `make` gives a seed's numbers."""
+    for seed in seeds:
+        first = seed // 10 * 10
+        run = folder / f"{cell.name}-seeds{first}-{first + 9}"
+        run.mkdir(parents=True, exist_ok=True)
+        (run / f"seed{seed}.json").write_text(json.dumps(make(seed)))
+        images = np.zeros((2, 3, 9, 28, 28), np.uint8)
+        arrays = {"images": images, "measured": np.zeros((2, 3, 9, 3)), "values": np.zeros((2, 9))}
+        np.savez(run / f"seed{seed}.npz", **arrays)
+
+
+PAIRS = (("D3", "D4"), ("D1", "D2"), ("D6a", "D6b"))
+
+
+def study(folder, *, effect, follows=True, seeds=12, **checks):
+    """All cells of H1: T carries `effect` more of T where its law is uniform, on top of noise."""
+    rng = np.random.default_rng(1)
+    for pair in PAIRS:
+        for arm in ("T", "G"):
+            for place, data in enumerate(pair):
+                more = effect if (arm, place) == ("T", 0) else 0.0
+                # What a seed or a data set does to all is no interaction.
+                noise = rng.normal(0, 0.02, seeds) + 0.1 * place + np.linspace(-0.2, 0.2, seeds)
+                uniform = ("thickness", "slant")[place]
+
+                def make(seed, more=more, noise=noise, uniform=uniform):
+                    top = uniform if follows else "label"
+                    value = float(0.4 + more + noise[seed])
+                    return simulated(seed, thickness=value, leading=top, **checks)
+
+                write(folder, Cell(arm, data), range(seeds), make)
+    return [
+        Block(name, tuple(Cell(arm, data) for arm in ("T", "G") for data in pair), seeds)
+        for name, pair in zip(("confirmatory", "resampled", "sprites"), PAIRS, strict=True)
+    ]
+
+
+def judged(folder, every):
+    rows = numbers.read_rows(every, folder)
+    return rows, judge_h1(every, rows)
+
+
+def test_a_planted_interaction_is_confirmed(tmp_path):
+    rows, h1 = judged(tmp_path, study(tmp_path, effect=0.3))
+    assert len(rows) == 12 * 12
+    assert h1.verdict.outcome == "confirmed"
+    assert h1.following == 1.0
+    found = h1.contrasts["re-inked", "I_T"].contrast
+    assert found.mean == pytest.approx(0.3, abs=0.03)
+    assert found.num_seeds == 12
+    # Two primaries: Holm's p is the smaller of twice the one and so on, at the least of 2^12 flips.
+    assert set(h1.adjusted) == {"I_T", "share_T"}
+    assert max(h1.adjusted.values()) == pytest.approx(4 / 2**12)
+
+
+def test_where_there_is_none_it_is_refuted(tmp_path):
+    every = study(tmp_path, effect=0.0, follows=False)
+    _, h1 = judged(tmp_path, every)
+    assert h1.verdict.outcome == "refuted"
+    text = "\n".join(report(every, numbers.read_rows(every, tmp_path)))
+    assert "**H1: refuted (in this model class).** The leading code of T follows" in text
+    assert "in 0 % of the runs" in text
+
+
+def test_an_interaction_that_the_code_does_not_follow_is_undecided(tmp_path):
+    _, h1 = judged(tmp_path, study(tmp_path, effect=0.3, follows=False))
+    assert h1.verdict.outcome == "undecided"
+    assert h1.verdict.more_seeds
+
+
+@pytest.mark.parametrize(
+    ("checks", "words"),
+    [
+        ({"posterior_ks": [0.01, 0.06]}, "distance of aggregate posterior to prior 0.060"),
+        ({"mi": 0.9}, "bound on the information 0.900 nats"),
+        ({"set_measured": {"thickness": 0.94, "slant": 0.99}}, "set and measured factor 0.940"),
+        ({"factor_ks": {"thickness": 0.04}}, "distance of the factor to its law 0.040"),
+    ],
+)
+def test_a_check_that_fails_makes_a_family_void(tmp_path, checks, words):
+    every = study(tmp_path, effect=0.0)
+    # One run of one cell is enough; of the data that the check is of.
+    data = "D2" if "factor_ks" in checks else "D4"
+    write(tmp_path, Cell("G", data), [7], lambda seed: simulated(seed, thickness=0.5, **checks))
+    rows, h1 = judged(tmp_path, every)
+    assert h1.verdict.outcome == "undecided"
+    (reason,) = h1.verdict.void
+    assert words in reason
+    text = "\n".join(report(every, rows))
+    assert f"- void: {reason}" in text
+    line = next(line for line in text.splitlines() if line.startswith(f"| G on {data} |"))
+    assert words in line
+
+
+def test_missing_seeds_are_counted_and_nothing_is_judged(tmp_path):
+    every = study(tmp_path, effect=0.3)
+    gone = tmp_path / "G-D4-lambda2-seeds0-9" / "seed3.json"
+    gone.unlink()
+    rows, h1 = judged(tmp_path, every)
+    assert h1.verdict is None
+    assert h1.missing == {"re-inked": 1, "resampled": 0, "sprites": 0}
+    # Of what is there, the seeds that all four cells have.
+    assert h1.contrasts["re-inked", "I_T"].contrast.num_seeds == 11
+    text = "\n".join(report(every, rows))
+    assert "**H1: not judged yet** (1 runs on re-inked are not done)" in text
+    assert "G-D4-lambda2 11" in text
+    assert "T-D4-lambda2 12" in text
+
+
+def test_seeds_beyond_the_plan_have_to_be_there_all(tmp_path):
+    every = study(tmp_path, effect=0.0)
+    write(tmp_path, Cell("T", "D3"), [12, 13], simulated)
+    _, h1 = judged(tmp_path, every)
+    assert h1.verdict is None
+    assert h1.missing["re-inked"] == 4 * MOST_SEEDS - 4 * 12 - 2
+
+
+def test_a_measure_that_a_run_has_not_is_said(tmp_path):
+    every = study(tmp_path, effect=0.0)
+    write(tmp_path, Cell("T", "D3"), [5], lambda s: simulated(s, thickness=0.0, slant=0.0))
+    rows, h1 = judged(tmp_path, every)
+    assert h1.contrasts["re-inked", "share_T"].contrast is None
+    assert "not defined in 1 runs, T-D3-lambda2-seeds0-9" in "\n".join(report(every, rows))
+
+
+def test_a_seed_that_was_run_twice_counts_once(tmp_path):
+    cell = Cell("T", "D3")
+    write(tmp_path, cell, range(10), simulated)
+    other = tmp_path / f"{cell.name}-seeds0-1"
+    other.mkdir()
+    (other / "seed1.json").write_text(json.dumps(simulated(1)))
+    other = tmp_path / "T-D3-lambda2-scale1-seeds0-9"
+    other.mkdir()
+    (other / "seed77.json").write_text(json.dumps(simulated(77)))
+    assert [row["seed"] for row in numbers.cell_rows(cell, tmp_path)] == list(range(10))
+
+
+def secondary(rows):
+    return {h.name[:2]: (h, h.find(rows)) for h in SECONDARY}
+
+
+def outcomes(folder, cells):
+    rows = [row for cell in cells for row in numbers.cell_rows(cell, folder)]
+    return {name: h.outcome(found) for name, (h, found) in secondary(rows).items()}, rows
+
+
+def test_secondary_hypotheses(tmp_path):
+    rng = np.random.default_rng(0)
+
+    def make(dci=0.5, **values):
+        return lambda seed: simulated(seed, dci=float(dci + rng.normal(0, 0.02)), **values)
+
+    levels = {"G-full": 0.2, "L-full": 0.5, "B-full": 0.6, "T-full": 0.7, "R-full": 0.4}
+    cells = {Cell(arm, "D3"): make(dci) for arm, dci in levels.items()}
+    cells |= {Cell("G-full", "D3", 0.0): make(0.2), Cell("G", "D3", 0.0): make(0.4)}
+    slant = {"thickness": 0.3, "slant": 0.6}
+    cells |= {Cell(arm, data): make(**slant) for arm in "GPT" for data in ("D3", "D4")}
+    cells |= {Cell(arm, "D5"): make(thickness=0.6, slant=0.3) for arm in "GPT"}
+    cells[Cell("I", "D3")] = make(thickness=0.5, slant=0.8)
+    for cell, each in cells.items():
+        # The same value in every run has an interval of no length.
+        write(tmp_path, cell, range(8), each)
+    found, rows = outcomes(tmp_path, cells)
+    assert found["H2"] == found["H3"] == found["H6"] == "supported"
+    assert found["H4"] == "not supported (1 of 2 comparisons)"  # the label's stays as it is
+    style = secondary(rows)["H4"][1][0]
+    assert style.mean.mean == pytest.approx(0.4)
+    assert secondary(rows)["H2"][1][3].mean.mean == pytest.approx(-0.3, abs=0.05)
+    assert secondary(rows)["H2"][1][0].p == pytest.approx(4 * 2 / 2**8)
+    # Turned the other way.
+    write(tmp_path, Cell("R-full", "D3"), range(8), make(0.9))
+    write(tmp_path, Cell("P", "D5"), range(8), make(thickness=0.3, slant=0.6))
+    found, _ = outcomes(tmp_path, cells)
+    assert found["H2"] == "not supported (3 of 4 comparisons)"
+    assert found["H3"] == "not supported (8 of 9 comparisons)"
+    assert set(outcomes(tmp_path, [Cell("G", "D3")])[0].values()) == {"not yet"}
+
+
+def test_report_of_a_part_of_the_study(tmp_path):
+    every = blocks()
+    assert write_report(every, tmp_path) is None
+    for arm in ("T", "G"):
+        for data in ("D3", "D4"):
+            write(tmp_path, Cell(arm, data), range(3), simulated)
+    codes = tmp_path / "codes-main-uniform-mean-lambda1-seed0"
+    codes.mkdir()
+    main = simulated(0)
+    main["alignment"]["factors"] = ["thickness", "slant", "label", "width"]
+    main["alignment"]["mi"] = [[0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8]]
+    main["checks"] = {"posterior_ks": [0.1], "unmeasured": 0}
+    (codes / "metrics.json").write_text(json.dumps(main))
+    images = np.zeros((2, 3, 9, 28, 28), np.uint8)
+    np.savez(codes / "traversals.npz", images=images, measured=np.ones((2, 3, 9, 3)))
+    docs = tmp_path / "docs"
+    (docs / "results").mkdir(parents=True)
+    path = write_report(every, tmp_path, docs)
+    text = path.read_text()
+    assert "| uniform, λ 1, mean | 0.50 | 0.60 | 0.80 | 0.70 |" in text
+    assert "**H1: not judged yet** (148 runs on re-inked, 80 runs on resampled" in text
+    assert "1 of 30 models" in text
+    assert "H5, adversary" in text
+    assert (docs / "results" / "open_question.md").read_text() == text
+    with (tmp_path / "open_question.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 13
+    assert {row["arm"] for row in rows} == {"T", "G", "main-uniform"}
+    assert rows[0]["mi/c[1]/slant"] == "0.6"
+    drawn = {p.stem for p in (docs / "figures").glob("*.png")}
+    names = ("interaction_I_T", "interaction_share_T", "top_factors", "mi_arms", "mi_main")
+    assert drawn >= {f"open_question_{name}" for name in names}
+    assert "open_question_traversals_main_uniform_mean_lambda1" in drawn
+    assert "open_question_traversals_T_D3" in drawn
+
+
+def test_the_blocks_are_the_designs():
+    every = {block.name: block for block in blocks()}
+    order = ("confirmatory", "resampled", "controls", "sprites", "symmetry", "size", "category")
+    assert tuple(every) == (*order, "weight", "main")
+    confirmatory = every["confirmatory"]
+    assert confirmatory.seeds == 40
+    assert len(set(confirmatory.cells)) * confirmatory.seeds == 480
+    assert {c.arm for c in confirmatory.cells} == {"G", "P", "T"}
+    assert {c.data for c in confirmatory.cells} == {"D3", "D4"}
+    assert {c.mi_weight for c in confirmatory.cells} == {0.0, 2.0}
+    assert all(block.seeds >= 10 for block in every.values() if block.cells)
+    assert len(every["main"].models) == 30
+    more = {block.name: block.seeds for block in blocks(add_seeds=True)}
+    assert {n for n, s in more.items() if s == 80} == {"confirmatory", "resampled", "sprites"}
+
+
+def test_every_run_is_one_that_the_programs_take(tmp_path):
+    from experiments._arms import parse
+    from experiments._config import parse_run
+
+    data, trained, measured = stages(blocks(), tmp_path, seeds=None, scale="full")
+    names = [run.name for run in (*data, *trained, *measured)]
+    assert len(set(names)) == len(names)
+    seeds = 0
+    for run in (*data, *trained):
+        if run.module == "experiments._arms":
+            config = parse(list(run.arguments))
+            assert (config.train, config.test, config.epochs) == (10_000, 10_000, 15)
+            assert (config.batch_size, config.learning_rate) == (100, 1e-3)
+            assert (config.hidden, config.channel) == ((256, 256), "straight-through")
+            assert run.goes_on
+            seeds += config.num_seeds
+        else:
+            config, _ = parse_run([*run.arguments, "--out", "x"], "")
+            assert config.data.data == "mnist"
+    assert seeds == 480 + 80 + 60 + 80 + 180 + 60 + 80 + (80 + 30)
+    assert len(measured) == 30
+    assert {run.module for run in measured} == {"experiments._codes"}
+
+
+def test_first_seeds_of_all_cells_come_first(tmp_path):
+    _, trained, _ = stages(blocks()[:1], tmp_path, seeds=None, scale="full")
+    parts = [run.name.rpartition("-seeds")[2] for run in trained]
+    assert parts == sorted(parts, key=lambda part: int(part.split("-")[0]))
+    assert parts.count("0-9") == 12
+    data, trained, measured = stages(blocks(), tmp_path, seeds=2, scale="full")
+    assert trained[0].name == "G-D3-lambda0-seeds0-1"
+    assert len(measured) == 12
+    assert {run.name for run in data} >= {"data-D3", "data-D1-control", "data-D6b"}
+    # A cell of two blocks has the more seeds, and is run once.
+    some = [block for block in blocks() if block.name in ("confirmatory", "category")]
+    names = [run.name for run in stages(some, tmp_path, seeds=None, scale="full")[1]]
+    assert names.count("T-D3-lambda2-seeds0-9") == names.count("T-D3-lambda2-seeds30-39") == 1
+
+
+def test_smoke_is_small(tmp_path):
+    data, trained, measured = stages(smoke_blocks(), tmp_path, seeds=None, scale="smoke")
+    assert (len(data), len(trained), len(measured)) == (0, 5, 1)
+    model = MainModel("uniform", 1.0, "straight-through", 0)
+    assert measured[0].arguments == (str(tmp_path / model.name), "--smoke")
+
+
+def test_flags_that_are_refused(tmp_path, capsys):
+    assert open_question.main(["--seeds", "0", "--out", str(tmp_path)]) == 1
+    assert "--seeds must be at least 1" in capsys.readouterr().err
+    assert open_question.main(["--blocks", "sprite", "--out", str(tmp_path)]) == 1
+    assert "expected some of confirmatory" in capsys.readouterr().err
