@@ -609,3 +609,22 @@ def test_fit_compiled_trains_as_eager_does(float64, tmp_path):
         numbers = {name: value for name, value in a.items() if isinstance(value, float)}
         assert {"loss", "kl", "log_likelihood"} <= set(numbers)
         assert {name: b[name] for name in numbers} == pytest.approx(numbers, rel=1e-7)
+
+
+def test_fit_takes_what_was_compiled_for_a_pair_that_is_trained_anew(float64):
+    x = torch.randn(24, 3)
+    vae, elbo = Pair(), TraceMI_ELBO(channel="mean", codes="c", mi_weight=0.5)
+    function = compiled(elbo, vae.model, vae.guide)
+    settings = {"steps": 6, "batch_size": 8, "device": "cpu", "precision": "64-true"}
+    found = []
+    for seed, compile_it in ((0, False), (0, function), (1, function)):
+        torch.manual_seed(seed)
+        vae.load_state_dict(Pair().state_dict())
+        history = fit(vae.model, vae.guide, elbo, x, **settings, progress=False, compile=compile_it)
+        found.append(history.rows[-1]["loss"])
+    assert found[1] == pytest.approx(found[0], rel=1e-9)
+    assert abs(found[2] - found[0]) > 1e-3
+    assert len(function.graphs) == 1
+    other = TraceMI_ELBO(channel="mean", codes="c", mi_weight=0.5)
+    with pytest.raises(ValueError, match="of this model, guide and ELBO, found that of others"):
+        fit(vae.model, vae.guide, other, x, **settings, progress=False, compile=function)

@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 
 import arviz as az
+import numpy as np
 import pytest
 import torch
 
-from experiments import factors, information, mnist
+from experiments import _codes, factors, information, mnist
 from pyro_mivae.datasets import load_digits
 from pyro_mivae.factors import factor_law
 from pyro_mivae.morphometry import UNITS, measure
@@ -219,6 +220,25 @@ def test_information_of_a_run(smoke, tmp_path, capsys):
     assert information.main([*flags, "--overwrite", "--refit-steps", "0"]) == 0
     numbers = json.loads((out / "information.json").read_text())
     assert numbers["curves"]["coords"]["guide"] == ["own"]
+
+
+def test_what_the_codes_of_a_run_tell(smoke, tmp_path, capsys):
+    out = tmp_path / "codes"
+    assert _codes.main([str(smoke), "--smoke", "--out", str(out)]) == 0
+    numbers = json.loads((out / "metrics.json").read_text())
+    found = numbers["alignment"]
+    assert found["factors"] == ["thickness", "slant", "width", "label"]
+    assert found["codes"] == [f"{site}[{d}]" for site in "cz" for d in range(5)]
+    assert np.shape(found["mi"]) == (10, 4)
+    assert numbers["settings"]["model"]["prior"] == "uniform"
+    # The bound of the code alone, as the run itself measured it, of other draws.
+    test = json.loads((smoke / "metrics.json").read_text())["test"]
+    assert numbers["terms"]["mi/c"] == pytest.approx(test["mi/c/sample"], abs=0.1)
+    with np.load(out / "traversals.npz") as arrays:
+        assert arrays["images"].shape == (5, 3, 9, 28, 28)
+        assert arrays["measured"].shape == (5, 3, 9, 3)
+    assert _codes.main([str(tmp_path), "--out", str(out)]) == 1
+    assert "is not a run" in capsys.readouterr().err
 
 
 def test_information_needs_a_run(tmp_path, capsys):

@@ -159,6 +159,20 @@ def test_failures_are_reported_and_the_others_go_on(study):
     assert steps(study, "bad") == ["start", "start", "end"]
 
 
+def test_a_program_that_goes_on_by_itself_gets_the_same_arguments_again(study):
+    (study / "run").mkdir(parents=True)
+    (study / "run" / "config.json").touch()
+    (study / "run" / ".seed1.json.abc.tmp").touch()
+    (study.parent / "modules" / "goer.py").write_text(
+        "import sys, pathlib; (pathlib.Path(sys.argv[-1]) / 'metrics.json').write_text('{}')\n"
+        "print('arguments', *sys.argv[1:-1])"
+    )
+    (outcome,) = run_study([Run("run", ("--seconds", "0"), "goer", goes_on=True)], study)
+    assert outcome.status == "done"
+    assert "\narguments --seconds 0 --out\n" in outcome.log.read_text()
+    assert not list((study / "run").glob(".*.tmp"))
+
+
 def test_a_run_must_leave_metrics(study):
     (study.parent / "modules" / "idle.py").write_text("")
     (outcome,) = run_study([Run("idle", (), "idle")], study)
