@@ -9,6 +9,7 @@ Gaussian MI-VAE with the poster's channel (x' is the decoder's mean).
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from torch import Tensor
 from benchmarks.contenders.by_hand import HandWritten
 from benchmarks.contenders.library import make_loop
 from pyro_mivae.batches import Batches
-from pyro_mivae.infer import TraceMI_ELBO
+from pyro_mivae.infer import CHANNELS, Channel, TraceMI_ELBO
 from pyro_mivae.training import make_fabric
 from pyro_mivae.vae import MIVAE
 
@@ -35,6 +36,8 @@ class Config:
     """Batch sizes."""
     steps: int = 200
     """Timed steps of each side at the smallest batch size; fewer at larger ones."""
+    channels: bool = False
+    """Compare the four channels instead, eager and compiled, with one hand-written loop."""
     smoke: bool = False
     """A run of seconds."""
 
@@ -59,12 +62,16 @@ def hand_written_step(images: Tensor, batch_size: int) -> Callable[[], None]:
 
 
 def library_step(
-    images: Tensor, batch_size: int, compiled: bool = False, precision: str = "32-true"
+    images: Tensor,
+    batch_size: int,
+    compiled: bool = False,
+    precision: str = "32-true",
+    channel: Channel = "mean",
 ) -> Callable[[], None]:
     """A step of :func:`pyro_mivae.training.fit`."""
     vae = MIVAE(prior="gaussian")
     batches = Batches([images], batch_size, 0, vae.observe)
-    elbo = TraceMI_ELBO(channel="mean", codes="c")
+    elbo = TraceMI_ELBO(channel=channel, codes="c")
     return make_loop(
         vae, elbo, batches, device=images.device.type, compile=compiled, precision=precision
     ).one_step
@@ -81,11 +88,20 @@ def sides(images: Tensor, batch_size: int) -> dict[str, Callable[[], None]]:
     }
 
 
-def compare(batch_size: int, steps: int) -> dict[str, tuple[float, float]]:
+def by_channel(images: Tensor, batch_size: int) -> dict[str, Callable[[], None]]:
+    """The hand-written step, whose channel is the mean, and each channel eager and compiled."""
+    found = {"hand-written": hand_written_step(images, batch_size)}
+    for channel, compiled in itertools.product(CHANNELS, (False, True)):
+        name = f"{channel}, compiled" if compiled else channel
+        found[name] = library_step(images, batch_size, compiled, channel=channel)
+    return found
+
+
+def compare(batch_size: int, steps: int, channels: bool) -> dict[str, tuple[float, float]]:
     """Median seconds of each side's step, and the median of its ratios to the first side's."""
     device = make_fabric().device
     images = torch.randint(0, 256, (20_000, 28, 28), dtype=torch.uint8, device=device)
-    timed = sides(images, batch_size)
+    timed = (by_channel if channels else sides)(images, batch_size)
     for _ in range(5):
         for step in timed.values():
             step()
@@ -113,11 +129,12 @@ def main() -> None:
     config = tyro.cli(Config, description=__doc__, prog="python -m benchmarks.step_time")
     pyro.settings.set(module_local_params=True)  # as fit does
     smallest = min(config.batch_sizes)
-    print("batch  side            median      ratio (median of pairs)")
+    print("batch  side                        median      ratio (median of pairs)")
     for batch_size in config.batch_sizes:
         steps = 2 if config.smoke else max(20, config.steps * smallest // batch_size)
-        for name, (seconds, ratio) in compare(batch_size, steps).items():
-            print(f"{batch_size:5d}  {name:14s}  {1e3 * seconds:6.2f} ms  {ratio:.3f}")
+        found = compare(batch_size, steps, config.channels)
+        for name, (seconds, ratio) in found.items():
+            print(f"{batch_size:5d}  {name:26s}  {1e3 * seconds:6.2f} ms  {ratio:.3f}")
 
 
 if __name__ == "__main__":

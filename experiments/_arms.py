@@ -105,7 +105,7 @@ def parse(arguments: list[str]) -> Config:
     )
     if not config.smoke:
         return config
-    few = {"pool": 400, "train": 300, "test": 300, "epochs": 1, "traversals": 4}
+    few = {"pool": 200, "train": 100, "test": 200, "epochs": 1, "traversals": 3}
     settings = {"digits": "mnist-5k", "hidden": (32,), "compile": False, **few}
     return dataclasses.replace(config, **settings)
 

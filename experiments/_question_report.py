@@ -83,7 +83,8 @@ def _verdict(h1: H1) -> str:
     word = {"refuted": "refuted (in this model class)"}.get(h1.verdict.outcome, h1.verdict.outcome)
     text = [" ".join([f"**H1: {word}.**", *lines])]
     text += [f"- {reason}" for reason in h1.verdict.reasons]
-    text += [f"- void: {reason}" for reason in h1.verdict.void]
+    if not h1.verdict.reasons:  # which hold them, otherwise
+        text += [f"- void: {reason}" for reason in h1.verdict.void]
     if h1.verdict.more_seeds:
         text.append("- seeds are to be added once (`--add-seeds`)")
     return "\n".join([text[0], "", *text[1:]]) if text[1:] else text[0]

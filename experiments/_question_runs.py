@@ -84,7 +84,9 @@ class MainModel:
             "seed": str(self.seed),
         }
         given = [word for flag, value in flags.items() for word in (f"--{flag}", value)]
-        made = ["--smoke"] if scale == "smoke" else ["--data", "mnist", "--compile"]
+        made = (
+            ["--smoke", "--steps", "10"] if scale == "smoke" else ["--data", "mnist", "--compile"]
+        )
         return Run(self.name, (*given, *made))
 
     def measurement(self, folder: Path, scale: Scale = "full") -> Run:

@@ -1,8 +1,15 @@
 """What every test starts from; `float64` is for the tests that compare with exact values."""
 
+import os
+
 import pyro
 import pytest
 import torch
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the cores; so do the programs that they start.
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(autouse=True)

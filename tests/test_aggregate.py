@@ -13,8 +13,15 @@ from oracles import Bits
 from pyro import poutine
 from torch import nn
 
-from pyro_mivae.distributions import IntervalBeta, LogitNormal
+from pyro_mivae.distributions import (
+    CorrelatedNormal,
+    CorrelatedSquashedNormal,
+    IntervalBeta,
+    LogitNormal,
+    ProbitNormal,
+)
 from pyro_mivae.infer.dependencies import dependencies
+from pyro_mivae.infer.sites import dimension_shape
 from pyro_mivae.information import pairs
 from pyro_mivae.information.aggregate import aggregate_information, pairwise_information
 from pyro_mivae.information.posteriors import posteriors
@@ -348,8 +355,14 @@ FAMILIES = {
     "bernoulli": (lambda x: dist.Bernoulli(logits=x).to_event(1), True),
     "masked": (lambda x: normal(x).mask(x[:, 0] > 0), True),
     "categorical": (lambda x: dist.Categorical(logits=logits(x)), True),
-    "one-hot": (lambda x: dist.OneHotCategorical(logits=logits(x)), False),
+    "one-hot": (lambda x: dist.OneHotCategorical(logits=logits(x)), True),
     "dirichlet": (lambda x: dist.Dirichlet(logits(x).exp()), False),
+    "full covariance on an interval": (
+        lambda x: CorrelatedSquashedNormal(
+            CorrelatedNormal(x, torch.tensor([[1.0, 0.0], [0.5, 1.0]])), ProbitNormal, -1, 1
+        ),
+        True,
+    ),
     "multivariate": (
         lambda x: dist.MultivariateNormal(x, torch.tensor([[1.0, 0.5], [0.5, 1.0]])),
         True,
@@ -400,7 +413,7 @@ def test_every_family_against_brute_force(family):
     assert found.estimate.standard_error == pytest.approx(error, abs=1e-10)
     assert ("z" in found.dimension_information) == known
     if known:
-        assert found.dimension_information["z"].shape == make(data).event_shape
+        assert found.dimension_information["z"].shape == dimension_shape(make(data))
 
 
 @pytest.mark.parametrize("elements", [1, 100])

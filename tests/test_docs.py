@@ -20,7 +20,11 @@ FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 PAGES = [
-    *("own_model.md", "add_a_prior.md", "which_information.md", "disentanglement.md"),
+    "own_model.md",
+    "add_a_prior.md",
+    "priors.md",
+    "which_information.md",
+    "disentanglement.md",
     "open-question.md",
 ]
 

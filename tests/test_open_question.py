@@ -113,7 +113,7 @@ def test_a_check_that_fails_makes_a_family_void(tmp_path, checks, words):
     (reason,) = h1.verdict.void
     assert words in reason
     text = "\n".join(report(every, rows))
-    assert f"- void: {reason}" in text
+    assert f"- not refuted: {reason}" in text
     line = next(line for line in text.splitlines() if line.startswith(f"| G on {data} |"))
     assert words in line
 

@@ -210,8 +210,10 @@ def test_a_full_covariance_from_raw_numbers(name, family):
         q = q.base_dist
     # Row by row below the diagonal, in units of the row's own scale.
     unit = q.scale_tril / q.scale_tril.diagonal(dim1=-2, dim2=-1).unsqueeze(-1)
+    bound = 1e6 ** (1 / 3) - 1
     for place, (row, column) in enumerate([(1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2)]):
-        torch.testing.assert_close(unit[:, row, column], raw[:, 2 * DIM + place].asinh())
+        expected = bound * torch.tanh(raw[:, 2 * DIM + place].asinh() / bound)
+        torch.testing.assert_close(unit[:, row, column], expected)
     assert (unit.triu(1) == 0).all()
     # Without them it is the factorised family.
     raw[:, 2 * DIM :] = 0
@@ -401,6 +403,33 @@ def test_extreme_raw_numbers_stay_finite(name, family, first, second):
         if output.requires_grad:
             (gradient,) = torch.autograd.grad(output.sum(), raw, retain_graph=True)
             assert gradient.isfinite().all(), what
+
+
+@pytest.mark.parametrize("dim", [1, 2, 10, 40])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_full_covariance_stays_finite_in_many_dimensions(dim, sign):
+    """All correlations at their bound, where the inverse grows the most."""
+    prior = GaussianPrior(dim)
+    posterior = prior.posterior("full-normal")
+    for size in (10.0, 1e4):
+        raw = size * torch.randn(50, posterior.num_raw).sign()
+        raw[:, dim : 2 * dim] = -size
+        raw[:, 2 * dim :] = sign * size
+        q = posterior(raw.requires_grad_())
+        value = q.rsample()
+        outputs = q.log_prob(value), q.log_prob(prior().sample((50,))), kl_divergence(q, prior())
+        for output in outputs:
+            (gradient,) = torch.autograd.grad(output.sum(), raw, retain_graph=True)
+            assert output.isfinite().all()
+            assert gradient.isfinite().all()
+
+
+def test_two_dimensions_can_correlate_nearly_fully():
+    raw = torch.zeros(5, dtype=F64)
+    raw[4] = 1e4
+    q = GaussianPrior(2).double().posterior("full-normal")(raw)
+    correlation = q.covariance_matrix / q.stddev[:, None] / q.stddev
+    assert 0.99 < float(correlation[0, 1]) < 1
 
 
 @pytest.mark.parametrize(("name", "family"), PAIRS)

@@ -19,15 +19,10 @@ from pyro_mivae.information.aggregate import (
     mean_and_error,
     per_datum,
 )
+from pyro_mivae.information.densities import Density, sum_inside
 from pyro_mivae.information.estimate import Estimate
 from pyro_mivae.information.pairs import by_site, score, together
-from pyro_mivae.information.posteriors import (
-    Batch,
-    Density,
-    posteriors,
-    require_plate,
-    sum_inside,
-)
+from pyro_mivae.information.posteriors import Batch, posteriors, require_plate
 from pyro_mivae.training import Data, as_tensors, evaluation
 
 
