@@ -31,8 +31,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 # Short names in signatures in place of what they stand for; the API pages explain them.
-_ALIASES = ("Channel", "Codes", "Data", "DataArgs", "Family", "FullFamily", "Network", "Wrap")
-autodoc_type_aliases = {name: name for name in _ALIASES}
+autodoc_type_aliases = {name: name for name in ("Channel", "Codes", "Data", "DataArgs", "Network")}
 python_use_unqualified_type_names = True
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
