@@ -23,6 +23,7 @@ from typing import Literal
 import numpy as np
 import torch
 import tyro
+from pyro.infer import TraceEnum_ELBO
 
 from experiments._arm_data import ArmData, DataName, load
 from experiments._arm_measure import Known
@@ -176,19 +177,23 @@ def _train(
     """The one model, trained anew from each seed, with the seconds that it took."""
     make = partial(build, config.arm, hidden=config.hidden)
     vae = make(seed=seeds[0])
+    # A category is summed out: with a gradient through its draws it stays unused.
+    summed = "d" in vae.priors
     elbo = TraceMI_ELBO(
         channel=config.channel,
         mi_weight=config.mi_weight,
         codes=vae.codes,
         code_scale=config.code_scale,
+        elbo=TraceEnum_ELBO(max_plate_nesting=1) if summed else None,
     )
-    compiled = config.compile and compile_elbo(elbo, vae.model, vae.guide)
+    guide = vae.guide.enumerated() if summed else vae.guide
+    compiled = config.compile and not summed and compile_elbo(elbo, vae.model, guide)
     for seed in seeds:
         started = time.monotonic()
         vae.load_state_dict(make(seed=seed).state_dict())
         fit(
             vae.model,
-            vae.guide,
+            guide,
             elbo,
             data.pool[torch.from_numpy(data.rows(seed, config.train))],
             steps=config.epochs * math.ceil(config.train / config.batch_size),

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pyro.infer import TraceEnum_ELBO
 from simulated import simulated
 from torch import nn
 
@@ -65,6 +66,15 @@ def test_every_arm_has_its_sites_and_a_mean_of_its_guide(arm):
     draws = q.sample((20_000,))
     error = draws.std(0) / math.sqrt(len(draws))
     assert ((draws.mean(0) - alignment.guide_means(q)).abs() < 5 * error).all()
+
+
+@pytest.mark.parametrize(("arm", "summed"), [("I", True), ("IN", True), ("T", False)])
+def test_a_category_is_summed_out_in_training(small, monkeypatch, arm, summed):
+    seen = {}
+    monkeypatch.setattr(_arms, "fit", lambda model, guide, elbo, *_, **__: seen.update(elbo=elbo))
+    config = _arms.Config(arm=arm, data="D3", train=20, hidden=(8,), compile=False)
+    list(_arms._train(config, small("D3"), [0]))
+    assert isinstance(seen["elbo"].base, TraceEnum_ELBO) == summed
 
 
 def test_arms_with_as_many_raw_numbers_start_from_the_same_weights():
