@@ -545,7 +545,7 @@ def test_what_rows_lack_is_named(draw, make, column):
 def test_unknown_channels_and_sites_are_named():
     with pytest.raises(ValueError, match=r"row 0 has channel 'means': expected one of \['mean'"):
         capacity([make_capacity()[0] | {"channel": "means"}], measure="")
-    with pytest.raises(ValueError, match=r"row 0 has site 'x': expected one of \['c', 'z'\]"):
+    with pytest.raises(ValueError, match=r"row 0 has site 'x': expected one of \['c', 'z', 'd'\]"):
         information_columns([make_columns()[0] | {"site": "x"}])
     with pytest.raises(ValueError, match="no run has mi_weight 0 or kl_weight 1"):
         tradeoff([make_tradeoff()[-1]])
