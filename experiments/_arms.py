@@ -10,7 +10,6 @@ all are. Started again, the program goes on with the seeds that are lacking.
 from __future__ import annotations
 
 import dataclasses
-import logging
 import math
 import sys
 import time
@@ -22,9 +21,9 @@ from typing import Literal
 
 import numpy as np
 import torch
-import tyro
 from pyro.infer import TraceEnum_ELBO
 
+from experiments import _program
 from experiments._arm_data import ArmData, DataName, load
 from experiments._arm_measure import Known
 from experiments._arm_models import ArmName, build
@@ -85,9 +84,8 @@ class Config:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
-        config = parse(sys.argv[1:] if arguments is None else arguments)
+        config = parse(arguments)
         run(config, config.out or Path("runs") / f"arm-{config.arm}-{config.data}")
     except (ValueError, OSError, RuntimeError, NonFiniteError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -95,15 +93,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def parse(arguments: list[str]) -> Config:
+def parse(arguments: list[str] | None) -> Config:
     """Parses the command line."""
-    config = tyro.cli(
-        Config,
-        args=arguments,
-        prog="python -m experiments._arms",
-        description=__doc__,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    config = _program.parse(Config, "_arms", __doc__, arguments)
     if not config.smoke:
         return config
     few = {"pool": 200, "train": 100, "test": 200, "epochs": 1, "traversals": 3}

@@ -9,7 +9,6 @@ traversals of the code, with what was measured of each image.
 from __future__ import annotations
 
 import dataclasses
-import logging
 import sys
 import time
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from experiments import mnist
 from experiments._alignment import Factors
 from experiments._arm_data import LABEL, REAL, measure
 from experiments._config import read_settings
+from experiments._program import parse
 from experiments.information import load
 from pyro_mivae import runs
 from pyro_mivae.checkpoints import CheckpointError
@@ -54,14 +54,7 @@ class Config:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    config = tyro.cli(
-        Config,
-        args=sys.argv[1:] if arguments is None else arguments,
-        prog="python -m experiments._codes",
-        description=__doc__,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    config = parse(Config, "_codes", __doc__, arguments)
     out = config.out or config.run / "codes"
     if config.smoke:
         cache = config.cache_dir or out / "cache"

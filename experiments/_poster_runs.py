@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from experiments._execute import Run
+from experiments._program import as_arguments, plain
 
 EPOCHS_25 = 13_750
 """The poster's training: 25 epochs of 55,000 images in batches of 100."""
@@ -43,13 +44,13 @@ class Training:
             "init-gain": (self.init_gain, 1.0),
             "precision": (self.precision, "32-true"),
         }
-        return {flag: _text(value) for flag, (value, usual) in own.items() if value != usual}
+        return {flag: plain(value) for flag, (value, usual) in own.items() if value != usual}
 
     @property
     def name(self) -> str:
         """The run's folder."""
         steps = {} if self.steps == EPOCHS_25 else {"steps": str(self.steps)}
-        parts = [self.channel, f"{self.size}+{self.size}", f"lambda{_text(self.mi_weight)}"]
+        parts = [self.channel, f"{self.size}+{self.size}", f"lambda{plain(self.mi_weight)}"]
         parts += [f"seed{self.seed}"]
         parts += [f"{flag}{value}" for flag, value in (steps | self.options).items()]
         return "-".join(parts)
@@ -57,16 +58,15 @@ class Training:
     def run(self, scale: str = "full") -> Run:
         """The run of experiments.mnist; `scale` is ``"full"`` or ``"smoke"``."""
         flags = {
-            "code-dim": str(self.size),
-            "noise-dim": str(self.size),
+            "code-dim": self.size,
+            "noise-dim": self.size,
             "channel": self.channel,
-            "mi-weight": _text(self.mi_weight),
-            "steps": str(self.steps if scale == "full" else 40),
-            "seed": str(self.seed),
+            "mi-weight": self.mi_weight,
+            "steps": self.steps if scale == "full" else 40,
+            "seed": self.seed,
         } | self.options
         poster = ("--prior", "gaussian", "--likelihood", "grey")
-        given = tuple(word for flag, value in flags.items() for word in (f"--{flag}", value))
-        return Run(self.name, (*poster, *_DATA[scale], *given))
+        return Run(self.name, (*poster, *_DATA[scale], *as_arguments(flags)))
 
     def measurement(self, folder: Path, scale: str = "full") -> Run:
         """The run of experiments.information on this one, with a guide that is refitted."""
@@ -166,7 +166,3 @@ def _each(seeds: Sequence[int], **settings: Sequence[object]) -> Iterator[Traini
         for values in itertools.product(*settings.values()):
             chosen = dict(zip(settings, values, strict=True))
             yield Training(seed=seed, **chosen)  # type: ignore[arg-type]
-
-
-def _text(value: object) -> str:
-    return str(value).removesuffix(".0")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,6 +11,7 @@ from typing import Literal
 from experiments._arm_data import DataName
 from experiments._arm_models import ArmName
 from experiments._execute import Run
+from experiments._program import as_arguments, plain
 
 SEEDS_A_RUN = 10
 """Seeds that one process trains: its start and the data are shared by them."""
@@ -38,25 +39,24 @@ class Cell:
     @property
     def name(self) -> str:
         """For folders and tables."""
-        form = "" if self.code_scale is None else f"-scale{_text(self.code_scale)}"
-        return f"{self.arm}-{self.data}-lambda{_text(self.mi_weight)}{form}"
+        form = "" if self.code_scale is None else f"-scale{plain(self.code_scale)}"
+        return f"{self.arm}-{self.data}-lambda{plain(self.mi_weight)}{form}"
 
     def runs(self, seeds: int, scale: Scale = "full") -> Iterator[Run]:
         """The runs of the first seeds."""
-        flags = {"arm": self.arm, "data": self.data, "mi-weight": _text(self.mi_weight)}
+        flags = {"arm": self.arm, "data": self.data, "mi-weight": self.mi_weight}
         if self.code_scale is not None:
-            flags["code-scale"] = _text(self.code_scale)
+            flags["code-scale"] = self.code_scale
         for first in range(0, seeds, SEEDS_A_RUN):
             number = min(SEEDS_A_RUN, seeds - first)
-            own = {**flags, "first-seed": str(first), "num-seeds": str(number)}
+            own = {**flags, "first-seed": first, "num-seeds": number}
             yield arm_run(f"{self.name}-seeds{first}-{first + number - 1}", own, scale)
 
 
-def arm_run(name: str, flags: dict[str, str], scale: Scale) -> Run:
+def arm_run(name: str, flags: Mapping[str, object], scale: Scale) -> Run:
     """A run of experiments._arms."""
-    given = [word for flag, value in flags.items() for word in (f"--{flag}", value)]
     made_of = ["--smoke"] if scale == "smoke" else ["--digits", "mnist"]
-    arguments = (*given, *made_of)
+    arguments = (*as_arguments(flags), *made_of)
     return Run(name, arguments, module="experiments._arms", goes_on=True)
 
 
@@ -72,7 +72,7 @@ class MainModel:
     @property
     def name(self) -> str:
         """The run's folder."""
-        weight = _text(self.mi_weight)
+        weight = plain(self.mi_weight)
         return f"main-{self.prior}-{self.channel}-lambda{weight}-seed{self.seed}"
 
     def run(self, scale: Scale = "full") -> Run:
@@ -80,14 +80,13 @@ class MainModel:
         flags = {
             "prior": self.prior,
             "channel": self.channel,
-            "mi-weight": _text(self.mi_weight),
-            "seed": str(self.seed),
+            "mi-weight": self.mi_weight,
+            "seed": self.seed,
         }
-        given = [word for flag, value in flags.items() for word in (f"--{flag}", value)]
         made = (
             ["--smoke", "--steps", "10"] if scale == "smoke" else ["--data", "mnist", "--compile"]
         )
-        return Run(self.name, (*given, *made))
+        return Run(self.name, (*as_arguments(flags), *made))
 
     def measurement(self, folder: Path, scale: Scale = "full") -> Run:
         """The run of experiments._codes on it."""
@@ -201,7 +200,7 @@ def stages(
     data = dict.fromkeys(cell.data for cell in most) if scale == "full" else {}
     models = [m for block in todo for m in block.models if seeds is None or m.seed < seeds]
     return [
-        [arm_run(f"data-{name}", {"data": name, "num-seeds": "0"}, scale) for name in data],
+        [arm_run(f"data-{name}", {"data": name, "num-seeds": 0}, scale) for name in data],
         list(trained.values()),
         [model.measurement(folder, scale) for model in models],
     ]
@@ -215,7 +214,3 @@ def _cells(
 
 def _at_most(number: int, cap: int | None) -> int:
     return number if cap is None else min(number, cap)
-
-
-def _text(value: float) -> str:
-    return str(value).removesuffix(".0")

@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from joblib import Parallel, delayed, parallel_config
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -95,29 +95,6 @@ def run_with_bar(todo: Sequence[Run], folder: Path, **settings: Any) -> list[Out
                 progress.console.print(f"{outcome.name} failed: {outcome.log}", soft_wrap=True)
 
         return run_study(todo, folder, report=report, **settings)
-
-
-class Named(Protocol):
-    """A part of a study."""
-
-    @property
-    def name(self) -> str:
-        """As --blocks says it."""
-
-
-AnyBlock = TypeVar("AnyBlock", bound=Named)
-
-
-def chosen(every: Sequence[AnyBlock], names: Sequence[str]) -> list[AnyBlock]:
-    """The blocks of these names; all of them if there are none, none of them with "none".
-
-    Raises:
-        ValueError: If a name is unknown.
-    """
-    known = [block.name for block in every]
-    if unknown := [name for name in names if name not in (*known, "none")]:
-        raise ValueError(f"--blocks: expected some of {', '.join(known)} or none, found {unknown}")
-    return [block for block in every if not names or block.name in names]
 
 
 def report_outcomes(outcomes: Sequence[Outcome], folder: Path) -> int:

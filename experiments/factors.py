@@ -12,7 +12,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import logging
 import math
 import sys
 import time
@@ -22,12 +21,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import tyro
 import xarray as xr
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from experiments._program import parse
 from pyro_mivae import plotting
 from pyro_mivae.datasets import Digits, Split, load_digits, measured
 from pyro_mivae.factors import LAWS, factor_table, pixel_share
@@ -57,14 +56,7 @@ class Config:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the experiment; returns the program's exit code."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    config = tyro.cli(
-        Config,
-        args=sys.argv[1:] if arguments is None else arguments,
-        prog="python -m experiments.factors",
-        description=__doc__,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    config = parse(Config, "factors", __doc__, arguments)
     if config.smoke:
         cache = config.cache_dir or config.out / "cache"
         config = dataclasses.replace(config, data="mnist-5k", cache_dir=cache, write=False)

@@ -8,7 +8,6 @@ Leaves a table, its numbers, and figures of how the bounds close.
 from __future__ import annotations
 
 import dataclasses
-import logging
 import math
 import sys
 import time
@@ -28,6 +27,7 @@ from experiments._config import read_settings
 from experiments._logging import errors_only
 from experiments._measure import last, measure
 from experiments._metrics import summary
+from experiments._program import parse, smoke_folder
 from pyro_mivae import groups, plotting, runs
 from pyro_mivae.checkpoints import CheckpointError, load_checkpoint
 from pyro_mivae.datasets import load_digits
@@ -75,14 +75,7 @@ class Config:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the experiment; returns the program's exit code."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    config = tyro.cli(
-        Config,
-        args=sys.argv[1:] if arguments is None else arguments,
-        prog="python -m experiments.information",
-        description=__doc__,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    config = parse(Config, "information", __doc__, arguments)
     try:
         if config.smoke:
             config = _smoke(config)
@@ -102,7 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _smoke(config: Config) -> Config:
     folder = config.run
     if folder is None:
-        folder = (config.out or Path("runs") / f"smoke-{time.strftime('%Y%m%d-%H%M%S')}") / "mnist"
+        folder = smoke_folder(config.out) / "mnist"
         again = ["--overwrite"] if config.overwrite else []
         if mnist.main(["--smoke", "--out", str(folder), *again]):
             raise RuntimeError(f"no run could be trained in {folder}")

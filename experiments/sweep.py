@@ -14,21 +14,20 @@ import dataclasses
 import io
 import itertools
 import json
-import logging
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
 from rich.console import Console
 from rich.table import Table
 
+from experiments._blocks import Engine
 from experiments._config import CodePrior, parse_run
 from experiments._execute import Run
-from experiments._study import report_outcomes, run_with_bar
+from experiments._program import as_arguments, parse, plain, smoke_folder
+from experiments._study import report_outcomes
 from pyro_mivae import plotting, runs
 from pyro_mivae.files import write_atomically
 from pyro_mivae.infer import Channel
@@ -44,7 +43,7 @@ OWN = ("--prior", "--channel", "--mi-weight", "--seed", "--out", "--resume", "--
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Engine):
     """The runs, and where they run."""
 
     mi_weights: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0)
@@ -55,12 +54,6 @@ class Config:
     """How x' is generated in the training."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of each combination."""
-    workers: int = 1
-    """Runs at a time on this machine."""
-    scheduler: str | None = None
-    """Address of a Dask scheduler (tcp://...), whose workers take the runs instead."""
-    threads: int | None = None
-    """Threads of a run; None shares the cores, or on a cluster keeps each worker's environment."""
     out: Path | None = None
     """Folder of the study; runs/sweep by default, to be started again and added to."""
     smoke: bool = False
@@ -69,31 +62,18 @@ class Config:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the study; returns the program's exit code."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     split = arguments.index("--") if "--" in arguments else len(arguments)
-    config = tyro.cli(
-        Config,
-        args=arguments[:split],
-        prog="python -m experiments.sweep",
-        description=__doc__,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    config = parse(Config, "sweep", __doc__, arguments[:split])
     folder = config.out or Path("runs") / "sweep"
     if config.smoke:
-        folder = config.out or Path("runs") / f"smoke-{time.strftime('%Y%m%d-%H%M%S')}"
+        folder = smoke_folder(config.out)
         config = dataclasses.replace(
             config, mi_weights=(0.0, 1.0), priors=("uniform",), seeds=(0,), workers=2
         )
     try:
         todo = make_runs(config, arguments[split + 1 :])
-        outcomes = run_with_bar(
-            todo,
-            folder,
-            workers=config.workers,
-            scheduler=config.scheduler,
-            threads=config.threads,
-        )
+        outcomes = config.run(todo, folder)
         rows = read_rows(folder)
         if rows:
             write_table(rows, folder)
@@ -123,11 +103,9 @@ def make_runs(config: Config, extra: Sequence[str]) -> list[Run]:
         config.seeds, config.channels, config.priors, config.mi_weights
     )
     for seed, channel, prior, number in combinations:
-        weight = str(number).removesuffix(".0")
-        flags = {"prior": prior, "channel": channel, "mi-weight": weight, "seed": str(seed)}
-        command = [word for name, value in flags.items() for word in (f"--{name}", value)]
-        command += [*(["--smoke"] if config.smoke else []), *extra]
-        found.append(Run(f"{prior}-{channel}-lambda{weight}-seed{seed}", tuple(command)))
+        flags = {"prior": prior, "channel": channel, "mi-weight": number, "seed": seed}
+        command = (*as_arguments(flags), *(["--smoke"] if config.smoke else []), *extra)
+        found.append(Run(f"{prior}-{channel}-lambda{plain(number)}-seed{seed}", command))
     # What a run would refuse, before there is one.
     parse_run([*found[0].arguments, "--out", "run"], __doc__ or "")
     return found

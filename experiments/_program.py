@@ -1,0 +1,50 @@
+"""What the programs of this folder share: the command line, in and out."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import tyro
+
+Settings = TypeVar("Settings")
+
+
+def parse(
+    kind: type[Settings], name: str, description: str | None, arguments: Sequence[str] | None
+) -> Settings:
+    """The settings that a command line says.
+
+    Args:
+        kind: A dataclass of them.
+        name: The program's, in this folder.
+        description: Its docstring.
+        arguments: The words; None for those of this process.
+    """
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    return tyro.cli(
+        kind,
+        args=sys.argv[1:] if arguments is None else arguments,
+        prog=f"python -m experiments.{name}",
+        description=description,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+
+
+def smoke_folder(out: Path | None) -> Path:
+    """Where a smoke run goes: `out`, or a folder of its own."""
+    return out or Path("runs") / f"smoke-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def plain(value: object) -> str:
+    """A setting as a word: whole numbers without ``.0``."""
+    return str(value).removesuffix(".0")
+
+
+def as_arguments(flags: Mapping[str, object]) -> tuple[str, ...]:
+    """The words that say flags, by name without ``--``."""
+    return tuple(word for flag, value in flags.items() for word in (f"--{flag}", plain(value)))
