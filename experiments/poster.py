@@ -3,8 +3,8 @@
 Trains the poster's VAE on the full MNIST with and without the term, with all four channels, over
 lambda, beta, sizes and seeds; measures the information of the main runs from both sides; and
 leaves a table (poster.csv), a report (poster.md) and the figures, all from the runs' folders. What
-is done is skipped and what was stopped goes on: start the same command again. It takes about six
-hours on 2 cores.
+is done is skipped and what was stopped goes on: start the same command again. It takes three to
+six hours on 2 cores.
 
     python -m experiments.poster --workers 2
 """

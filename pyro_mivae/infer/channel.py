@@ -112,6 +112,13 @@ class Forward:
     score_sites: list[str] = field(default_factory=list)
 
 
+def is_generated(msg: dict[str, Any], observed: tuple[str, ...]) -> bool:
+    """Whether data stand at a sample statement: observed, and not a value that is given."""
+    infer = msg["infer"]
+    only_looks_observed = infer.get("_deterministic") or infer.get("is_auxiliary")
+    return bool(msg["is_observed"] and not only_looks_observed and msg["name"] not in observed)
+
+
 class _Generate(Messenger):  # type: ignore[misc]
     """Draws every latent site and every observed one that data can stand at."""
 
@@ -126,14 +133,9 @@ class _Generate(Messenger):  # type: ignore[misc]
         # broadcast msg["fn"], and condition() has put its data in msg["value"].
         if msg["done"] or site_is_subsample(msg):
             return
-        name, fn, is_data = msg["name"], msg["fn"], msg["is_observed"]
-        if is_data:
-            infer = msg["infer"]
-            only_looks_observed = infer.get("_deterministic") or infer.get("is_auxiliary")
-            if only_looks_observed or name in self.observed:
-                return
-        elif msg["value"] is not None:
-            return  # set by a handler of the user's
+        name, fn, is_data = msg["name"], msg["fn"], is_generated(msg, self.observed)
+        if not is_data and (msg["is_observed"] or msg["value"] is not None):
+            return  # given, or set by a handler of the user's
         useful_mean = has_useful_mean(fn)
         if is_data:
             self._check_mean(name, fn, useful_mean)

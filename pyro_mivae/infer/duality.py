@@ -31,13 +31,6 @@ class _Pair:
         self.model, self.guide, self.dual = model, guide, dual
         self.checked = False
 
-    def is_data(self, msg: dict[str, Any]) -> bool:
-        """Whether a statement is one at which data stand: x."""
-        infer = msg["infer"]
-        only_looks_observed = infer.get("_deterministic") or infer.get("is_auxiliary")
-        given = only_looks_observed or msg["name"] in self.dual.observed
-        return bool(msg["is_observed"] and not given)
-
     def draw(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Tensor]:
         """The codes of a forward run of the model."""
         forward, codes = self.dual.generate(self.model, self.guide, args, kwargs)
@@ -98,7 +91,7 @@ class DualModel(_Half):
         """
         pair = self._pair
         values = pair.check(values, args, kwargs)
-        generating = Generating(values, pair.is_data, improper=True)
+        generating = Generating(values, pair.dual.observed, improper=True)
         # The noise of this run is that of no use; x is replayed.
         with forked_random(_device_of(values)), torch.no_grad(), generating:
             pair.model(*args, **kwargs)
@@ -136,7 +129,7 @@ class DualGuide(_Half):
             x by site.
         """
         values = self._pair.check(values, args, kwargs)
-        generating = Generating(values, self._pair.is_data, improper=False)
+        generating = Generating(values, self._pair.dual.observed, improper=False)
         with generating:
             self.own(*args, **kwargs)
         return generating.forward.generated

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pyro.distributions as dist
@@ -12,7 +12,7 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from pyro_mivae.infer.channel import Forward
+from pyro_mivae.infer.channel import Forward, is_generated
 from pyro_mivae.infer.sites import unwrap
 
 Values = Mapping[str, Tensor]
@@ -52,11 +52,9 @@ def _set(msg: dict[str, Any], value: Any) -> None:
 class Generating(Messenger):  # type: ignore[misc]
     """p(x|z) with z given: shows x (and plates) only, as latent sites without a density."""
 
-    def __init__(
-        self, values: Values, is_data: Callable[[dict[str, Any]], bool], improper: bool
-    ) -> None:
+    def __init__(self, values: Values, observed: tuple[str, ...], improper: bool) -> None:
         super().__init__()
-        self.values, self.is_data, self.improper = values, is_data, improper
+        self.values, self.observed, self.improper = values, observed, improper
         self.forward = Forward(trace=poutine.Trace())
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
@@ -72,7 +70,7 @@ class Generating(Messenger):  # type: ignore[misc]
             _set(msg, self.values[name])
             msg["stop"] = True
             return
-        if self.is_data(msg):
+        if is_generated(msg, self.observed):
             self.forward.originals[name] = msg["value"]
             msg["is_observed"], msg["value"] = False, None
             fn = msg["fn"]
