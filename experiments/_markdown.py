@@ -1,9 +1,19 @@
-"""Numbers and tables of the reports."""
+"""Rows, numbers and tables of the reports."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pyro_mivae.plotting import drawing
+
+Row = dict[str, Any]
+
+
+def at(rows: Iterable[Row], **settings: object) -> list[Row]:
+    """The rows with these values."""
+    return [row for row in rows if all(row.get(n) == value for n, value in settings.items())]
 
 
 def table(title: str, head: Sequence[str], body: Iterable[Sequence[object]]) -> str:
@@ -21,9 +31,9 @@ def number(value: float | None, digits: int = 2) -> str:
     """A number with a minus that is no hyphen, and with none before 0; a dash for none."""
     if value is None or math.isnan(value):
         return "-"
-    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
+    return drawing.number(value, digits)
 
 
-def span(interval: tuple[float, float], digits: int = 3) -> str:
+def span(interval: Sequence[float], digits: int = 3) -> str:
     """An interval."""
     return " to ".join(number(end, digits) for end in interval)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from experiments._markdown import number, span
 from experiments._poster_runs import CHANNELS, Training
 from pyro_mivae import runs
 from pyro_mivae.history import History
@@ -95,8 +96,7 @@ class Interval:
     high: float
 
     def __str__(self) -> str:
-        text = f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
-        return text.replace("-", "−")
+        return f"{number(self.value)} ({number(self.low)} to {number(self.high)})"
 
 
 def spearman(rows: Sequence[Row], first: str, second: str = "loss") -> Interval:
@@ -180,10 +180,10 @@ def mean_and_range(values: Iterable[float]) -> str:
     found = [v for v in values if not math.isnan(v)]
     if not found:
         return "-"
-    text = f"{np.mean(found):.1f}"
+    text = number(float(np.mean(found)), 1)
     if len(found) > 1:
-        text += f" ({min(found):.1f} to {max(found):.1f})"
-    return text.replace("-", "−")
+        text += f" ({span((min(found), max(found)), 1)})"
+    return text
 
 
 def same_size(rows: Iterable[Row]) -> list[Row]:

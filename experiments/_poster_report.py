@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from experiments import _poster_numbers as numbers
-from experiments._markdown import table
+from experiments._markdown import at, number, span, table
 from experiments._poster_figures import READ_OFF, draw
 from experiments._poster_numbers import EARLY, IGNORED, Row, mean_and_range
 from experiments._poster_runs import CHANNELS, Block, Training
@@ -63,22 +63,14 @@ def _parts(
             {name: numbers.dimension_rows(each, folder) for name, each in dimensions.items()}
         ),
         _what_decides(rows["what-decides"], [*rows["figure-4"], *rows["figure-4-seeds"]]),
-        _precision(_at(rows["figure-3"], mi_weight=1.0), rows["precision"]),
+        _precision(at(rows["figure-3"], mi_weight=1.0), rows["precision"]),
     ]
-
-
-def _at(rows: Iterable[Row], **settings: object) -> list[Row]:
-    return [row for row in rows if all(row[name] == value for name, value in settings.items())]
-
-
-def _number(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.1f}".replace("-", "−")
 
 
 def _figure_3(rows: Sequence[Row]) -> str:
     body = []
     for label, weight in (("with the term on c", 1.0), ("without", 0.0)):
-        found = _at(rows, mi_weight=weight)
+        found = at(rows, mi_weight=weight)
         for name, kl in (("mi/c", "kl/c"), ("mi/z", "kl/z"), ("mi", "kl")):
             score, rate = (mean_and_range(r[c] for r in found) for c in (f"{name}/mean", kl))
             site = {"mi/c": "c", "mi/z": "z", "mi": "c, z"}[name]
@@ -93,7 +85,7 @@ def _figure_4(rows: Sequence[Row]) -> str:
         (
             row["seed"],
             row["steps"],
-            *(_number(row[c]) for c in ("mi/c/mean", "mi/z/mean", "kl/c", "kl/z")),
+            *(number(row[c], 1) for c in ("mi/c/mean", "mi/z/mean", "kl/c", "kl/z")),
             "yes" if row["kl/z"] < IGNORED else "no",
         )
         for row in sorted(rows, key=lambda row: row["seed"])
@@ -107,7 +99,7 @@ def _what_it_is(rows: Sequence[Row]) -> str:
     for row in {row["run"]: row for row in rows if "bound/c/refitted" in row}.values():
         for code in ("c", "z"):
             interval = {
-                guide: " to ".join(_number(row[f"{side}/{code}/{guide}"]) for side in numbers.SIDES)
+                guide: span([row[f"{side}/{code}/{guide}"] for side in numbers.SIDES], 1)
                 for guide in ("own", "refitted")
             }
             body.append(
@@ -115,13 +107,13 @@ def _what_it_is(rows: Sequence[Row]) -> str:
                     f"{row['channel']}, {row['size']} + {row['size']}, λ {row['mi_weight']:g}, "
                     f"seed {row['seed']}",
                     code,
-                    _number(row[f"mi/{code}/mean"]),
-                    _number(row[f"mi/{code}/sample"]),
+                    number(row[f"mi/{code}/mean"], 1),
+                    number(row[f"mi/{code}/sample"], 1),
                     interval["own"],
-                    _number(row[f"bound/{code}/refitted"]),
+                    number(row[f"bound/{code}/refitted"], 1),
                     interval["refitted"],
-                    _number(row["log_likelihood"]),
-                    _number(row["elbo"]),
+                    number(row["log_likelihood"], 1),
+                    number(row["elbo"], 1),
                 )
             )
     head = (
@@ -144,7 +136,7 @@ def _trade_off(rows: Sequence[Row]) -> str:
         (
             row["channel"],
             f"{row['mi_weight']:g}",
-            *(_number(row[c]) for c in ("log_likelihood", "mi/mean", "mi/sample")),
+            *(number(row[c], 1) for c in ("log_likelihood", "mi/mean", "mi/sample")),
         )
         for row in sorted(found, key=lambda r: (CHANNELS.index(r["channel"]), r["mi_weight"]))
     ]
@@ -157,7 +149,7 @@ def _capacity(rows: Sequence[Row]) -> str:
     found = numbers.shares({row["run"]: row for row in rows}.values())
     for channel in CHANNELS:
         for size in sorted({row["size"] for row in found}):
-            some = _at(found, channel=channel, size=size)
+            some = at(found, channel=channel, size=size)
             if some:
                 kl = [f"{row['kl/z']:.1f}" for row in some]
                 share = [f"{100 * row['share_kl']:.0f} %" for row in some]
@@ -199,7 +191,7 @@ def _what_decides(rows: Sequence[Row], traces: Sequence[Row]) -> str:
     second = table(
         "Rank correlation of the KL of z at a step with that at the end (seeds of Figure 4)",
         ("step", "Spearman"),
-        [(step, f"{value:.2f}") for step, value in early if not np.isnan(value)],
+        [(step, number(value)) for step, value in early if not np.isnan(value)],
     )
     return "\n\n".join(part for part in (first, second) if part)
 
@@ -213,7 +205,7 @@ def _early(rows: Sequence[Row], step: int) -> float:
 def _precision(single: Sequence[Row], mixed: Sequence[Row]) -> str:
     body = []
     for one in single:
-        for other in _at(mixed, seed=one["seed"]):
+        for other in at(mixed, seed=one["seed"]):
             pairs = [f"{one[c]:.2f}, {other[c]:.2f}" for c in ("elbo", "mi/c/mean", "mi/z/sample")]
             difference = f"{other['elbo'] - one['elbo']:+.2f}".replace("-", "−")
             body.append((one["seed"], pairs[0], difference, *pairs[1:]))

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from experiments._codes import ARRAYS
-from experiments._question_numbers import PRIMARIES, Row, at, is_number
+from experiments._markdown import at
+from experiments._question_numbers import PRIMARIES, Row, is_number
 from experiments._question_rules import FAMILIES
 from experiments._question_runs import MI_WEIGHT
 from pyro_mivae import plotting

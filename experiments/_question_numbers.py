@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from experiments._markdown import at
 from experiments._question_runs import MI_WEIGHT, Block, Cell, MainModel
 from pyro_mivae import runs
 from pyro_mivae.contrasts import Contrast, interaction
@@ -102,11 +103,6 @@ def _measured(numbers: Mapping[str, Any]) -> Row:
     row["generator_missing"] = max(max(line) for line in moved["num_missing"])
     row["seconds"] = numbers["seconds"]["total"]
     return row
-
-
-def at(rows: Iterable[Row], **settings: object) -> list[Row]:
-    """The rows with these values."""
-    return [row for row in rows if all(row.get(n) == value for n, value in settings.items())]
 
 
 def of_cell(rows: Iterable[Row], cell: Cell) -> list[Row]:

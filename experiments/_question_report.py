@@ -8,9 +8,9 @@ from pathlib import Path
 
 from experiments import _question_numbers as numbers
 from experiments import _question_tables as tables
-from experiments._markdown import number, table
+from experiments._markdown import at, number, table
 from experiments._question_figures import caption, draw
-from experiments._question_numbers import PRIMARIES, Row, at, mean_of
+from experiments._question_numbers import PRIMARIES, Row, mean_of
 from experiments._question_rules import FAMILIES, H1, checks_of, judge_h1
 from experiments._question_runs import MI_WEIGHT, Block
 from experiments._question_secondary import SECONDARY

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from experiments import _question_numbers as numbers
 from experiments._arm_data import DataName
 from experiments._arm_models import ArmName
-from experiments._question_numbers import Found, Row, at, contrast
+from experiments._markdown import at
+from experiments._question_numbers import Found, Row, contrast
 from experiments._question_runs import (
     MI_WEIGHT,
     MOST_SEEDS,

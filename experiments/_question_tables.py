@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from experiments import _question_numbers as numbers
-from experiments._markdown import number, span, table
-from experiments._question_numbers import PRIMARIES, Found, Mean, Row, at, mean_of, of_cell
+from experiments._markdown import at, number, span, table
+from experiments._question_numbers import PRIMARIES, Found, Mean, Row, mean_of, of_cell
 from experiments._question_rules import FAMILIES
 from experiments._question_runs import MI_WEIGHT, Block, Cell
 
