@@ -40,9 +40,11 @@ class Unscored(dist.MaskedDistribution):  # type: ignore[misc]
 
 
 def _hide(msg: dict[str, Any]) -> None:
-    """Leaves a statement out of traces; plates and replays still see it."""
-    msg["infer"] = {**msg["infer"], "_do_not_trace": True, "is_auxiliary": True}
-    msg["is_observed"] = False
+    """Leaves a statement out of traces; plates and replays still see a draw."""
+    if msg["is_observed"]:
+        msg["stop"] = True
+    else:
+        msg["infer"] = {**msg["infer"], "_do_not_trace": True, "is_auxiliary": True}
 
 
 def _set(msg: dict[str, Any], value: Any) -> None:

@@ -102,6 +102,27 @@ def test_subsampled_plate_scales_once():
     assert abs(expected) > 0.1
 
 
+def test_a_covariate_keeps_its_data():
+    def model(x, y):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("y", dist.Normal(0.0, 1.0), obs=y)
+            pyro.sample("x", dist.Normal(z + y, 0.5), obs=x)
+
+    def guide(x, y):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x - y, 0.7))
+
+    x, y = torch.zeros(4), torch.full((4,), 100.0)
+    expected = float(dual_term(model, guide, x, y, observed=("y",)))
+    assert run_again((model, guide), x, y, observed=("y",)) == pytest.approx(expected, abs=1e-9)
+    dual = dualize(model, guide, observed="y")
+    z = dual.model.draw(x, y)
+    trace = poutine.trace(dual.guide).get_trace(z, x, y)
+    assert latent_sites(trace) == ["x"]
+    assert trace.nodes["x"]["value"].min() > 90
+
+
 @pytest.mark.parametrize("order", ["c,u", "c|u"])
 def test_noise_belongs_to_neither(order):
     oracle = CodeAndNoise(order)
