@@ -40,13 +40,22 @@ def test_under_vmap():
     torch.testing.assert_close(torch.func.vmap(softplus)(x), F.softplus(x))
 
 
-@pytest.mark.parametrize(("device", "dtype"), [("cpu", torch.bfloat16), ("meta", torch.float32)])
-def test_elsewhere_it_is_torchs(device, dtype):
-    x = torch.zeros(4, device=device, dtype=dtype)
-    found = softplus(x)
-    assert (found.device.type, found.dtype) == (device, dtype)
-    if device == "cpu":
-        assert torch.equal(found, F.softplus(x))
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_rounded_once(dtype):
+    x = torch.cat([torch.linspace(-12, 12, 2001), torch.tensor([-1e4, 0.0, 1e4])]).to(dtype)
+    half, single = x.clone().requires_grad_(), x.float().requires_grad_()
+    found, expected = softplus(half), softplus(single)
+    assert found.dtype == dtype
+    assert torch.equal(found, expected.to(dtype))
+    found.sum().backward()
+    expected.sum().backward()
+    assert half.grad.dtype == dtype
+    torch.testing.assert_close(half.grad, single.grad.to(dtype))
+
+
+def test_elsewhere_it_is_torchs():
+    found = softplus(torch.zeros(4, device="meta"))
+    assert (found.device.type, found.dtype) == ("meta", torch.float32)
 
 
 def test_pixels_have_the_density_of_bernoullis(float64):
