@@ -38,6 +38,8 @@ class Config:
     """Timed steps of each side at the smallest batch size; fewer at larger ones."""
     channels: bool = False
     """Compare the four channels instead, eager and compiled, with one hand-written loop."""
+    prior: str = "gaussian"
+    """Of the library's code; the hand-written loop's is Gaussian."""
     smoke: bool = False
     """A run of seconds."""
 
@@ -67,9 +69,10 @@ def library_step(
     compiled: bool = False,
     precision: str = "32-true",
     channel: Channel = "mean",
+    prior: str = "gaussian",
 ) -> Callable[[], None]:
     """A step of :func:`pyro_mivae.training.fit`."""
-    vae = MIVAE(prior="gaussian")
+    vae = MIVAE(prior=prior)
     batches = Batches([images], batch_size, 0, vae.observe)
     elbo = TraceMI_ELBO(channel=channel, codes="c")
     return make_loop(
@@ -77,31 +80,36 @@ def library_step(
     ).one_step
 
 
-def sides(images: Tensor, batch_size: int) -> dict[str, Callable[[], None]]:
+def sides(
+    images: Tensor, batch_size: int, prior: str = "gaussian"
+) -> dict[str, Callable[[], None]]:
     """What is timed, by name; the first is what the others are compared with."""
+    half = "bf16-mixed"
     return {
         "hand-written": hand_written_step(images, batch_size),
-        "eager": library_step(images, batch_size),
-        "compiled": library_step(images, batch_size, compiled=True),
-        "eager, bf16": library_step(images, batch_size, precision="bf16-mixed"),
-        "compiled, bf16": library_step(images, batch_size, True, "bf16-mixed"),
+        "eager": library_step(images, batch_size, prior=prior),
+        "compiled": library_step(images, batch_size, compiled=True, prior=prior),
+        "eager, bf16": library_step(images, batch_size, precision=half, prior=prior),
+        "compiled, bf16": library_step(images, batch_size, True, half, prior=prior),
     }
 
 
-def by_channel(images: Tensor, batch_size: int) -> dict[str, Callable[[], None]]:
+def by_channel(images: Tensor, batch_size: int, prior: str) -> dict[str, Callable[[], None]]:
     """The hand-written step, whose channel is the mean, and each channel eager and compiled."""
     found = {"hand-written": hand_written_step(images, batch_size)}
     for channel, compiled in itertools.product(CHANNELS, (False, True)):
         name = f"{channel}, compiled" if compiled else channel
-        found[name] = library_step(images, batch_size, compiled, channel=channel)
+        found[name] = library_step(images, batch_size, compiled, channel=channel, prior=prior)
     return found
 
 
-def compare(batch_size: int, steps: int, channels: bool) -> dict[str, tuple[float, float]]:
+def compare(
+    batch_size: int, steps: int, channels: bool, prior: str = "gaussian"
+) -> dict[str, tuple[float, float]]:
     """Median seconds of each side's step, and the median of its ratios to the first side's."""
     device = make_fabric().device
     images = torch.randint(0, 256, (20_000, 28, 28), dtype=torch.uint8, device=device)
-    timed = (by_channel if channels else sides)(images, batch_size)
+    timed = (by_channel if channels else sides)(images, batch_size, prior)
     for _ in range(5):
         for step in timed.values():
             step()
@@ -132,7 +140,7 @@ def main() -> None:
     print("batch  side                        median      ratio (median of pairs)")
     for batch_size in config.batch_sizes:
         steps = 2 if config.smoke else max(20, config.steps * smallest // batch_size)
-        found = compare(batch_size, steps, config.channels)
+        found = compare(batch_size, steps, config.channels, config.prior)
         for name, (seconds, ratio) in found.items():
             print(f"{batch_size:5d}  {name:26s}  {1e3 * seconds:6.2f} ms  {ratio:.3f}")
 

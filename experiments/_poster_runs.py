@@ -125,7 +125,10 @@ def blocks(seeds: int, figure_4_seeds: int) -> list[Block]:
         ),
         Block(
             "capacity",
-            tuple(_each(few, size=(2, 5, 10, 20), channel=CHANNELS[:2], **_SHORT)),
+            (
+                *_each(few, size=_SIZES, channel=CHANNELS[:2], **_SHORT),
+                *_each([0], size=_SIZES, channel=CHANNELS[2:], **_SHORT),
+            ),
         ),
         Block(
             "what-decides",
@@ -156,6 +159,7 @@ def smoke_blocks() -> list[Block]:
     ]
 
 
+_SIZES = (2, 5, 10, 20)
 _WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0)
 _SHORT = {"steps": (EPOCHS_5,)}
 
