@@ -175,6 +175,58 @@ def variant(training: Row) -> str:
     return "as the poster"
 
 
+def crossed(rows: Sequence[Row], column: str) -> dict[str, tuple[float, float]]:
+    """What the seeds of weights and of batches explain where each of one meets each of the other.
+
+    Args:
+        rows: A row for each pair of seeds; others are left out.
+        column: What is explained.
+
+    Returns:
+        For each seed and for the rest, its share of the sum of squares and the p of its F test
+        against the rest (two factors, no replication; NaN for the rest). Empty unless the
+        crossing is whole.
+    """
+    found = {(r["init_seed"], r["seed"]): r[column] for r in rows if r["init_seed"] is not None}
+    weights, batches = (sorted({pair[i] for pair in found}) for i in (0, 1))
+    if min(len(weights), len(batches)) < 2 or len(found) < len(weights) * len(batches):
+        return {}
+    values = np.array([[found[w, b] for b in batches] for w in weights])
+    parts = {
+        "seed of the weights": values.mean(1, keepdims=True) - values.mean(),
+        "seed of the batches and draws": values.mean(0, keepdims=True) - values.mean(),
+    }
+    rest = values - values.mean() - sum(parts.values())
+    whole, left = float(np.square(values - values.mean()).sum()), float(np.square(rest).sum())
+    if whole == 0:
+        return {}
+    free = (len(weights) - 1) * (len(batches) - 1)
+    shares = {}
+    for name, part in parts.items():
+        squares = float(np.square(np.broadcast_to(part, values.shape)).sum())
+        own = part.size - 1
+        f = (squares / own) / (left / free) if left else math.inf
+        shares[name] = (squares / whole, float(stats.f.sf(f, own, free)))
+    return {**shares, "neither alone": (left / whole, math.nan)}
+
+
+def changes(rows: Sequence[Row], column: str) -> dict[str, list[float]]:
+    """By variant, what it changes against the poster's training with the same seeds."""
+    usual = {
+        row["seed"]: row[column]
+        for row in rows
+        if variant(row) == variant(_USUAL) and row["init_seed"] in (None, row["seed"])
+    }
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        if variant(row) != variant(_USUAL) and row["seed"] in usual:
+            found.setdefault(variant(row), []).append(row[column] - usual[row["seed"]])
+    return found
+
+
+_USUAL: Row = {"mi_warmup": 0, "init_gain": 1.0}
+
+
 def mean_and_range(values: Iterable[float]) -> str:
     """For a table: the mean, and the smallest and largest of several."""
     found = [v for v in values if not math.isnan(v)]

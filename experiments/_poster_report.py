@@ -187,13 +187,29 @@ def _what_decides(rows: Sequence[Row], traces: Sequence[Row]) -> str:
     head = ("variant", "seed of the weights", "seed of the batches and draws")
     head = (*head, "KL of z after 550 steps", "at the end", "z ignored")
     first = table("What decides: 10 + 10, x' the mean, 5 epochs", head, body)
+    explained = table(
+        "Of the variance of the KL of z where each seed meets each",
+        ("explained by", "share", "p of F"),
+        [
+            (name, f"{100 * share:.0f} %", number(p) if p == p else "-")
+            for name, (share, p) in numbers.crossed(rows, "kl/z").items()
+        ],
+    )
+    changed = table(
+        "The KL of z against that of the poster's training with the same seeds",
+        ("variant", "differences", "mean"),
+        [
+            (name, ", ".join(number(v, 1) for v in values), number(float(np.mean(values)), 1))
+            for name, values in numbers.changes(rows, "kl/z").items()
+        ],
+    )
     early = [(s, _early(traces, s)) for s in EARLY]
     second = table(
         "Rank correlation of the KL of z at a step with that at the end (seeds of Figure 4)",
         ("step", "Spearman"),
         [(step, number(value)) for step, value in early if not np.isnan(value)],
     )
-    return "\n\n".join(part for part in (first, second) if part)
+    return "\n\n".join(part for part in (first, explained, changed, second) if part)
 
 
 def _early(rows: Sequence[Row], step: int) -> float:

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from experiments import _poster_numbers as numbers
 from experiments import poster
@@ -145,6 +146,53 @@ def test_shares():
     row = {"run": "r", "size": 5, "channel": "mean", "seed": 0, "kl/c": 6.0, "kl/z": 2.0, "kl": 8.0}
     (found,) = numbers.shares([{**row, "mi/c/mean": 9.0, "mi/mean": 10.0}])
     assert (found["share_kl"], found["share_score"]) == (0.75, 0.9)
+
+
+def crossing(values):
+    return [
+        {"init_seed": w, "seed": b, "kl": value}
+        for w, line in enumerate(values)
+        for b, value in enumerate(line)
+    ]
+
+
+def test_a_crossing_of_seeds_says_which_of_them_matters():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(3, 3))
+    found = numbers.crossed(crossing(noise + 10 * np.arange(3)[:, None]), "kl")
+    assert found["seed of the weights"][0] > 0.9
+    assert found["seed of the weights"][1] < 0.01
+    assert found["seed of the batches and draws"][1] > 0.05
+    assert sum(share for share, _ in found.values()) == pytest.approx(1)
+    # A 2 x 2 table by hand: means 2 and 4 against 1 and 5, of squares 4 and 16, and 0 left over.
+    exact = numbers.crossed(crossing([[0.0, 4.0], [2.0, 6.0]]), "kl")
+    assert [share for share, _ in exact.values()] == pytest.approx([0.2, 0.8, 0])
+    assert numbers.crossed(crossing(noise)[:-1], "kl") == {}
+    assert numbers.crossed(crossing(np.ones((3, 3))), "kl") == {}
+
+
+def test_p_values_of_a_crossing_are_uniform_where_nothing_matters():
+    rng = np.random.default_rng(1)
+    found = [numbers.crossed(crossing(rng.normal(size=(3, 3))), "kl") for _ in range(400)]
+    for name in ("seed of the weights", "seed of the batches and draws"):
+        assert stats.kstest([each[name][1] for each in found], "uniform").pvalue > 0.01
+
+
+def test_changes_are_from_the_same_seeds():
+    usual = {"mi_warmup": 0, "init_gain": 1.0, "init_seed": None}
+    rows = [
+        {**usual, "seed": 0, "kl": 1.0},
+        {**usual, "seed": 1, "init_seed": 1, "kl": 2.0},
+        {**usual, "seed": 0, "init_seed": 1, "kl": 50.0},
+        {**usual, "seed": 0, "init_gain": 0.5, "kl": 4.0},
+        {**usual, "seed": 1, "init_gain": 0.5, "kl": 4.5},
+        {**usual, "seed": 2, "init_gain": 0.5, "kl": 9.0},
+        {**usual, "seed": 1, "mi_warmup": 10, "kl": 1.0},
+    ]
+    assert numbers.changes(rows, "kl") == {
+        "initial weights times 0.5": [3.0, 2.5],
+        "lambda grows over 10 steps": [-1.0],
+    }
 
 
 def simulate(training, folder, kl_z):
