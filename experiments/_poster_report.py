@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from scipy import stats
 
 from experiments import _poster_numbers as numbers
 from experiments._markdown import at, number, span, table
@@ -218,12 +219,36 @@ def _early(rows: Sequence[Row], step: int) -> float:
     return numbers.rank_correlation(*np.array(pairs).T) if len(pairs) > 2 else np.nan
 
 
-def _precision(single: Sequence[Row], mixed: Sequence[Row]) -> str:
-    body = []
+def _precision(single: Sequence[Row], others: Sequence[Row]) -> str:
+    """Both against the compiled fp32 runs: bf16, and the control that only rounds differently."""
+    columns = ("elbo", "mi/c/mean", "mi/z/sample")
+    body: list[tuple[object, ...]] = []
+    differences: dict[bool, list[float]] = {True: [], False: []}
     for one in single:
-        for other in at(mixed, seed=one["seed"]):
-            pairs = [f"{one[c]:.2f}, {other[c]:.2f}" for c in ("elbo", "mi/c/mean", "mi/z/sample")]
-            difference = f"{other['elbo'] - one['elbo']:+.2f}".replace("-", "−")
-            body.append((one["seed"], pairs[0], difference, *pairs[1:]))
-    head = ("seed", "ELBO, fp32 and bf16", "difference", "score of c", "bound of z")
-    return table("bf16 mixed precision, 5 + 5, λ 1, 25 epochs", head, body)
+        for other in at(others, seed=one["seed"]):
+            eager = other["eager"]
+            differences[eager].append(other["elbo"] - one["elbo"])
+            pairs = [f"{number(one[c])}, {number(other[c])}" for c in columns]
+            body.append(
+                (
+                    "fp32, eager" if eager else "bf16, compiled",
+                    one["seed"],
+                    pairs[0],
+                    _signed(differences[eager][-1]),
+                    *pairs[1:],
+                )
+            )
+    head = ("against fp32, compiled", "seed", "ELBO", "difference", "score of c", "bound of z")
+    text = table("bf16 mixed precision, 5 + 5, λ 1, 25 epochs", head, sorted(body))
+    means = [
+        f"{name} {_signed(float(np.mean(found)))} ± {number(float(stats.sem(found)))}"
+        for name, found in (("bf16", differences[False]), ("fp32, eager", differences[True]))
+        if len(found) > 1
+    ]
+    return (
+        f"{text}\n\nMean difference and its standard error: {', '.join(means)}." if means else text
+    )
+
+
+def _signed(value: float) -> str:
+    return f"+{number(value)}" if value > 0 else number(value)

@@ -15,7 +15,6 @@ EPOCHS_25 = 13_750
 """The poster's training: 25 epochs of 55,000 images in batches of 100."""
 EPOCHS_10, EPOCHS_5 = 5_500, 2_750
 CHANNELS = ("mean", "straight-through", "sample", "sleep")
-_DATA = {"full": ("--data", "mnist", "--compile", "--validate-every", "550"), "smoke": ("--smoke",)}
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,8 @@ class Training:
     mi_warmup: int = 0
     init_gain: float = 1.0
     precision: str = "32-true"
+    eager: bool = False
+    """Not compiled: the same numbers but for rounding."""
 
     @property
     def options(self) -> dict[str, str]:
@@ -53,6 +54,7 @@ class Training:
         parts = [self.channel, f"{self.size}+{self.size}", f"lambda{plain(self.mi_weight)}"]
         parts += [f"seed{self.seed}"]
         parts += [f"{flag}{value}" for flag, value in (steps | self.options).items()]
+        parts += ["eager"] if self.eager else []
         return "-".join(parts)
 
     def run(self, scale: str = "full") -> Run:
@@ -66,7 +68,10 @@ class Training:
             "seed": self.seed,
         } | self.options
         poster = ("--prior", "gaussian", "--likelihood", "grey")
-        return Run(self.name, (*poster, *_DATA[scale], *as_arguments(flags)))
+        compiled = "--no-compile" if self.eager else "--compile"
+        full = ("--data", "mnist", compiled, "--validate-every", "550")
+        made_of = full if scale == "full" else ("--smoke",)
+        return Run(self.name, (*poster, *made_of, *as_arguments(flags)))
 
     def measurement(self, folder: Path, scale: str = "full") -> Run:
         """The run of experiments.information on this one, with a guide that is refitted."""
@@ -138,7 +143,10 @@ def blocks(seeds: int, figure_4_seeds: int) -> list[Block]:
                 *_each(every, size=(10,), init_gain=(0.5, 1.5), **_SHORT),
             ),
         ),
-        Block("precision", tuple(_each(every, precision=("bf16-mixed",)))),
+        Block(
+            "precision",
+            (*_each(every, precision=("bf16-mixed",)), *_each(every, eager=(True,))),
+        ),
     ]
 
 

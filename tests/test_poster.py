@@ -52,6 +52,10 @@ def test_what_differs_reaches_the_run_and_its_name():
     assert (config.objective.mi_warmup, config.model.init_gain) == (100, 0.5)
     assert (config.training.seed, config.training.init_seed) == (4, 7)
     assert (config.training.steps, config.training.precision) == (2750, "bf16-mixed")
+    assert config.training.compile
+    eager = Training(eager=True)
+    assert not poster_config(eager).training.compile
+    assert eager.name.endswith("-eager")
     for part in ("sample", "10+10", "lambda0.25", "seed4", "steps2750", "kl-weight2", "bf16"):
         assert part in training.name
 
@@ -197,9 +201,10 @@ def test_changes_are_from_the_same_seeds():
 
 def simulate(training, folder, kl_z):
     """A run's folder with what the report reads of it."""
+    elbo = -110.25 if training.precision == "bf16-mixed" else -109.5 if training.eager else -110.0
     run = folder / training.name
     run.mkdir(parents=True)
-    test = {"log_likelihood": -90.0, "kl": 10.0 + kl_z, "kl/c": 10.0, "kl/z": kl_z, "elbo": -110.0}
+    test = {"log_likelihood": -90.0, "kl": 10.0 + kl_z, "kl/c": 10.0, "kl/z": kl_z, "elbo": elbo}
     test |= {f"mi/{s}{c}": 5.0 for s in ("c/", "z/", "") for c in ("mean", "sample")}
     values = np.linspace(0.1, 2, 5).tolist()
     columns = ("kl", "mi/mean", "mi/sample", "aggregate_mi", "resampling_loss")
@@ -247,6 +252,9 @@ def test_report_of_simulated_runs(tmp_path, monkeypatch):
     assert "| 1 | 13750 | 5.0 | 5.0 | 10.0 | 0.1 | yes |" in text
     assert "| 0 | 13750 | 5.0 | 5.0 | 10.0 | 4.0 | no |" in text
     assert "| mean, 5 + 5, λ 1, seed 0 | c | 5.0 | 5.0 | 1.0 to 2.0 | −3.0 | 1.0 to 2.0 |" in text
+    assert "| bf16, compiled | 1 | −110.00, −110.25 | −0.25 | 5.00, 5.00 | 5.00, 5.00 |" in text
+    assert "| fp32, eager | 0 | −110.00, −109.50 | +0.50 | 5.00, 5.00 | 5.00, 5.00 |" in text
+    assert "standard error: bf16 −0.25 ± 0.00, fp32, eager +0.50 ± 0.00." in text
     with (tmp_path / "docs" / "results" / "poster.csv").open() as file:
         table = list(csv.DictReader(file))
     assert {row["run"] for row in table} == {t.name for b in every for t in b.trainings}
