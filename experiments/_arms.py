@@ -78,7 +78,7 @@ class Config:
     """Folder in which drawn images and measurements are kept; by default ~/.cache/pyro_mivae."""
     out: Path | None = None
     """Folder of the results; by default runs/arm-ARM-DATA."""
-    smoke: bool = False
+    smoke: _program.Switch = False
     """Seconds: few images of mnist-5k, one epoch, not compiled."""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from experiments._execute import Outcome, Run
+from experiments._program import Switch
 from experiments._study import report_outcomes, run_with_bar
 
 
@@ -44,7 +45,7 @@ class StudyConfig(Engine):
     name."""
     docs: Path | None = None
     """Folder of a documentation whose results/ and figures/ get the report, too."""
-    smoke: bool = False
+    smoke: Switch = False
     """A few runs of seconds in a folder of their own, through everything."""
 
 

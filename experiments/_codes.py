@@ -24,7 +24,7 @@ from experiments import mnist
 from experiments._alignment import Factors
 from experiments._arm_data import LABEL, REAL, measure
 from experiments._config import read_settings
-from experiments._program import parse
+from experiments._program import Switch, parse
 from experiments.information import load
 from pyro_mivae import runs
 from pyro_mivae.checkpoints import CheckpointError
@@ -48,7 +48,7 @@ class Config:
     """Folder in which measurements are kept; by default ~/.cache/pyro_mivae."""
     out: Path | None = None
     """Folder of the results; by default RUN/codes."""
-    smoke: bool = False
+    smoke: Switch = False
     """Few traversals; measurements are kept in --out."""
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import tyro
 
+from experiments._program import Switch
 from pyro_mivae import runs
 from pyro_mivae.infer import Channel
 
@@ -114,7 +115,7 @@ class Output:
 
     out: Path | None = None
     """Folder of the run; by default runs/mnist-PRIOR-CHANNEL-TIME."""
-    overwrite: bool = False
+    overwrite: Switch = False
     """Delete the run that is in --out."""
     resume: Path | None = None
     """Go on with the run in this folder, with its settings (--steps may be raised)."""
@@ -122,7 +123,7 @@ class Output:
     """Test images for the importance-weighted log-evidence."""
     evidence_samples: int = 100
     """Its draws per image."""
-    smoke: bool = False
+    smoke: Switch = False
     """A run of seconds that goes through everything: 40 steps on mnist-5k."""
 
 
@@ -195,7 +196,7 @@ def _parse(arguments: list[str], default: Config, description: str) -> Config:
         default=default,
         prog="python -m experiments.mnist",
         description=description,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+        config=(tyro.conf.OmitArgPrefixes,),
     )
 
 

@@ -7,11 +7,13 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import tyro
 
 Settings = TypeVar("Settings")
+Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+"""A setting that a flag turns on, and none turns off; a plain bool has ``--no-...``, too."""
 
 
 def parse(
@@ -31,7 +33,6 @@ def parse(
         args=sys.argv[1:] if arguments is None else arguments,
         prog=f"python -m experiments.{name}",
         description=description,
-        config=(tyro.conf.FlagCreatePairsOff,),
     )
 
 

@@ -26,7 +26,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from experiments._program import parse
+from experiments._program import Switch, parse
 from pyro_mivae import plotting
 from pyro_mivae.datasets import Digits, Split, load_digits, measured
 from pyro_mivae.factors import LAWS, factor_table, pixel_share
@@ -48,9 +48,9 @@ class Config:
     """Folder in which measurements are kept for the next time; by default ~/.cache/pyro_mivae."""
     out: Path = Path("runs") / "factors"
     """Folder of the results; what is there is replaced."""
-    write: bool = False
+    write: Switch = False
     """Write into docs/results and docs/figures of this checkout instead of --out."""
-    smoke: bool = False
+    smoke: Switch = False
     """Seconds: 500 digits."""
 
 

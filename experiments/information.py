@@ -27,7 +27,7 @@ from experiments._config import read_settings
 from experiments._logging import errors_only
 from experiments._measure import last, measure
 from experiments._metrics import summary
-from experiments._program import parse, smoke_folder
+from experiments._program import Switch, parse, smoke_folder
 from pyro_mivae import groups, plotting, runs
 from pyro_mivae.checkpoints import CheckpointError, load_checkpoint
 from pyro_mivae.datasets import load_digits
@@ -67,9 +67,9 @@ class Config:
     """auto takes a GPU where there is one."""
     out: Path | None = None
     """Folder of the results; by default RUN/information."""
-    overwrite: bool = False
+    overwrite: Switch = False
     """Replace the results that are there."""
-    smoke: bool = False
+    smoke: Switch = False
     """Seconds: few draws, few images."""
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments._blocks import StudyConfig, chosen, run_stages
-from experiments._program import parse, smoke_folder
+from experiments._program import Switch, parse, smoke_folder
 from experiments._question_report import write_report
 from experiments._question_runs import blocks, smoke_blocks, stages
 
@@ -28,7 +28,7 @@ class Config(StudyConfig):
 
     seeds: int | None = None
     """At most as many seeds of each cell; None for the number of each block."""
-    add_seeds: bool = False
+    add_seeds: Switch = False
     """Add seeds to the cells that H1 is judged by, up to 80: once, if the verdict asks for it."""
 
 

@@ -26,7 +26,7 @@ from rich.table import Table
 from experiments._blocks import Engine
 from experiments._config import CodePrior, parse_run
 from experiments._execute import Run
-from experiments._program import as_arguments, parse, plain, smoke_folder
+from experiments._program import Switch, as_arguments, parse, plain, smoke_folder
 from experiments._study import report_outcomes
 from pyro_mivae import plotting, runs
 from pyro_mivae.files import write_atomically
@@ -56,7 +56,7 @@ class Config(Engine):
     """Seeds of each combination."""
     out: Path | None = None
     """Folder of the study; runs/sweep by default, to be started again and added to."""
-    smoke: bool = False
+    smoke: Switch = False
     """Two runs of seconds in a folder of their own."""
 
 
