@@ -131,8 +131,8 @@ def blocks(seeds: int, figure_4_seeds: int) -> list[Block]:
         Block(
             "capacity",
             (
-                *_each(few, size=_SIZES, channel=CHANNELS[:2], **_SHORT),
-                *_each([0], size=_SIZES, channel=CHANNELS[2:], **_SHORT),
+                *_each(few, size=_SIZES, channel=CHANNELS[:3], **_SHORT),
+                *_each([0], size=_SIZES, channel=("sleep",), **_SHORT),
             ),
         ),
         Block(
