@@ -21,6 +21,7 @@ from pyro_mivae.disentanglement import (
     carried_share,
     ceiling,
     dci,
+    ksg_matrix,
     leading_code,
     mi_matrix,
     modularity,
@@ -169,6 +170,23 @@ def information(encoded: Encoded, factors: Factors) -> dict[str, Any]:
         "dci_d": predicted.disentanglement,
         "dci_c": predicted.completeness,
         "informativeness": predicted.informativeness.tolist(),
+    }
+
+
+def cross_checks(encoded: Encoded, factors: Factors) -> dict[str, Any]:
+    """What the code c tells of the factors in two other ways, nats, (codes, factors) each.
+
+    ``ksg`` is from distances between neighbours in place of bins (2,000 points), ``within`` by
+    ranks inside each label, of the factors that are none: without what a code and a factor share
+    because both depend on the label.
+    """
+    codes, labels = encoded.means["c"].double().numpy(), factors.nominal
+    ordered = {n: v for n, v in factors.values.items() if n not in labels}
+    (label,) = (factors.values[name] for name in labels)
+    return {
+        "ksg": ksg_matrix(codes, factors.values, nominal=labels).tolist(),
+        "within": mi_matrix(codes, ordered, within=label).values.tolist(),
+        "within_factors": list(ordered),
     }
 
 

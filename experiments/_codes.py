@@ -102,6 +102,7 @@ def run(config: Config, out: Path) -> None:
         "seed": seed,
         "terms": alignment.terms(vae, test.images),
         "alignment": alignment.information(encoded, factors),
+        "cross_checks": alignment.cross_checks(encoded, factors),
         "generator": moved,
         "checks": {
             "posterior_ks": alignment.aggregate_distance(encoded.draws["c"], vae.priors["c"]),

@@ -88,9 +88,15 @@ def _measured(numbers: Mapping[str, Any]) -> Row:
     found, moved, checks = (numbers[name] for name in ("alignment", "generator", "checks"))
     row: Row = {name: found[name] for name in SCORES}
     row |= {f"sum/{name}": value for name, value in found["sums"].items()}
+    row |= dict(zip(("r2/T", "r2/S"), found["informativeness"], strict=True))
     row |= {f"top/c[{i}]": top for i, top in enumerate(found["top"])}
     for name, line in zip(found["codes"], found["mi"], strict=True):
         row |= {f"mi/{name}/{f}": v for f, v in zip(found["factors"], line, strict=True)}
+    crossed = numbers.get("cross_checks", {})
+    for kind, factors in (("ksg", "factors"), ("within", "within_factors")):
+        names = found["factors"] if factors == "factors" else crossed.get(factors, [])
+        for name, line in zip(found["codes"], crossed.get(kind, []), strict=False):  # of c alone
+            row |= {f"{kind}/{name}/{f}": v for f, v in zip(names, line, strict=True)}
     row |= numbers["terms"]
     row |= numbers.get("category", {})
     row["posterior_ks"] = max(checks["posterior_ks"])
@@ -100,6 +106,7 @@ def _measured(numbers: Mapping[str, Any]) -> Row:
     for i, (slopes, shares) in enumerate(zip(moved["slope"], moved["exclusivity"], strict=True)):
         for name, slope, share in zip(moved["measured"], slopes, shares, strict=True):
             row |= {f"slope/c[{i}]/{name}": slope, f"exclusivity/c[{i}]/{name}": share}
+    row["unmeasured"] = checks["unmeasured"]
     row["generator_missing"] = max(max(line) for line in moved["num_missing"])
     row["seconds"] = numbers["seconds"]["total"]
     return row

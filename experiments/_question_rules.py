@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -69,6 +70,21 @@ def checks_of(rows: Sequence[Row], family: Family) -> Checks:
     ks = {"factor_ks": worst("factor_ks", max)} if family != "re-inked" else {}
     own = ks or {"set_measured": worst("set_measured", min)}
     return Checks(posterior_ks=worst("posterior_ks", max), mi_bound=worst("mi", min), **own)
+
+
+def failures(row: Row) -> list[str]:
+    """Which manipulation checks a run fails.
+
+    The law of its factor by the check of its data; the aggregate posterior; and, where the term
+    is in the loss, the bound on the information.
+    """
+    family = next((name for name, data in FAMILIES.items() if row["data"] in data), None)
+    if family is None:  # D5 is re-inked, all else resampled
+        family = "re-inked" if row["data"] == "D5" else "resampled"
+    found = checks_of([row], family)
+    if row["mi_weight"] == 0:
+        found = dataclasses.replace(found, mi_bound=None)
+    return [reason.partition(": ")[2] for reason in found.failures(family)]
 
 
 @dataclass(frozen=True)

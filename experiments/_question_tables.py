@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from experiments import _question_numbers as numbers
 from experiments._markdown import at, number, span, table
 from experiments._question_numbers import PRIMARIES, Found, Mean, Row, mean_of, of_cell
 from experiments._question_rules import FAMILIES
-from experiments._question_runs import MI_WEIGHT, Block, Cell
+from experiments._question_runs import MI_WEIGHT, SPRITES, Block, Cell
+
+STYLE = ("thickness", "slant", "width")
 
 
 def p_value(value: float | None) -> str:
@@ -58,59 +60,117 @@ def seeds_done(every: Sequence[Block], rows: Sequence[Row]) -> str:
     return table("Seeds that are done", ("block", "planned for each cell", "done"), body)
 
 
-def scores(every: Sequence[Block], rows: Sequence[Row]) -> str:
-    """What the codes of each cell tell."""
-    body = []
-    for cell in _all_cells(every):
-        some = of_cell(rows, cell)
-        if some:
-            ceiling = number(mean_of(some, "mig_ceiling").mean)
-            columns = ("modularity", "dci_d", "elbo", "mi")
-            body.append(
-                (
-                    cell.name,
-                    *(mean_text(mean_of(some, name)) for name in ("I_T", "I_S", "share_T")),
-                    number(mean_of(some, "sum/label").mean),
-                    f"{number(mean_of(some, 'mig').mean)} of {ceiling}",
-                    *(number(mean_of(some, name).mean) for name in columns),
-                    _tops(some),
-                    len(some),
-                )
-            )
+def scores(every: Sequence[Block], rows: Sequence[Row]) -> list[str]:
+    """What the codes of each cell tell, a table for each data set."""
     head = (
-        *("cell", "I_T", "I_S", "share_T", "I(c; label)", "MIG of ceiling", "modularity"),
-        *("DCI-D", "ELBO", "MI bound", "top factor of the leading code", "seeds"),
+        *("arm, λ", "I_T", "I_S", "share_T", "I(c; label)", "MIG of ceiling", "modularity"),
+        *("DCI-D", "R² of T, S", "ELBO", "bound on I(c; x')", "live codes"),
+        *("top factor of the leading code", "of each code", "seeds"),
     )
-    return table("All cells: means over seeds (95 %), nats", head, body)
+    parts = []
+    for data, cells in _by_data(every).items():
+        body = []
+        for cell in cells:
+            some = of_cell(rows, cell)
+            if some:
+                ceiling = number(mean_of(some, "mig_ceiling").mean)
+                weights = [number(mean_of(some, name).mean) for name in ("r2/T", "r2/S")]
+                body.append(
+                    (
+                        _short(cell),
+                        *(_defined(some, name) for name in ("I_T", "I_S", "share_T")),
+                        number(mean_of(some, "sum/label").mean),
+                        f"{number(mean_of(some, 'mig').mean)} of {ceiling}",
+                        *(number(mean_of(some, name).mean) for name in ("modularity", "dci_d")),
+                        ", ".join(weights),
+                        *(number(mean_of(some, name).mean, 1) for name in ("elbo", "mi/c")),
+                        number(mean_of(some, "num_live").mean, 1),
+                        _tops([row["leading_top"] for row in some]),
+                        _tops([row[f"top/c[{i}]"] for row in some for i in range(2)]),
+                        len(some),
+                    )
+                )
+        factors = "T is scale, S is x, the label is the shape" if data in SPRITES else ""
+        title = f"{data}: means over seeds (95 %); information, ELBO and bound in nats"
+        parts.append(table(f"{title}; {factors}" if factors else title, head, body))
+    return parts
 
 
-def _tops(rows: Sequence[Row]) -> str:
-    tops = [row["leading_top"] or "none" for row in rows]
+def _by_data(every: Sequence[Block]) -> dict[str, list[Cell]]:
+    found: dict[str, list[Cell]] = {}
+    for cell in _all_cells(every):
+        found.setdefault(cell.data, []).append(cell)
+    return found
+
+
+def _short(cell: Cell) -> str:
+    form = "" if cell.code_scale is None else ", InfoGAN's form"
+    return f"{cell.arm}, {cell.mi_weight:g}{form}"
+
+
+def _defined(rows: Sequence[Row], name: str) -> str:
+    """The mean, and of how many if not of all."""
+    mean = mean_of(rows, name)
+    text = mean_text(mean)
+    return text if len(mean.values) == len(rows) else f"{text} [{len(mean.values)} runs]"
+
+
+def _tops(found: Iterable[str | None]) -> str:
+    tops = [top or "none" for top in found]
     counts = sorted(((tops.count(name), name) for name in set(tops)), reverse=True)
     return ", ".join(f"{name} {count}" for count, name in counts)
 
 
-def generator(every: Sequence[Block], rows: Sequence[Row]) -> str:
-    """Of the code that moves T most, in each run."""
+def categories(every: Sequence[Block], rows: Sequence[Row]) -> str:
+    """What the category of I and IN tells of the label."""
     body = []
     for cell in _all_cells(every):
-        some = of_cell(rows, cell)
-        for name in ("thickness", "slant", "scale", "x"):
-            pairs = [_strongest(row, name) for row in some if f"slope/c[0]/{name}" in row]
-            if pairs:
-                slope, share = (
-                    Mean(tuple(p[i] for p in pairs if p[i] is not None)) for i in (0, 1)
-                )
-                body.append((cell.name, name, mean_text(slope), mean_text(share), len(pairs)))
-    head = ("cell", "factor", "slope, sd per sd", "its share of the slopes squared", "seeds")
-    title = "The generator: the code that moves the factor most, means over seeds (95 %)"
-    return table(title, head, body)
+        some = [row for row in of_cell(rows, cell) if "accuracy" in row]
+        if some:
+            accuracy = mean_of(some, "accuracy").values
+            ends = f"{100 * min(accuracy):.0f} to {100 * max(accuracy):.0f} %"
+            told = (mean_text(mean_of(some, name)) for name in ("mi/d", "mi_category_label"))
+            share = f"{100 * mean_of(some, 'accuracy').mean:.0f} % ({ends})"
+            body.append((cell.name, share, *told, len(some)))
+    head = ("cell", "class accuracy, mean (range)", "bound on I(d; x'), nats", "I(d; label), nats")
+    return table("The category", (*head, "seeds"), body)
+
+
+def generator(every: Sequence[Block], rows: Sequence[Row]) -> list[str]:
+    """Of the code that moves a factor most, in each run, a table for each data set."""
+    groups = {
+        data: [(_short(cell), of_cell(rows, cell)) for cell in cells]
+        for data, cells in _by_data(every).items()
+    }
+    main = at(rows, data="mnist")
+    keys = dict.fromkeys((row["arm"], row["mi_weight"], row["channel"]) for row in main)
+    groups["MNIST"] = [(_main_name(*key), _main_group(main, *key)) for key in keys]
+    head = (
+        "arm, λ",
+        "factor",
+        "largest slope (absolute), sd per sd",
+        "its share of the slopes squared",
+    )
+    parts = []
+    for data, cells in groups.items():
+        body = []
+        for label, some in cells:
+            for name in ("thickness", "slant", "scale", "x"):
+                pairs = [_strongest(row, name) for row in some if f"slope/c[0]/{name}" in row]
+                if pairs:
+                    slope, share = (
+                        Mean(tuple(p[i] for p in pairs if p[i] is not None)) for i in (0, 1)
+                    )
+                    body.append((label, name, mean_text(slope), mean_text(share), len(pairs)))
+        title = f"The generator, {data}: the code that moves the factor most, means (95 %)"
+        parts.append(table(title, (*head, "seeds"), body))
+    return parts
 
 
 def _strongest(row: Row, name: str) -> tuple[float, float]:
     found = [
         (abs(row[f"slope/c[{i}]/{name}"] or 0.0), row[f"exclusivity/c[{i}]/{name}"])
-        for i in range(2)
+        for i in range(sum(n.startswith("slope/") and n.endswith(f"/{name}") for n in row))
     ]
     slope, share = max(found, key=lambda pair: pair[0])
     return slope, share
@@ -131,22 +191,28 @@ def weights(rows: Sequence[Row]) -> str:
     return table("The interaction on re-inked digits, by weight", head, body)
 
 
-def main_models(rows: Sequence[Row]) -> str:
-    """The main models: the best code of each factor."""
-    body = []
+def main_models(rows: Sequence[Row]) -> list[str]:
+    """The main models: the best code of each factor, and the same by two other estimates."""
+    body: list[tuple[object, ...]] = []
+    within: list[tuple[object, ...]] = []
     some = at(rows, data="mnist")
     keys = dict.fromkeys((row["arm"], row["mi_weight"], row["channel"]) for row in some)
-    for arm, weight, channel in keys:
-        chosen = at(some, arm=arm, mi_weight=weight, channel=channel)
-        best = []
-        for factor in ("thickness", "slant", "width", "label"):
-            names = [n for n in chosen[0] if n.startswith("mi/c[") and n.endswith(f"/{factor}")]
-            best.append(mean_text(Mean(tuple(max(row[name] for name in names) for row in chosen))))
+    for key in keys:
+        chosen = _main_group(some, *key)
+        best = [_largest(chosen, "mi", factor) for factor in (*STYLE, "label")]
+        within.append(
+            (
+                _main_name(*key),
+                *(_largest(chosen, "within", factor) for factor in STYLE),
+                *(_largest(chosen, "ksg", factor) for factor in (*STYLE, "label")),
+                len(chosen),
+            )
+        )
         ceiling = number(mean_of(chosen, "mig_ceiling").mean)
         scores = f"{number(mean_of(chosen, 'mig').mean)} of {ceiling}"
         others = (number(mean_of(chosen, name).mean) for name in ("modularity", "elbo", "mi"))
-        model = f"{arm.removeprefix('main-')}, λ {weight:g}, {channel if weight else 'no term'}"
-        body.append((model, *best, scores, *others, _tops(chosen), len(chosen)))
+        tops = _tops([row["leading_top"] for row in chosen])
+        body.append((_main_name(*key), *best, scores, *others, tops, len(chosen)))
     head = (
         *("main model", "thickness", "slant", "width", "label", "MIG of ceiling", "modularity"),
         *("ELBO", "MI bound", "top factor of the leading code", "seeds"),
@@ -154,4 +220,25 @@ def main_models(rows: Sequence[Row]) -> str:
     title = (
         "MNIST, models of the main job: the largest I(c_j; factor), nats, means over seeds (95 %)"
     )
-    return table(title, head, body)
+    beside = (
+        *("main model", *(f"{factor} inside digits" for factor in STYLE)),
+        *(f"{factor}, KSG" for factor in (*STYLE, "label")),
+    )
+    other = "The same by ranks inside each digit, and by distances between neighbours (KSG)"
+    return [table(title, head, body), table(other, (*beside, "seeds"), within)]
+
+
+def _largest(rows: Sequence[Row], kind: str, factor: str) -> str:
+    """Over the codes, the mean over runs."""
+    names = [n for n in rows[0] if n.startswith(f"{kind}/c[") and n.endswith(f"/{factor}")]
+    if not names:
+        return "-"
+    return mean_text(Mean(tuple(max(row[name] for name in names) for row in rows)))
+
+
+def _main_group(rows: Sequence[Row], arm: str, weight: float, channel: str) -> list[Row]:
+    return at(rows, arm=arm, mi_weight=weight, channel=channel)
+
+
+def _main_name(arm: str, weight: float, channel: str) -> str:
+    return f"{arm.removeprefix('main-')}, λ {weight:g}, {channel if weight else 'no term'}"

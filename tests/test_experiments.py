@@ -230,6 +230,9 @@ def test_what_the_codes_of_a_run_tell(smoke, tmp_path, capsys):
     assert found["factors"] == ["thickness", "slant", "width", "label"]
     assert found["codes"] == [f"{site}[{d}]" for site in "cz" for d in range(5)]
     assert np.shape(found["mi"]) == (10, 4)
+    assert np.shape(numbers["cross_checks"]["ksg"]) == (5, 4)
+    assert np.shape(numbers["cross_checks"]["within"]) == (5, 3)
+    assert numbers["cross_checks"]["within_factors"] == ["thickness", "slant", "width"]
     assert numbers["settings"]["model"]["prior"] == "uniform"
     # The bound of the code alone, as the run itself measured it, of other draws.
     test = json.loads((smoke / "metrics.json").read_text())["test"]

@@ -113,9 +113,15 @@ def test_a_check_that_fails_makes_a_family_void(tmp_path, checks, words):
     (reason,) = h1.verdict.void
     assert words in reason
     text = "\n".join(report(every, rows))
-    assert f"- not refuted: {reason}" in text
-    line = next(line for line in text.splitlines() if line.startswith(f"| G on {data} |"))
-    assert words in line
+    assert f"- void: {reason}" in text
+    assert text.count(reason) == 1
+    family = reason.partition(":")[0]
+    assert f"| H1, the poster's | undecided (checks fail on {family}) |" in text
+    # More runs mend no check that is of every run; but resampled digits are not needed to confirm.
+    assert h1.verdict.more_seeds == (family != "re-inked")
+    assert ("seeds are not added" in text) == (family == "re-inked")
+    lines = [line for line in text.splitlines() if line.startswith(f"| G on {data} |")]
+    assert [line.rpartition(" of ")[0][-1] for line in lines] == ["1"]
 
 
 def test_missing_seeds_are_counted_and_nothing_is_judged(tmp_path):
@@ -128,7 +134,7 @@ def test_missing_seeds_are_counted_and_nothing_is_judged(tmp_path):
     # Of what is there, the seeds that all four cells have.
     assert h1.contrasts["re-inked", "I_T"].contrast.num_seeds == 11
     text = "\n".join(report(every, rows))
-    assert "**H1: not judged yet** (1 runs on re-inked are not done)" in text
+    assert "**H1: not judged yet (not done: 1 runs on re-inked).**" in text
     assert "G-D4-lambda2 11" in text
     assert "T-D4-lambda2 12" in text
 
@@ -165,9 +171,10 @@ def secondary(rows):
     return {h.name[:2]: (h, h.find(rows)) for h in SECONDARY}
 
 
-def outcomes(folder, cells):
+def outcomes(folder, cells, seeds=8):
     rows = [row for cell in cells for row in numbers.cell_rows(cell, folder)]
-    return {name: h.outcome(found) for name, (h, found) in secondary(rows).items()}, rows
+    every = [Block("all", tuple(c for b in blocks() for c in b.cells), seeds)]
+    return {h.name[:2]: h.outcome(every, rows) for h in SECONDARY}, rows
 
 
 def test_secondary_hypotheses(tmp_path):
@@ -188,8 +195,11 @@ def test_secondary_hypotheses(tmp_path):
         write(tmp_path, cell, range(8), each)
     found, rows = outcomes(tmp_path, cells)
     assert found["H2"] == found["H3"] == found["H6"] == "supported"
-    assert found["H4"] == "not supported (1 of 2 comparisons)"  # the label's stays as it is
+    # The label's stays as it is.
+    assert found["H4"] == "not supported (1 of 2 comparisons hold)"
     style = secondary(rows)["H4"][1][0]
+    text = "\n".join(report(blocks(), rows))
+    assert "R² below 0.05: 0 of 40 runs" in text
     assert style.mean.mean == pytest.approx(0.4)
     assert secondary(rows)["H2"][1][3].mean.mean == pytest.approx(-0.3, abs=0.05)
     assert secondary(rows)["H2"][1][0].p == pytest.approx(4 * 2 / 2**8)
@@ -197,9 +207,29 @@ def test_secondary_hypotheses(tmp_path):
     write(tmp_path, Cell("R-full", "D3"), range(8), make(0.9))
     write(tmp_path, Cell("P", "D5"), range(8), make(thickness=0.3, slant=0.6))
     found, _ = outcomes(tmp_path, cells)
-    assert found["H2"] == "not supported (3 of 4 comparisons)"
-    assert found["H3"] == "not supported (8 of 9 comparisons)"
-    assert set(outcomes(tmp_path, [Cell("G", "D3")])[0].values()) == {"not yet"}
+    assert found["H2"] == "not supported (3 of 4 comparisons hold)"
+    assert found["H3"] == "not supported (8 of 9 comparisons hold)"
+    found, _ = outcomes(tmp_path, [Cell("G", "D3")])
+    assert found["H2"] == "not yet (40 runs are not done)"
+    assert found["H3"] == "not yet (64 runs are not done)"
+    found, _ = outcomes(tmp_path, cells, seeds=9)
+    assert found["H6"] == "not yet (4 runs are not done)"
+
+
+def test_a_check_that_fails_makes_a_secondary_hypothesis_void(tmp_path):
+    cells = [Cell(arm, "D3", weight) for arm in ("G", "G-full") for weight in (0.0, 2.0)]
+    for cell in cells:
+        # Without the term no information is asked for.
+        mi = 0.1 if cell.mi_weight == 0 else 3.0
+        dci = 0.2 if cell.arm == "G-full" else 0.6
+        write(tmp_path, cell, range(8), lambda s, mi=mi, dci=dci: simulated(s, mi=mi, dci=dci))
+    assert outcomes(tmp_path, cells)[0]["H6"] == "supported"
+    write(tmp_path, cells[0], [3], lambda s: simulated(s, dci=0.6, posterior_ks=[0.06, 0.01]))
+    text = "void (checks fail in 1 of 32 runs; 2 of 2 comparisons hold)"
+    assert outcomes(tmp_path, cells)[0]["H6"] == text
+    write(tmp_path, cells[0], [3], lambda s: simulated(s, dci=0.6))
+    write(tmp_path, cells[1], [3], lambda s: simulated(s, dci=0.6, mi=0.9))
+    assert outcomes(tmp_path, cells)[0]["H6"] == text
 
 
 def test_report_of_a_part_of_the_study(tmp_path):
@@ -213,6 +243,11 @@ def test_report_of_a_part_of_the_study(tmp_path):
     main = simulated(0)
     main["alignment"]["factors"] = ["thickness", "slant", "label", "width"]
     main["alignment"]["mi"] = [[0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8]]
+    main["cross_checks"] = {
+        "ksg": [[0.01, 0.02, 0.03, 0.04], [0.05, 0.06, 0.07, 0.08]],
+        "within": [[0.31, 0.42, 0.53], [0.35, 0.41, 0.52]],
+        "within_factors": ["thickness", "slant", "width"],
+    }
     main["checks"] = {"posterior_ks": [0.1], "unmeasured": 0}
     (codes / "metrics.json").write_text(json.dumps(main))
     images = np.zeros((2, 3, 9, 28, 28), np.uint8)
@@ -222,7 +257,16 @@ def test_report_of_a_part_of_the_study(tmp_path):
     path = write_report(every, tmp_path, docs)
     text = path.read_text()
     assert "| uniform, λ 1, mean | 0.50 | 0.60 | 0.80 | 0.70 |" in text
-    assert "**H1: not judged yet** (148 runs on re-inked, 80 runs on resampled" in text
+    line = "| uniform, λ 1, mean | 0.35 | 0.42 | 0.53 | 0.05 | 0.06 | 0.08 | 0.07 | 1 |"
+    assert line in text
+    assert "The generator, MNIST" in text
+    assert "**H1: not judged yet (not done: 148 runs on re-inked, 80 runs on resampled" in text
+    assert "| H1, the poster's | not judged yet (not done: 148 runs" in text
+    assert "| H2, symmetry | not yet (100 runs are not done) | - |" in text
+    assert "| H5, adversary | not tested here | - |" in text
+    assert "| T, 2 | 0.40 (0.40 to 0.40) |" in text
+    assert "| T on D3 | yes | 0.010 | 0.970 | 0.030 | 0.030 | 3.00 | 0 of 3 |" in text
+    assert "thickness 3, slant 3" in text  # of each code
     assert "1 of 30 models" in text
     assert "H5, adversary" in text
     documented = (docs / "results" / "open_question.md").read_text()
