@@ -52,7 +52,7 @@ def draw(trainings: Trainings, rows: Rows, folder: Path) -> dict[str, Figure]:
             ],
             code="c, z",
         )
-    if shares := numbers.shares([*rows["capacity"], *numbers.same_size(rows["trade-off"])]):
+    if shares := numbers.shares(rows["capacity"]):
         named = [
             {**row, "kl_share": row["share_kl"], "mi_share": row["share_score"]} for row in shares
         ]
@@ -174,7 +174,8 @@ def _outcomes(rows: Rows) -> dict[str, Figure]:
     named = [
         {
             "variant": numbers.variant(row),
-            "seed": f"{row['init_seed']}, {row['seed']}",
+            # That of the weights is the other one's unless it is said.
+            "seed": f"{_init_seed(row)}, {row['seed']}",
             "kl_z": row["kl/z"],
             "ignored": row["kl/z"] < IGNORED,
         }
@@ -192,3 +193,8 @@ def _outcomes(rows: Rows) -> dict[str, Figure]:
             matrix, init_seeds=inits, order_seeds=orders
         )
     return figures
+
+
+def _init_seed(row: Row) -> int:
+    own: int | None = row["init_seed"]
+    return int(row["seed"]) if own is None else own

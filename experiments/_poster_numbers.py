@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import interpolate, stats
 
 from experiments._markdown import number, span
-from experiments._poster_runs import CHANNELS, Training
+from experiments._poster_runs import Training
 from pyro_mivae import runs
 from pyro_mivae.history import History
 
@@ -134,12 +134,20 @@ def _bootstrap(
 
 
 def frontier(rows: Iterable[Row], column: str) -> Callable[[float], float]:
-    """The value of a column on the beta-frontier (lambda = 0) at a KL; NaN beyond its ends."""
-    points = sorted((row["kl"], row[column]) for row in rows if row["mi_weight"] == 0)
+    """The value of a column on the beta-frontier (lambda = 0) at a KL; NaN beyond its ends.
+
+    Between the points it is a monotone cubic: chords would lie below a frontier that is concave.
+    """
+    points: dict[float, list[float]] = {}
+    for row in rows:
+        if row["mi_weight"] == 0:
+            points.setdefault(row["kl"], []).append(row[column])
     if len(points) < 2:
         return lambda kl: math.nan
-    x, y = map(list, zip(*points, strict=True))
-    return lambda kl: float(np.interp(kl, x, y, left=math.nan, right=math.nan))
+    x = sorted(points)
+    y = [np.mean(points[kl]) for kl in x]
+    curve = interpolate.PchipInterpolator(x, y, extrapolate=False)
+    return lambda kl: float(curve(kl))
 
 
 def gaps(rows: Sequence[Row]) -> list[Row]:
@@ -150,7 +158,8 @@ def gaps(rows: Sequence[Row]) -> list[Row]:
     for row in rows:
         if row["mi_weight"] and row["kl_weight"] == 1:
             gap = {column: row[column] - curves[column](row["kl"]) for column in columns}
-            found.append({"channel": row["channel"], "mi_weight": row["mi_weight"], **gap})
+            names = ("channel", "mi_weight", "seed")
+            found.append({**{name: row[name] for name in names}, **gap})
     return found
 
 
@@ -236,15 +245,6 @@ def mean_and_range(values: Iterable[float]) -> str:
     if len(found) > 1:
         text += f" ({span((min(found), max(found)), 1)})"
     return text
-
-
-def same_size(rows: Iterable[Row]) -> list[Row]:
-    """The runs of the block "trade-off" that belong to those of "capacity", too."""
-    return [
-        row
-        for row in rows
-        if row["mi_weight"] == row["kl_weight"] == 1 and row["channel"] in CHANNELS[:2]
-    ]
 
 
 def label(row: Row) -> str:

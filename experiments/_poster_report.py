@@ -58,8 +58,8 @@ def _parts(
         _figure_3(rows["figure-3"]),
         _figure_4([*rows["figure-4"], *rows["figure-4-seeds"]]),
         _what_it_is([*rows["figure-3"], *rows["figure-4"], *rows["channels"]]),
-        _trade_off(rows["trade-off"]),
-        _capacity([*rows["capacity"], *numbers.same_size(rows["trade-off"])]),
+        _trade_off([*rows["trade-off"], *at(rows["capacity"], size=5)]),
+        _capacity(rows["capacity"]),
         _dimensions(
             {name: numbers.dimension_rows(each, folder) for name, each in dimensions.items()}
         ),
@@ -98,7 +98,8 @@ def _figure_4(rows: Sequence[Row]) -> str:
 def _what_it_is(rows: Sequence[Row]) -> str:
     body = []
     for row in {row["run"]: row for row in rows if "bound/c/refitted" in row}.values():
-        for code in ("c", "z"):
+        for code in ("c", "z", "c+z"):
+            prefix = "mi" if code == "c+z" else f"mi/{code}"
             interval = {
                 guide: span([row[f"{side}/{code}/{guide}"] for side in numbers.SIDES], 1)
                 for guide in ("own", "refitted")
@@ -107,9 +108,9 @@ def _what_it_is(rows: Sequence[Row]) -> str:
                 (
                     f"{row['channel']}, {row['size']} + {row['size']}, λ {row['mi_weight']:g}, "
                     f"seed {row['seed']}",
-                    code,
-                    number(row[f"mi/{code}/mean"], 1),
-                    number(row[f"mi/{code}/sample"], 1),
+                    code.replace("+", ", "),
+                    number(row[f"{prefix}/mean"], 1),
+                    number(row[f"{prefix}/sample"], 1),
                     interval["own"],
                     number(row[f"bound/{code}/refitted"], 1),
                     interval["refitted"],
@@ -132,46 +133,48 @@ def _what_it_is(rows: Sequence[Row]) -> str:
 
 
 def _trade_off(rows: Sequence[Row]) -> str:
-    found = numbers.gaps(rows)
+    found = numbers.gaps(list({row["run"]: row for row in rows}.values()))
     body = [
         (
             row["channel"],
             f"{row['mi_weight']:g}",
+            row["seed"],
             *(number(row[c], 1) for c in ("log_likelihood", "mi/mean", "mi/sample")),
         )
-        for row in sorted(found, key=lambda r: (CHANNELS.index(r["channel"]), r["mi_weight"]))
+        for row in sorted(
+            found, key=lambda r: (CHANNELS.index(r["channel"]), r["mi_weight"], r["seed"])
+        )
     ]
-    head = ("channel", "λ", "log-likelihood", "score", "bound")
-    return table("From the β-frontier at the same KL, nats (5 + 5, 5 epochs)", head, body)
+    head = ("channel", "λ", "seed", "log-likelihood", "score", "bound")
+    title = "From the β-frontier of seed 0 at the same KL, nats (5 + 5, 5 epochs)"
+    return table(title, head, body)
 
 
 def _capacity(rows: Sequence[Row]) -> str:
     body = []
-    found = numbers.shares({row["run"]: row for row in rows}.values())
+    found = numbers.shares(rows)
     for channel in CHANNELS:
         for size in sorted({row["size"] for row in found}):
             some = at(found, channel=channel, size=size)
             if some:
                 kl = [f"{row['kl/z']:.1f}" for row in some]
-                share = [f"{100 * row['share_kl']:.0f} %" for row in some]
-                score = [f"{100 * row['share_score']:.0f} %" for row in some]
+                share = [f"{number(100 * row['share_kl'], 0)} %" for row in some]
+                score = [f"{number(100 * row['share_score'], 0)} %" for row in some]
                 body.append((channel, size, ", ".join(share), ", ".join(score), ", ".join(kl)))
     head = ("channel", "\\|c\\| = \\|z\\|", "c's share of the KL", "of the score", "KL of z, nats")
     return table("With more dimensions (λ 1, 5 epochs; a number for each seed)", head, body)
 
 
 def _dimensions(groups: Mapping[str, Sequence[Row]]) -> str:
-    body = [
-        (
-            name,
-            len(rows),
-            *(numbers.spearman(rows, column) for column in ("score", "bound", "kl", "aggregate")),
-            numbers.spearman_difference(rows, "score", "kl"),
-        )
-        for name, rows in groups.items()
-        if rows
-    ]
-    head = ("runs", "dimensions", "score", "bound", "KL", "I_q", "score less KL")
+    body = []
+    for name, rows in groups.items():
+        for site, some in (("c and z", rows), ("c", at(rows, site="c")), ("z", at(rows, site="z"))):
+            if some:
+                columns = ("score", "bound", "kl", "aggregate")
+                found = (numbers.spearman(some, column) for column in columns)
+                difference = numbers.spearman_difference(some, "score", "kl")
+                body.append((name, site, len(some), *found, difference))
+    head = ("runs", "of", "dimensions", "score", "bound", "KL", "I_q", "score less KL")
     title = "Rank correlation with the log-likelihood lost without the dimension (95 %)"
     return table(title, head, body)
 
@@ -221,7 +224,7 @@ def _early(rows: Sequence[Row], step: int) -> float:
 
 def _precision(single: Sequence[Row], others: Sequence[Row]) -> str:
     """Both against the compiled fp32 runs: bf16, and the control that only rounds differently."""
-    columns = ("elbo", "mi/c/mean", "mi/z/sample")
+    columns = ("elbo", "mi/c/mean", "mi/z/mean", "mi/c/sample", "mi/z/sample")
     body: list[tuple[object, ...]] = []
     differences: dict[bool, list[float]] = {True: [], False: []}
     for one in single:
@@ -238,7 +241,8 @@ def _precision(single: Sequence[Row], others: Sequence[Row]) -> str:
                     *pairs[1:],
                 )
             )
-    head = ("against fp32, compiled", "seed", "ELBO", "difference", "score of c", "bound of z")
+    head = ("against fp32, compiled", "seed", "ELBO", "difference")
+    head = (*head, *(f"{name} of {site}" for name in ("score", "bound") for site in "cz"))
     text = table("bf16 mixed precision, 5 + 5, λ 1, 25 epochs", head, sorted(body))
     means = [
         f"{name} {_signed(float(np.mean(found)))} ± {number(float(stats.sem(found)))}"

@@ -112,7 +112,7 @@ def test_warmup_grows_linearly_to_lambda():
 def rows_on(frontier, points):
     return [
         {"kl": kl, "mi_weight": 0.0, "kl_weight": beta, "log_likelihood": f(kl), "mi/mean": f(kl),
-         "mi/sample": f(kl), "channel": "mean"}
+         "mi/sample": f(kl), "channel": "mean", "seed": 0}
         for f in [frontier]
         for beta, kl in points
     ]  # fmt: skip
@@ -124,6 +124,12 @@ def test_a_gap_is_the_distance_from_the_frontier_at_the_same_kl():
     (gap,) = numbers.gaps([*rows, above])
     assert gap["log_likelihood"] == pytest.approx(3.0)
     assert gap["mi_weight"] == 1.0
+    assert gap["seed"] == 0
+    # Chords lie below a concave frontier: at 7 by 0.04 to 0.2, the cubic by less than a third.
+    curved = rows_on(np.sqrt, [(0.5, 16.0), (1.0, 9.0), (2.0, 4.0), (4.0, 1.0)])
+    (gap,) = numbers.gaps([*curved, {**above, "kl": 7.0, "log_likelihood": math.sqrt(7)}])
+    chord = np.interp(7.0, [4, 9], [2, 3])
+    assert abs(gap["log_likelihood"]) < (math.sqrt(7) - chord) / 3
     beyond = {**above, "kl": 30.0}
     assert math.isnan(numbers.gaps([*rows, beyond])[0]["log_likelihood"])
 
@@ -252,8 +258,12 @@ def test_report_of_simulated_runs(tmp_path, monkeypatch):
     assert "| 1 | 13750 | 5.0 | 5.0 | 10.0 | 0.1 | yes |" in text
     assert "| 0 | 13750 | 5.0 | 5.0 | 10.0 | 4.0 | no |" in text
     assert "| mean, 5 + 5, λ 1, seed 0 | c | 5.0 | 5.0 | 1.0 to 2.0 | −3.0 | 1.0 to 2.0 |" in text
-    assert "| bf16, compiled | 1 | −110.00, −110.25 | −0.25 | 5.00, 5.00 | 5.00, 5.00 |" in text
-    assert "| fp32, eager | 0 | −110.00, −109.50 | +0.50 | 5.00, 5.00 | 5.00, 5.00 |" in text
+    others = " | ".join(["5.00, 5.00"] * 4)
+    assert f"| bf16, compiled | 1 | −110.00, −110.25 | −0.25 | {others} |" in text
+    assert f"| fp32, eager | 0 | −110.00, −109.50 | +0.50 | {others} |" in text
+    assert "| mean, 5 + 5, λ 1, seed 0 | c, z | 5.0 | 5.0 | 1.0 to 2.0 | −2.0 |" in text
+    assert "| 5 + 5, lambda 1 | c and z | 20 |" in text
+    assert "| 5 + 5, lambda 1 | z | 10 |" in text
     assert "standard error: bf16 −0.25 ± 0.00, fp32, eager +0.50 ± 0.00." in text
     with (tmp_path / "docs" / "results" / "poster.csv").open() as file:
         table = list(csv.DictReader(file))

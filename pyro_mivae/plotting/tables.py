@@ -55,4 +55,8 @@ def seeds_note(rows: Rows) -> str:
     seeds = len(distinct(rows, "seed"))
     if seeds == 1:
         return "One seed"
-    return f"{seeds} seeds: each is a small point, lines go through their means"
+    channels = distinct(rows, "channel")
+    each = [len(distinct([r for r in rows if r["channel"] == c], "seed")) for c in channels]
+    least = min(each, default=seeds)
+    number = f"{seeds}" if least == seeds else f"{least} to {seeds}"
+    return f"{number} seeds: each is a small point, lines go through their means"
