@@ -34,7 +34,7 @@ def interaction_plot(rows: Rows, *, label: str) -> Figure:
     tables.check(rows, ("panel", "arm", "data", "seed", "value"), "a row for each run")
     panels, arms = tables.distinct(rows, "panel"), tables.distinct(rows, "arm")
     figure = Figure(figsize=(5.0 * len(panels) + 1.0, 6.4), layout="constrained")
-    all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    all_axes = figure.subplots(1, len(panels), squeeze=False)[0]  # of other data, other scales
     for axes, panel in zip(all_axes, panels, strict=True):
         some = [row for row in rows if str(row["panel"]) == panel]
         data = tables.distinct(some, "data")
