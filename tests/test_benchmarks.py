@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import breakdown, contenders, peers, peers_report, scaling_report
+from benchmarks.contenders.by_hand import HandWritten
 from benchmarks.contenders.library import memory_mapped
 from benchmarks.machine import anonymous_memory
 from benchmarks.peers_report import Row, table
@@ -199,3 +201,14 @@ def test_time_within_operations_goes_to_one_kind_each():
         "fused kernels": 5,
         "other operations": 13,
     }
+
+
+def test_products_alone_are_those_of_the_hand_written_step():
+    batch_size = 6
+    module = HandWritten()
+    with FlopCounterMode(display=False) as whole:
+        module(torch.rand(batch_size, 28, 28).round()).backward()
+    step = breakdown.products_alone(batch_size, torch.float32, torch.device("cpu"))
+    with FlopCounterMode(display=False) as alone:
+        step()
+    assert alone.get_total_flops() == whole.get_total_flops() > 0
