@@ -85,8 +85,8 @@ def products_alone(batch_size: int, dtype: torch.dtype, device: torch.device) ->
     encoder = [PIXELS, HIDDEN, HIDDEN, 2 * LATENT]
     decoder = [LATENT, HIDDEN, HIDDEN, PIXELS]
     networks = [[made(o, i) for i, o in itertools.pairwise(d)] for d in (encoder, decoder)]
-    # The encoder reads data, which have no gradient, and then what the decoder has generated.
-    passes = [(0, False), (1, True), (1, True), (0, True)]
+    # Data and draws from the prior have no gradient; codes and generated images have.
+    passes = [(0, False), (1, True), (1, False), (0, True)]
     activations = [[made(batch_size, n) for n in (encoder, decoder)[i]] for i, _ in passes]
 
     def step() -> None:
