@@ -174,8 +174,7 @@ def _outcomes(rows: Rows) -> dict[str, Figure]:
     named = [
         {
             "variant": numbers.variant(row),
-            # That of the weights is the other one's unless it is said.
-            "seed": f"{_init_seed(row)}, {row['seed']}",
+            "seed": f"{numbers.init_seed(row)}, {row['seed']}",
             "kl_z": row["kl/z"],
             "ignored": row["kl/z"] < IGNORED,
         }
@@ -193,8 +192,3 @@ def _outcomes(rows: Rows) -> dict[str, Figure]:
             matrix, init_seeds=inits, order_seeds=orders
         )
     return figures
-
-
-def _init_seed(row: Row) -> int:
-    own: int | None = row["init_seed"]
-    return int(row["seed"]) if own is None else own

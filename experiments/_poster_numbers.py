@@ -18,6 +18,8 @@ from pyro_mivae import runs
 from pyro_mivae.history import History
 
 Row = dict[str, Any]
+USUAL = "as the poster"
+"""The variant of the block "what-decides" that changes nothing."""
 IGNORED = 0.5
 """Nats of KL below which a site is said to be ignored."""
 EARLY = (100, 250, 550, 1100, 2750)
@@ -181,7 +183,13 @@ def variant(training: Row) -> str:
         return f"lambda grows over {training['mi_warmup']} steps"
     if training["init_gain"] != 1:
         return f"initial weights times {training['init_gain']:g}"
-    return "as the poster"
+    return USUAL
+
+
+def init_seed(training: Row) -> int:
+    """The seed of the weights, which is that of all else unless it is said."""
+    own: int | None = training["init_seed"]
+    return int(training["seed"]) if own is None else own
 
 
 def crossed(rows: Sequence[Row], column: str) -> dict[str, tuple[float, float]]:
@@ -224,16 +232,13 @@ def changes(rows: Sequence[Row], column: str) -> dict[str, list[float]]:
     usual = {
         row["seed"]: row[column]
         for row in rows
-        if variant(row) == variant(_USUAL) and row["init_seed"] in (None, row["seed"])
+        if variant(row) == USUAL and init_seed(row) == row["seed"]
     }
     found: dict[str, list[float]] = {}
     for row in rows:
-        if variant(row) != variant(_USUAL) and row["seed"] in usual:
+        if variant(row) != USUAL and row["seed"] in usual:
             found.setdefault(variant(row), []).append(row[column] - usual[row["seed"]])
     return found
-
-
-_USUAL: Row = {"mi_warmup": 0, "init_gain": 1.0}
 
 
 def mean_and_range(values: Iterable[float]) -> str:

@@ -182,7 +182,7 @@ def _dimensions(groups: Mapping[str, Sequence[Row]]) -> str:
 def _what_decides(rows: Sequence[Row], traces: Sequence[Row]) -> str:
     body = []
     for row in rows:
-        init = row["seed"] if row["init_seed"] is None else row["init_seed"]
+        init = numbers.init_seed(row)
         ignored = "yes" if row["kl/z"] < IGNORED else "no"
         values = (row["kl/z after 550"], row["kl/z"])
         body.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from experiments import _question_numbers as numbers
@@ -13,13 +13,14 @@ from experiments._question_figures import caption, draw
 from experiments._question_numbers import PRIMARIES, Row, mean_of
 from experiments._question_rules import ARMS, FAMILIES, H1, failures, judge_h1
 from experiments._question_runs import MI_WEIGHT, Block
-from experiments._question_secondary import SECONDARY, WEAK, weak
+from experiments._question_secondary import SECONDARY, WEAK, Finding, Hypothesis, weak
 from experiments.sweep import write_table
 from pyro_mivae.files import write_atomically
 from pyro_mivae.plotting.drawing import save
 from pyro_mivae.verdict import FACTOR_KS, MI_BOUND, POSTERIOR_KS, SET_MEASURED
 
 NAME = "open_question"
+Secondary = Mapping[Hypothesis, Sequence[Finding]]
 
 
 def write_report(every: Sequence[Block], folder: Path, docs: Path | None = None) -> Path | None:
@@ -57,8 +58,10 @@ def _pictures(figures: Iterable[str], prefix: str) -> str:
 def report(every: Sequence[Block], rows: Sequence[Row]) -> list[str]:
     """The parts of the text."""
     h1 = judge_h1(every, rows)
+    secondary = {hypothesis: hypothesis.find(rows) for hypothesis in SECONDARY}
+    outcomes = {h: h.outcome(found, every, rows) for h, found in secondary.items()}
     return [
-        _verdicts(every, rows, h1),
+        _verdicts(h1, secondary, outcomes),
         "***H1***",
         _verdict(h1),
         _contrasts(rows, h1),
@@ -67,7 +70,7 @@ def report(every: Sequence[Block], rows: Sequence[Row]) -> list[str]:
         "***Checks***",
         _checks(rows),
         "***H2 to H6***",
-        *_secondary(every, rows),
+        *_secondary(rows, secondary, outcomes),
         "**H5, adversary**: not tested here; it takes adversarial training.",
         "***Cells***",
         tables.seeds_done(every, rows),
@@ -78,14 +81,12 @@ def report(every: Sequence[Block], rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _verdicts(every: Sequence[Block], rows: Sequence[Row], h1: H1) -> str:
+def _verdicts(h1: H1, secondary: Secondary, outcomes: Mapping[Hypothesis, str]) -> str:
     """All hypotheses in one table."""
     body: list[tuple[str, str, str]] = [("H1, the poster's", _word(h1), _decisive(h1))]
-    for hypothesis in SECONDARY:
-        found = [finding for finding in hypothesis.find(rows) if finding.counts]
-        first = f"{found[0].text}: {tables.mean_text(found[0].mean, 3)}"
-        there = bool(found[0].mean.values)
-        body.append((hypothesis.name, hypothesis.outcome(every, rows), first if there else "-"))
+    for hypothesis, (found, *_) in secondary.items():  # the rule's own come first
+        first = f"{found.text}: {tables.mean_text(found.mean, 3)}" if found.mean.values else "-"
+        body.append((hypothesis.name, outcomes[hypothesis], first))
     body.append(("H5, adversary", "not tested here", "-"))
     body.sort(key=lambda line: line[0])
     return table("Verdicts", ("hypothesis", "verdict", "its first number (95 %)"), body)
@@ -217,11 +218,12 @@ def _checks(rows: Sequence[Row]) -> str:
     return table(text, head, body)
 
 
-def _secondary(every: Sequence[Block], rows: Sequence[Row]) -> list[str]:
+def _secondary(
+    rows: Sequence[Row], secondary: Secondary, outcomes: Mapping[Hypothesis, str]
+) -> list[str]:
     parts = []
-    for hypothesis in SECONDARY:
-        findings = hypothesis.find(rows)
-        outcome = hypothesis.outcome(every, rows)
+    for hypothesis, findings in secondary.items():
+        outcome = outcomes[hypothesis]
         if not any(finding.mean.values for finding in findings):
             parts.append(f"**{hypothesis.name}: {outcome}.** {hypothesis.claim}")
             continue

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from experiments import _question_numbers as numbers
-from experiments._arm_data import DataName
+from experiments._arm_data import REAL, STROKES, DataName, Kind, kind_of
+from experiments._arm_data import SPRITES as SPRITES_KIND
 from experiments._arm_models import ArmName
 from experiments._markdown import at
 from experiments._question_numbers import Found, Row, contrast
@@ -30,6 +31,7 @@ FAMILIES: Mapping[Family, tuple[DataName, DataName]] = {
     "resampled": RESAMPLED,
     "sprites": SPRITES,
 }
+KINDS: Mapping[Kind, Family] = {STROKES: "re-inked", REAL: "resampled", SPRITES_KIND: "sprites"}
 ARMS: tuple[ArmName, ArmName] = ("T", "G")
 
 
@@ -78,9 +80,7 @@ def failures(row: Row) -> list[str]:
     The law of its factor by the check of its data; the aggregate posterior; and, where the term
     is in the loss, the bound on the information.
     """
-    family = next((name for name, data in FAMILIES.items() if row["data"] in data), None)
-    if family is None:  # D5 is re-inked, all else resampled
-        family = "re-inked" if row["data"] == "D5" else "resampled"
+    family = KINDS[kind_of(row["data"])]
     found = checks_of([row], family)
     if row["mi_weight"] == 0:
         found = dataclasses.replace(found, mi_bound=None)

@@ -174,9 +174,9 @@ class Hypothesis:
     dci: bool = False
     """Whether the rule is of DCI-D."""
 
-    def outcome(self, every: Sequence[Block], rows: Sequence[Row]) -> str:
-        """In a few words."""
-        findings = [finding for finding in self.find(rows) if finding.counts]
+    def outcome(self, found: Sequence[Finding], every: Sequence[Block], rows: Sequence[Row]) -> str:
+        """In a few words, of what :attr:`find` has found in the rows."""
+        findings = [finding for finding in found if finding.counts]
         if lacking := unfinished(every, rows, findings):
             return f"not yet ({lacking} runs are not done)"
         if any(finding.holds is None for finding in findings):

@@ -142,9 +142,7 @@ def generator(every: Sequence[Block], rows: Sequence[Row]) -> list[str]:
         data: [(_short(cell), of_cell(rows, cell)) for cell in cells]
         for data, cells in _by_data(every).items()
     }
-    main = at(rows, data="mnist")
-    keys = dict.fromkeys((row["arm"], row["mi_weight"], row["channel"]) for row in main)
-    groups["MNIST"] = [(_main_name(*key), _main_group(main, *key)) for key in keys]
+    groups["MNIST"] = _main_groups(rows)
     head = (
         "arm, λ",
         "factor",
@@ -195,14 +193,11 @@ def main_models(rows: Sequence[Row]) -> list[str]:
     """The main models: the best code of each factor, and the same by two other estimates."""
     body: list[tuple[object, ...]] = []
     within: list[tuple[object, ...]] = []
-    some = at(rows, data="mnist")
-    keys = dict.fromkeys((row["arm"], row["mi_weight"], row["channel"]) for row in some)
-    for key in keys:
-        chosen = _main_group(some, *key)
+    for name, chosen in _main_groups(rows):
         best = [_largest(chosen, "mi", factor) for factor in (*STYLE, "label")]
         within.append(
             (
-                _main_name(*key),
+                name,
                 *(_largest(chosen, "within", factor) for factor in STYLE),
                 *(_largest(chosen, "ksg", factor) for factor in (*STYLE, "label")),
                 len(chosen),
@@ -210,9 +205,9 @@ def main_models(rows: Sequence[Row]) -> list[str]:
         )
         ceiling = number(mean_of(chosen, "mig_ceiling").mean)
         scores = f"{number(mean_of(chosen, 'mig').mean)} of {ceiling}"
-        others = (number(mean_of(chosen, name).mean) for name in ("modularity", "elbo", "mi"))
+        others = (number(mean_of(chosen, column).mean) for column in ("modularity", "elbo", "mi"))
         tops = _tops([row["leading_top"] for row in chosen])
-        body.append((_main_name(*key), *best, scores, *others, tops, len(chosen)))
+        body.append((name, *best, scores, *others, tops, len(chosen)))
     head = (
         *("main model", "thickness", "slant", "width", "label", "MIG of ceiling", "modularity"),
         *("ELBO", "MI bound", "top factor of the leading code", "seeds"),
@@ -236,9 +231,11 @@ def _largest(rows: Sequence[Row], kind: str, factor: str) -> str:
     return mean_text(Mean(tuple(max(row[name] for name in names) for row in rows)))
 
 
-def _main_group(rows: Sequence[Row], arm: str, weight: float, channel: str) -> list[Row]:
-    return at(rows, arm=arm, mi_weight=weight, channel=channel)
-
-
-def _main_name(arm: str, weight: float, channel: str) -> str:
-    return f"{arm.removeprefix('main-')}, λ {weight:g}, {channel if weight else 'no term'}"
+def _main_groups(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    """The runs of each main model, with its name."""
+    groups: dict[str, list[Row]] = {}
+    for row in at(rows, data="mnist"):
+        term = row["channel"] if row["mi_weight"] else "no term"
+        name = f"{row['arm'].removeprefix('main-')}, λ {row['mi_weight']:g}, {term}"
+        groups.setdefault(name, []).append(row)
+    return list(groups.items())

@@ -174,7 +174,7 @@ def secondary(rows):
 def outcomes(folder, cells, seeds=8):
     rows = [row for cell in cells for row in numbers.cell_rows(cell, folder)]
     every = [Block("all", tuple(c for b in blocks() for c in b.cells), seeds)]
-    return {h.name[:2]: h.outcome(every, rows) for h in SECONDARY}, rows
+    return {h.name[:2]: h.outcome(h.find(rows), every, rows) for h in SECONDARY}, rows
 
 
 def test_secondary_hypotheses(tmp_path):
