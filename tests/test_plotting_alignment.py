@@ -95,6 +95,12 @@ def test_top_factors_counts():
     assert same_color(colours["none"], PALE)
 
 
+def test_top_factors_have_colours_of_their_own():
+    names = ["thickness", "slant", "width", "scale", "x", "y", "angle", "label", "none"]
+    axes = top_factors([{"group": "T", "top": name} for name in names]).axes[0]
+    assert len({c.patches[0].get_facecolor() for c in axes.containers}) == len(names)
+
+
 def test_mi_matrices_print_every_number_on_one_scale():
     first = np.array([[0.0, 1.0, 0.25], [0.5, 0.0, 2.0]])
     found = {"uniform": first, "gaussian": first / 4}

@@ -15,7 +15,7 @@ from pyro_mivae.plotting import drawing, tables
 from pyro_mivae.plotting.tables import Rows
 
 MARKERS = "osD^vPX*"
-COLOURS = ["#0072B2", "#D55E00", *drawing.OTHERS[:3]]
+COLOURS = ["#0072B2", "#D55E00", *drawing.OTHERS, "#332288", "#882255"]
 
 
 def interaction_plot(rows: Rows, *, label: str) -> Figure:
@@ -109,8 +109,9 @@ def top_factors(rows: Rows) -> Figure:
     tables.check(rows, ("group", "top"), "a row for each run, with top 'none' where no code tells")
     groups, factors = tables.distinct(rows, "group"), sorted(tables.distinct(rows, "top"))
     factors.sort(key=lambda name: name == "none")
-    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(factors)}
-    colours |= {"label": drawing.GREY, "none": drawing.PALE}
+    colours = {"label": drawing.GREY, "none": drawing.PALE}
+    own = [name for name in factors if name not in colours]
+    colours |= {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(own)}
     figure = Figure(figsize=(12, 0.55 * len(groups) + 2.2), layout="constrained")
     axes = figure.subplots()
     for place, group in enumerate(groups):
