@@ -182,29 +182,32 @@ def _decomposed(rows: Sequence[Row]) -> str:
 
 def _checks(rows: Sequence[Row]) -> str:
     body = []
-    keys = dict.fromkeys((row["data"], row["arm"], row["code_scale"]) for row in rows)
-    for data, arm, scale in keys:
-        some = at(rows, data=data, arm=arm, code_scale=scale, mi_weight=MI_WEIGHT)
-        if some and data != "mnist":
+    keys = dict.fromkeys(
+        (row["data"], row["arm"], row["mi_weight"], row["code_scale"]) for row in rows
+    )
+    for data, arm, weight, scale in keys:
+        some = at(rows, data=data, arm=arm, code_scale=scale, mi_weight=weight)
+        if data != "mnist":
             failed = [failures(row) for row in some]
             counts = arm in ARMS and scale is None and any(data in d for d in FAMILIES.values())
+            counts = counts and weight == MI_WEIGHT
             form = "" if scale is None else ", InfoGAN's form"
             laws = [row["factor_ks"] for row in some if row["factor_ks"] is not None]
             sets = [row["set_measured"] for row in some if row["set_measured"] is not None]
             body.append(
                 (
-                    f"{arm} on {data}{form}",
+                    f"{arm} on {data}, {weight:g}{form}",
                     "yes" if counts else "no",
                     number(max(laws), 3) if laws else "-",
                     number(min(sets), 3) if sets else "-",
                     number(mean_of(some, "posterior_ks").mean, 3),
                     number(max(row["posterior_ks"] for row in some), 3),
-                    number(min(row["mi"] for row in some)),
+                    number(min(row["mi"] for row in some)) if weight else "-",
                     f"{sum(map(bool, failed))} of {len(some)}",
                 )
             )
     head = (
-        "cell, λ 2",
+        "cell, λ",
         "for H1",
         f"KS of the factor (≤ {FACTOR_KS})",
         f"r set, measured (≥ {SET_MEASURED})",
@@ -214,7 +217,8 @@ def _checks(rows: Sequence[Row]) -> str:
         "runs that fail",
     )
     text = "The worst run of each cell (the KS of the factor counts for resampled digits and "
-    text += "sprites, the correlation for re-inked ones)"
+    text += "sprites, the correlation for re-inked ones; "
+    text += "the bound where the term is in the loss)"
     return table(text, head, body)
 
 

@@ -120,7 +120,7 @@ def test_a_check_that_fails_makes_a_family_void(tmp_path, checks, words):
     # More runs mend no check that is of every run; but resampled digits are not needed to confirm.
     assert h1.verdict.more_seeds == (family != "re-inked")
     assert ("seeds are not added" in text) == (family == "re-inked")
-    lines = [line for line in text.splitlines() if line.startswith(f"| G on {data} |")]
+    lines = [line for line in text.splitlines() if line.startswith(f"| G on {data}, 2 |")]
     assert [line.rpartition(" of ")[0][-1] for line in lines] == ["1"]
 
 
@@ -238,6 +238,7 @@ def test_report_of_a_part_of_the_study(tmp_path):
     for arm in ("T", "G"):
         for data in ("D3", "D4"):
             write(tmp_path, Cell(arm, data), range(3), simulated)
+    write(tmp_path, Cell("T", "D3", 0.0), range(2), lambda seed: simulated(seed, mi=-1.0))
     codes = tmp_path / "codes-main-uniform-mean-lambda1-seed0"
     codes.mkdir()
     main = simulated(0)
@@ -265,7 +266,8 @@ def test_report_of_a_part_of_the_study(tmp_path):
     assert "| H2, symmetry | not yet (100 runs are not done) | - |" in text
     assert "| H5, adversary | not tested here | - |" in text
     assert "| T, 2 | 0.40 (0.40 to 0.40) |" in text
-    assert "| T on D3 | yes | 0.010 | 0.970 | 0.030 | 0.030 | 3.00 | 0 of 3 |" in text
+    assert "| T on D3, 2 | yes | 0.010 | 0.970 | 0.030 | 0.030 | 3.00 | 0 of 3 |" in text
+    assert "| T on D3, 0 | no | 0.010 | 0.970 | 0.030 | 0.030 | - | 0 of 2 |" in text
     assert "thickness 3, slant 3" in text  # of each code
     assert "1 of 30 models" in text
     assert "H5, adversary" in text
@@ -275,7 +277,7 @@ def test_report_of_a_part_of_the_study(tmp_path):
     assert {tmp_path / name for name in linked} == set((tmp_path / "figures").glob("*.png"))
     with (tmp_path / "open_question.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 13
+    assert len(rows) == 15
     assert {row["arm"] for row in rows} == {"T", "G", "main-uniform"}
     assert rows[0]["mi/c[1]/slant"] == "0.6"
     drawn = {p.stem for p in (docs / "figures").glob("*.png")}
