@@ -20,7 +20,7 @@ import torch
 import tyro
 from torch import Tensor
 
-from benchmarks.contenders.by_hand import HandWritten
+from benchmarks.contenders.by_hand import HandWritten, update
 from benchmarks.contenders.library import make_loop
 from pyro_mivae.batches import Batches
 from pyro_mivae.infer import CHANNELS, Channel, TraceMI_ELBO
@@ -55,10 +55,7 @@ def hand_written_step(images: Tensor, batch_size: int) -> Callable[[], None]:
         nonlocal position
         index = order[position : position + batch_size]
         position = (position + batch_size) % (len(images) - batch_size)
-        loss = module(torch.bernoulli(images[index] / 255.0))
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        update(module, optimizer, torch.bernoulli(images[index] / 255.0))
 
     return step
 

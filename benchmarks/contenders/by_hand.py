@@ -79,6 +79,15 @@ class HandWritten(nn.Module):
         return (reconstruction + kl - mi) / len(x)
 
 
+def update(module: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor) -> Tensor:
+    """One step on a batch; returns its loss."""
+    loss: Tensor = module(x)
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return loss.detach()
+
+
 def device_here() -> torch.device:
     """A GPU where there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -108,11 +117,7 @@ class ByHand:
 
     def update(self, x: Tensor) -> Tensor:
         """One update on a batch."""
-        loss = self.module(x)
-        loss.backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return loss.detach()
+        return update(self.module, self.optimizer, x)
 
     def step(self) -> Tensor:
         """One update on a batch in memory."""
