@@ -8,16 +8,16 @@ from pathlib import Path
 
 from experiments import _question_numbers as numbers
 from experiments import _question_tables as tables
-from experiments._markdown import at, number, span, table
+from experiments._markdown import number, span, table
+from experiments._question_checks import checks
 from experiments._question_figures import caption, draw
-from experiments._question_numbers import PRIMARIES, Row, mean_of
-from experiments._question_rules import ARMS, FAMILIES, H1, failures, judge_h1
+from experiments._question_numbers import PRIMARIES, Row
+from experiments._question_rules import FAMILIES, H1, judge_h1
 from experiments._question_runs import MI_WEIGHT, Block
 from experiments._question_secondary import SECONDARY, WEAK, Finding, Hypothesis, weak
 from experiments.sweep import write_table
 from pyro_mivae.files import write_atomically
 from pyro_mivae.plotting.drawing import save
-from pyro_mivae.verdict import FACTOR_KS, MI_BOUND, POSTERIOR_KS, SET_MEASURED
 
 NAME = "open_question"
 Secondary = Mapping[Hypothesis, Sequence[Finding]]
@@ -68,7 +68,7 @@ def report(every: Sequence[Block], rows: Sequence[Row]) -> list[str]:
         _decomposed(rows),
         tables.weights(rows),
         "***Checks***",
-        _checks(rows),
+        checks(rows),
         "***H2 to H6***",
         *_secondary(rows, secondary, outcomes),
         "**H5, adversary**: not tested here; it takes adversarial training.",
@@ -178,48 +178,6 @@ def _decomposed(rows: Sequence[Row]) -> str:
                     body.append((f"{arms[0]} against {arms[1]}, λ {weight:g}", label, *cells))
     head = ("arms", "of", "mean", "95 %", "90 %", "p, sign flips", "p, Welch", "seeds")
     return table("The same with the control P, on re-inked digits", head, body)
-
-
-def _checks(rows: Sequence[Row]) -> str:
-    body = []
-    keys = dict.fromkeys(
-        (row["data"], row["arm"], row["mi_weight"], row["code_scale"]) for row in rows
-    )
-    for data, arm, weight, scale in keys:
-        some = at(rows, data=data, arm=arm, code_scale=scale, mi_weight=weight)
-        if data != "mnist":
-            failed = [failures(row) for row in some]
-            counts = arm in ARMS and scale is None and any(data in d for d in FAMILIES.values())
-            counts = counts and weight == MI_WEIGHT
-            form = "" if scale is None else ", InfoGAN's form"
-            laws = [row["factor_ks"] for row in some if row["factor_ks"] is not None]
-            sets = [row["set_measured"] for row in some if row["set_measured"] is not None]
-            body.append(
-                (
-                    f"{arm} on {data}, {weight:g}{form}",
-                    "yes" if counts else "no",
-                    number(max(laws), 3) if laws else "-",
-                    number(min(sets), 3) if sets else "-",
-                    number(mean_of(some, "posterior_ks").mean, 3),
-                    number(max(row["posterior_ks"] for row in some), 3),
-                    number(min(row["mi"] for row in some)) if weight else "-",
-                    f"{sum(map(bool, failed))} of {len(some)}",
-                )
-            )
-    head = (
-        "cell, λ",
-        "for H1",
-        f"KS of the factor (≤ {FACTOR_KS})",
-        f"r set, measured (≥ {SET_MEASURED})",
-        "KS of posterior, mean",
-        f"worst (≤ {POSTERIOR_KS})",
-        f"least MI bound, nats (≥ {MI_BOUND:g})",
-        "runs that fail",
-    )
-    text = "The worst run of each cell (the KS of the factor counts for resampled digits and "
-    text += "sprites, the correlation for re-inked ones; "
-    text += "the bound where the term is in the loss)"
-    return table(text, head, body)
 
 
 def _secondary(

@@ -122,6 +122,7 @@ def test_a_check_that_fails_makes_a_family_void(tmp_path, checks, words):
     assert ("seeds are not added" in text) == (family == "re-inked")
     lines = [line for line in text.splitlines() if line.startswith(f"| G on {data}, 2 |")]
     assert [line.rpartition(" of ")[0][-1] for line in lines] == ["1"]
+    assert (" (1) | " in lines[0]) == ("mi" in checks)
 
 
 def test_missing_seeds_are_counted_and_nothing_is_judged(tmp_path):
@@ -266,7 +267,7 @@ def test_report_of_a_part_of_the_study(tmp_path):
     assert "| H2, symmetry | not yet (100 runs are not done) | - |" in text
     assert "| H5, adversary | not tested here | - |" in text
     assert "| T, 2 | 0.40 (0.40 to 0.40) |" in text
-    assert "| T on D3, 2 | yes | 0.010 | 0.970 | 0.030 | 0.030 | 3.00 | 0 of 3 |" in text
+    assert "| T on D3, 2 | yes | 0.010 | 0.970 | 0.030 | 0.030 | 3.00 (0) | 0 of 3 |" in text
     assert "| T on D3, 0 | no | 0.010 | 0.970 | 0.030 | 0.030 | - | 0 of 2 |" in text
     assert "thickness 3, slant 3" in text  # of each code
     assert "1 of 30 models" in text
