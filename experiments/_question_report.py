@@ -65,7 +65,7 @@ def report(every: Sequence[Block], rows: Sequence[Row]) -> list[str]:
         "***H1***",
         _verdict(h1),
         _contrasts(rows, h1),
-        _decomposed(rows),
+        *_decomposed(rows),
         tables.weights(rows),
         "***Checks***",
         checks(rows),
@@ -166,18 +166,22 @@ def _contrasts(rows: Sequence[Row], h1: H1) -> str:
     return table(title, head, body)
 
 
-def _decomposed(rows: Sequence[Row]) -> str:
-    body = []
-    for arms in (("P", "G"), ("T", "P")):
-        for weight in (MI_WEIGHT, 0.0):
-            for name, label in PRIMARIES.items():
-                data = FAMILIES["re-inked"]
-                found = numbers.contrast(rows, name, arms=arms, data=data, mi_weight=weight)
-                if (line := tables.contrast_line(found, None)) is not None:
-                    cells = (*line[:4], *line[5:])  # without Holm's
-                    body.append((f"{arms[0]} against {arms[1]}, λ {weight:g}", label, *cells))
-    head = ("arms", "of", "mean", "95 %", "90 %", "p, sign flips", "p, Welch", "seeds")
-    return table("The same with the control P, on re-inked digits", head, body)
+def _decomposed(rows: Sequence[Row]) -> list[str]:
+    """By the control P: in the plan for re-inked digits, exploratory for sprites."""
+    parts = []
+    for family, on in (("re-inked", "re-inked digits"), ("sprites", "sprites (exploratory)")):
+        body = []
+        for arms in (("P", "G"), ("T", "P")):
+            for weight in (MI_WEIGHT, 0.0):
+                for name, label in PRIMARIES.items():
+                    data = FAMILIES[family]
+                    found = numbers.contrast(rows, name, arms=arms, data=data, mi_weight=weight)
+                    if (line := tables.contrast_line(found, None)) is not None:
+                        cells = (*line[:4], *line[5:])  # without Holm's
+                        body.append((f"{arms[0]} against {arms[1]}, λ {weight:g}", label, *cells))
+        head = ("arms", "of", "mean", "95 %", "90 %", "p, sign flips", "p, Welch", "seeds")
+        parts.append(table(f"The same with the control P, on {on}", head, body))
+    return parts
 
 
 def _secondary(

@@ -22,6 +22,7 @@ MOST_SEEDS = 80
 REINKED: tuple[DataName, DataName] = ("D3", "D4")
 RESAMPLED: tuple[DataName, DataName] = ("D1", "D2")
 SPRITES: tuple[DataName, DataName] = ("D6a", "D6b")
+FOLLOW_UP = "sprites-follow-up"
 
 Scale = Literal["full", "smoke"]
 
@@ -145,6 +146,12 @@ def blocks(*, add_seeds: bool = False) -> list[Block]:
             ),
             10,
         ),
+        # Exploratory: added after the results of the sprites were seen, no rule has it.
+        Block(
+            FOLLOW_UP,
+            (*_cells(("P",), SPRITES), *_cells(("G", "P", "T"), SPRITES, (0.0,))),
+            20,
+        ),
         Block(
             "main",
             models=tuple(
@@ -168,6 +175,7 @@ def smoke_blocks() -> list[Block]:
         *(Block(name) for name in ("resampled", "controls", "sprites", "symmetry", "size")),
         Block("category"),
         Block("weight"),
+        Block(FOLLOW_UP),
         Block("main", models=(MainModel("uniform", 1.0, "straight-through", 0),)),
     ]
 

@@ -12,6 +12,7 @@ from experiments import open_question
 from experiments._question_report import report, write_report
 from experiments._question_rules import judge_h1
 from experiments._question_runs import (
+    FOLLOW_UP,
     MOST_SEEDS,
     Block,
     Cell,
@@ -291,7 +292,7 @@ def test_report_of_a_part_of_the_study(tmp_path):
 def test_the_blocks_are_the_designs():
     every = {block.name: block for block in blocks()}
     order = ("confirmatory", "resampled", "controls", "sprites", "symmetry", "size", "category")
-    assert tuple(every) == (*order, "weight", "main")
+    assert tuple(every) == (*order, "weight", FOLLOW_UP, "main")
     confirmatory = every["confirmatory"]
     assert confirmatory.seeds == 40
     assert len(set(confirmatory.cells)) * confirmatory.seeds == 480
@@ -323,9 +324,31 @@ def test_every_run_is_one_that_the_programs_take(tmp_path):
         else:
             config, _ = parse_run([*run.arguments, "--out", "x"], "")
             assert config.data.data == "mnist"
-    assert seeds == 480 + 80 + 60 + 80 + 180 + 60 + 80 + (80 + 30)
+    assert seeds == 480 + 80 + 60 + 80 + 180 + 60 + 80 + (80 + 30) + 160
     assert len(measured) == 30
     assert {run.module for run in measured} == {"experiments._codes"}
+
+
+def test_the_control_of_sprites_is_exploratory_and_counts_for_no_rule(tmp_path):
+    every = study(tmp_path, effect=0.0)
+    rows, before = judged(tmp_path, every)
+    assert "on sprites (exploratory)" not in "\n".join(report(every, rows))
+    follow_up = next(block for block in blocks() if block.name == FOLLOW_UP)
+    rng = np.random.default_rng(2)
+    for cell in follow_up.cells:
+        t = rng.normal(0.9 if (cell.arm, cell.data) == ("P", "D6a") else 0.3, 0.01, 8)
+        write(tmp_path, cell, range(8), lambda seed, t=t: simulated(seed, thickness=float(t[seed])))
+    rows, after = judged(tmp_path, [*every, follow_up])
+    assert after.verdict == before.verdict
+    text = "\n".join(report([*every, follow_up], rows))
+    table = text.partition("on sprites (exploratory)**")[2].partition("\n**")[0]
+    lines = [line.strip("| ").split(" | ")[:3] for line in table.splitlines() if "I_T" in line]
+    assert [line[0] for line in lines] == [
+        f"{arms}, λ {weight}" for arms in ("P against G", "T against P") for weight in (2, 0)
+    ]
+    # At weight 2 the second data set has 0.1 more under T and G.
+    values = [float(line[2].replace("−", "-")) for line in lines]
+    assert values == pytest.approx([0.7, 0.6, -0.7, -0.6], abs=0.03)
 
 
 def test_first_seeds_of_all_cells_come_first(tmp_path):
