@@ -9,10 +9,10 @@ from pathlib import Path
 from experiments import _question_numbers as numbers
 from experiments import _question_tables as tables
 from experiments._markdown import number, span, table
-from experiments._question_checks import checks
+from experiments._question_checks import checks, exploratory
 from experiments._question_figures import caption, draw
 from experiments._question_numbers import PRIMARIES, Row
-from experiments._question_rules import FAMILIES, H1, judge_h1
+from experiments._question_rules import FAMILIES, H1, Family, judge_h1
 from experiments._question_runs import MI_WEIGHT, Block
 from experiments._question_secondary import SECONDARY, WEAK, Finding, Hypothesis, weak
 from experiments.sweep import write_table
@@ -139,20 +139,26 @@ def _verdict(h1: H1) -> str:
     return "\n".join([text[0], "", *text[1:]]) if text[1:] else text[0]
 
 
+def _measures(family: Family) -> dict[str, str]:
+    """The primary measures, and the mirrored one where the law of S is exchanged, too."""
+    beside = {} if family == "resampled" else {"I_S": "I_S (nats), not in the rule"}
+    return {**PRIMARIES, **beside}
+
+
 def _contrasts(rows: Sequence[Row], h1: H1) -> str:
     body = []
     for weight in (MI_WEIGHT, 0.0):
         for family, data in FAMILIES.items():
-            for name, label in PRIMARIES.items():
-                found = (
-                    h1.contrasts[family, name]
-                    if weight == MI_WEIGHT
-                    else numbers.contrast(rows, name, arms=("T", "G"), data=data, mi_weight=weight)
+            for name, label in _measures(family).items():
+                found = h1.contrasts.get((family, name)) if weight == MI_WEIGHT else None
+                found = found or numbers.contrast(
+                    rows, name, arms=("T", "G"), data=data, mi_weight=weight
                 )
                 adjusted = h1.adjusted.get(name) if family == "re-inked" and weight else None
                 line = tables.contrast_line(found, adjusted)
                 if line is not None:
-                    body.append((f"{family}, λ {weight:g}", label, *line))
+                    note = " (exploratory)" if exploratory("T", data[0], weight) else ""
+                    body.append((f"{family}, λ {weight:g}{note}", label, *line))
         for name, label in PRIMARIES.items():
             found = numbers.contrast(
                 rows, name, arms=("T", "G"), data=("D1-control", "D2-control"), mi_weight=weight
@@ -169,11 +175,12 @@ def _contrasts(rows: Sequence[Row], h1: H1) -> str:
 def _decomposed(rows: Sequence[Row]) -> list[str]:
     """By the control P: in the plan for re-inked digits, exploratory for sprites."""
     parts = []
-    for family, on in (("re-inked", "re-inked digits"), ("sprites", "sprites (exploratory)")):
+    shown: dict[Family, str] = {"re-inked": "re-inked digits", "sprites": "sprites (exploratory)"}
+    for family, on in shown.items():
         body = []
         for arms in (("P", "G"), ("T", "P")):
             for weight in (MI_WEIGHT, 0.0):
-                for name, label in PRIMARIES.items():
+                for name, label in _measures(family).items():
                     data = FAMILIES[family]
                     found = numbers.contrast(rows, name, arms=arms, data=data, mi_weight=weight)
                     if (line := tables.contrast_line(found, None)) is not None:
@@ -209,9 +216,9 @@ def _secondary(
         title = f"{hypothesis.name}, secondary: {outcome}"
         text = f"{hypothesis.claim} Rule: {hypothesis.rule}"
         if hypothesis.dci:
-            found, number_of = weak(rows, findings)
+            counts = [f"{name} {k} of {n}" for name, (k, n) in weak(rows, findings).items()]
             text += " DCI-D sees T and S only, and leaves out a factor that the code hardly "
-            text += f"predicts (R² below {WEAK}: {found} of {number_of} runs), which makes it "
+            text += f"predicts (R² below {WEAK}: {', '.join(counts)} runs), which makes it "
             text += "large; modularity sees the label, too."
         parts.append(f"{table(title, head, body)}\n\n{text}")
     return parts

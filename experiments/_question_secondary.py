@@ -1,8 +1,8 @@
 """What `experiments.open_question` concludes of H2, H3, H4 and H6, by rules of its own.
 
 They were written down before the runs, but the study was not sized for them, and H1's error rate
-does not cover them: they are secondary. Like H1, none is judged before all its runs are done, and a
-manipulation check that fails in one of them makes it void.
+does not cover them: they are secondary. Like H1, none is judged before all its runs are done. That
+a manipulation check that fails in one of them makes it void was added after 170 of the first runs.
 """
 
 from __future__ import annotations
@@ -147,13 +147,16 @@ def failing(rows: Sequence[Row], findings: Sequence[Finding]) -> tuple[int, int]
     return sum(bool(failures(row)) for row in some), len(some)
 
 
-def weak(rows: Sequence[Row], findings: Sequence[Finding]) -> tuple[int, int]:
-    """Runs of the comparisons whose codes predict T or S with an R2 below .05, and their number.
+def weak(rows: Sequence[Row], findings: Sequence[Finding]) -> dict[str, tuple[int, int]]:
+    """Of each cell: runs whose codes predict T or S with an R2 below .05, and their number.
 
     DCI-D leaves such a factor out, and is large then, whatever the codes' axes.
     """
-    some = [row for cell in _ruled(findings) for row in of_cell(rows, cell)]
-    return sum(min(row["r2/T"], row["r2/S"]) < WEAK for row in some), len(some)
+    found = {cell.name: of_cell(rows, cell) for cell in _ruled(findings)}
+    return {
+        name: (sum(min(row["r2/T"], row["r2/S"]) < WEAK for row in some), len(some))
+        for name, some in found.items()
+    }
 
 
 def _ruled(findings: Sequence[Finding]) -> list[Cell]:

@@ -63,7 +63,7 @@ def seeds_done(every: Sequence[Block], rows: Sequence[Row]) -> str:
 def scores(every: Sequence[Block], rows: Sequence[Row]) -> list[str]:
     """What the codes of each cell tell, a table for each data set."""
     head = (
-        *("arm, λ", "I_T", "I_S", "share_T", "I(c; label)", "MIG of ceiling", "modularity"),
+        *("arm, λ", "I_T", "I_S", "share_T", "Σ I(c_j; label)", "MIG of ceiling", "modularity"),
         *("DCI-D", "R² of T, S", "ELBO", "bound on I(c; x')", "live codes"),
         *("top factor of the leading code", "of each code", "seeds"),
     )

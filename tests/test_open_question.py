@@ -201,7 +201,12 @@ def test_secondary_hypotheses(tmp_path):
     assert found["H4"] == "not supported (1 of 2 comparisons hold)"
     style = secondary(rows)["H4"][1][0]
     text = "\n".join(report(blocks(), rows))
-    assert "R² below 0.05: 0 of 40 runs" in text
+    assert "R² below 0.05: L-full-D3-lambda2 0 of 8, G-full-D3-lambda2 0 of 8, " in text
+    weak = next(row for row in rows if row["arm"] == "L-full")
+    lower = [{**row, "r2/S": 0.04} if row is weak else row for row in rows]
+    assert "R² below 0.05: L-full-D3-lambda2 1 of 8, G-full-D3" in "\n".join(
+        report(blocks(), lower)
+    )
     assert style.mean.mean == pytest.approx(0.4)
     assert secondary(rows)["H2"][1][3].mean.mean == pytest.approx(-0.3, abs=0.05)
     assert secondary(rows)["H2"][1][0].p == pytest.approx(4 * 2 / 2**8)
@@ -342,6 +347,11 @@ def test_the_control_of_sprites_is_exploratory_and_counts_for_no_rule(tmp_path):
     assert after.verdict == before.verdict
     text = "\n".join(report([*every, follow_up], rows))
     table = text.partition("on sprites (exploratory)**")[2].partition("\n**")[0]
+    assert "| sprites, λ 0 (exploratory) | I_T (nats) | " in text
+    assert "| sprites, λ 2 | I_S (nats), not in the rule | " in text
+    assert "| resampled, λ 2 | I_S" not in text
+    assert "| P on D6a, 2 | no, exploratory | " in text
+    assert "| T on D6a, 0 | no, exploratory | " in text
     lines = [line.strip("| ").split(" | ")[:3] for line in table.splitlines() if "I_T" in line]
     assert [line[0] for line in lines] == [
         f"{arms}, λ {weight}" for arms in ("P against G", "T against P") for weight in (2, 0)
