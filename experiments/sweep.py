@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from rich.console import Console
@@ -123,6 +124,8 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
         row |= metrics["test"]
         evidence = metrics["log_evidence"]
         row |= {"log_evidence": evidence["mean"], "log_evidence_se": evidence["standard_error"]}
+        if "categories" in metrics:
+            row["class_accuracy"] = metrics["categories"]["accuracy"]
         row["training_seconds"] = metrics["seconds"]["training"]
         rows.append(row)
     return sorted(rows, key=lambda r: (r["prior"], r["channel"], r["mi_weight"], r["seed"]))
@@ -144,14 +147,21 @@ def _report(rows: Sequence[dict[str, Any]]) -> None:
     table = Table(title="On the test images, nats per image: mean over seeds")
     for name in ("prior", "channel", "λ", "seeds", "ELBO", "KL of c", "I(c; x') bound"):
         table.add_column(name, justify="left" if name in ("prior", "channel") else "right")
+    classes: list[str] = []
     groups = itertools.groupby(rows, key=lambda r: (r["prior"], r["channel"], r["mi_weight"]))
     for (prior, channel, weight), group in groups:
         found = list(group)
         means = (sum(r[n] for r in found) / len(found) for n in ("elbo", "kl/c", "mi/c/sample"))
         table.add_row(
-            prior, channel, f"{weight:g}", str(len(found)), *(f"{mean:.2f}" for mean in means)
+            prior, channel, f"{weight:g}", str(len(found)), *(f"{value:.2f}" for value in means)
         )
+        accuracies = [100 * r["class_accuracy"] for r in found if "class_accuracy" in r]
+        if accuracies:
+            ends = f"{min(accuracies):.0f} to {max(accuracies):.0f} %"
+            classes.append(f"{prior}, {channel}, λ {weight:g}: {mean(accuracies):.1f} % ({ends})")
     Console().print(table)
+    if classes:
+        print("class accuracy of the category, mean and range over seeds:", *classes, sep="\n  ")
 
 
 if __name__ == "__main__":

@@ -460,6 +460,19 @@ def test_sweep_goes_on_and_tells_what_fails(swept, tmp_path, capsys):
     assert "choose another --out" in found.err
 
 
+def test_sweep_tells_the_class_accuracy_of_a_category(swept, tmp_path, capsys):
+    folder = tmp_path / "sweep"
+    shutil.copytree(swept, folder)
+    path = next(folder.glob("*lambda1*/metrics.json"))
+    metrics = json.loads(path.read_text()) | {"categories": {"accuracy": 0.423}}
+    path.write_text(json.dumps(metrics))
+    flags = ["--smoke", "--out", str(folder), "--", "--code-dim", "2", "--steps", "20"]
+    assert sweep.main(flags) == 0
+    assert "uniform, straight-through, λ 1: 42.3 % (42 to 42 %)" in capsys.readouterr().out
+    with (folder / "sweep.csv").open() as file:
+        assert [row["class_accuracy"] for row in csv.DictReader(file)] == ["", "0.423"]
+
+
 def test_sweep_refuses_flags_of_its_own(capsys, tmp_path):
     assert sweep.main(["--out", str(tmp_path / "new"), "--", "--mi_weight=3", "--steps", "9"]) == 1
     assert "--mi-weight after --" in capsys.readouterr().err
