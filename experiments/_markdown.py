@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from statistics import fmean
 from typing import Any
 
 from pyro_mivae.plotting import drawing
@@ -32,6 +33,12 @@ def number(value: float | None, digits: int = 2) -> str:
     if value is None or math.isnan(value):
         return "-"
     return drawing.number(value, digits)
+
+
+def percent(shares: Sequence[float], digits: int = 0) -> str:
+    """Mean and range of shares over seeds."""
+    mean, least, most = (100 * value for value in (fmean(shares), min(shares), max(shares)))
+    return f"{mean:.{digits}f} % ({least:.0f} to {most:.0f} %)"
 
 
 def span(interval: Sequence[float], digits: int = 3) -> str:

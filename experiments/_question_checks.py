@@ -7,13 +7,8 @@ from collections.abc import Sequence
 from experiments._markdown import at, number, table
 from experiments._question_numbers import Row, mean_of
 from experiments._question_rules import ARMS, FAMILIES, failures
-from experiments._question_runs import MI_WEIGHT, SPRITES
+from experiments._question_runs import EXPLORATORY, MI_WEIGHT, Cell
 from pyro_mivae.verdict import FACTOR_KS, MI_BOUND, POSTERIOR_KS, SET_MEASURED
-
-
-def exploratory(arm: str, data: str, weight: float) -> bool:
-    """Whether a cell was added after the results of the sprites were seen."""
-    return data in SPRITES and (arm == "P" or weight == 0)
 
 
 def checks(rows: Sequence[Row]) -> str:
@@ -28,7 +23,7 @@ def checks(rows: Sequence[Row]) -> str:
             failed = [failures(row) for row in some]
             counts = arm in ARMS and scale is None and any(data in d for d in FAMILIES.values())
             counts = counts and weight == MI_WEIGHT
-            aside = "no, exploratory" if exploratory(arm, data, weight) else "no"
+            aside = "no, exploratory" if Cell(arm, data, weight, scale) in EXPLORATORY else "no"
             form = "" if scale is None else ", InfoGAN's form"
             laws = [row["factor_ks"] for row in some if row["factor_ks"] is not None]
             sets = [row["set_measured"] for row in some if row["set_measured"] is not None]

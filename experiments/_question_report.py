@@ -9,11 +9,11 @@ from pathlib import Path
 from experiments import _question_numbers as numbers
 from experiments import _question_tables as tables
 from experiments._markdown import number, span, table
-from experiments._question_checks import checks, exploratory
+from experiments._question_checks import checks
 from experiments._question_figures import caption, draw
 from experiments._question_numbers import PRIMARIES, Row
 from experiments._question_rules import FAMILIES, H1, Family, judge_h1
-from experiments._question_runs import MI_WEIGHT, Block
+from experiments._question_runs import EXPLORATORY, MI_WEIGHT, Block, Cell
 from experiments._question_secondary import SECONDARY, WEAK, Finding, Hypothesis, weak
 from experiments.sweep import write_table
 from pyro_mivae.files import write_atomically
@@ -157,7 +157,7 @@ def _contrasts(rows: Sequence[Row], h1: H1) -> str:
                 adjusted = h1.adjusted.get(name) if family == "re-inked" and weight else None
                 line = tables.contrast_line(found, adjusted)
                 if line is not None:
-                    note = " (exploratory)" if exploratory("T", data[0], weight) else ""
+                    note = " (exploratory)" if Cell("T", data[0], weight) in EXPLORATORY else ""
                     body.append((f"{family}, λ {weight:g}{note}", label, *line))
         for name, label in PRIMARIES.items():
             found = numbers.contrast(

@@ -146,12 +146,7 @@ def blocks(*, add_seeds: bool = False) -> list[Block]:
             ),
             10,
         ),
-        # Exploratory: added after the results of the sprites were seen, no rule has it.
-        Block(
-            FOLLOW_UP,
-            (*_cells(("P",), SPRITES), *_cells(("G", "P", "T"), SPRITES, (0.0,))),
-            20,
-        ),
+        Block(FOLLOW_UP, EXPLORATORY, 20),
         Block(
             "main",
             models=tuple(
@@ -222,3 +217,7 @@ def _cells(
 
 def _at_most(number: int, cap: int | None) -> int:
     return number if cap is None else min(number, cap)
+
+
+EXPLORATORY = (*_cells(("P",), SPRITES), *_cells(("G", "P", "T"), SPRITES, (0.0,)))
+"""Cells that were added after the results of the sprites were seen, and that no rule has."""

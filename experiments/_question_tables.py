@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from experiments import _question_numbers as numbers
-from experiments._markdown import at, number, span, table
+from experiments._markdown import at, number, percent, span, table
 from experiments._question_numbers import PRIMARIES, Found, Mean, Row, mean_of, of_cell
 from experiments._question_rules import FAMILIES
 from experiments._question_runs import MI_WEIGHT, SPRITES, Block, Cell
@@ -127,11 +127,9 @@ def categories(every: Sequence[Block], rows: Sequence[Row]) -> str:
     for cell in _all_cells(every):
         some = [row for row in of_cell(rows, cell) if "accuracy" in row]
         if some:
-            accuracy = mean_of(some, "accuracy").values
-            ends = f"{100 * min(accuracy):.0f} to {100 * max(accuracy):.0f} %"
             told = (mean_text(mean_of(some, name)) for name in ("mi/d", "mi_category_label"))
-            share = f"{100 * mean_of(some, 'accuracy').mean:.0f} % ({ends})"
-            body.append((cell.name, share, *told, len(some)))
+            accuracy = percent(mean_of(some, "accuracy").values)
+            body.append((cell.name, accuracy, *told, len(some)))
     head = ("cell", "class accuracy, mean (range)", "bound on I(d; x'), nats", "I(d; label), nats")
     return table("The category", (*head, "seeds"), body)
 

@@ -18,7 +18,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 from rich.console import Console
@@ -27,6 +26,7 @@ from rich.table import Table
 from experiments._blocks import Engine
 from experiments._config import CodePrior, parse_run
 from experiments._execute import Run
+from experiments._markdown import percent
 from experiments._program import Switch, as_arguments, parse, plain, smoke_folder
 from experiments._study import report_outcomes
 from pyro_mivae import plotting, runs
@@ -153,12 +153,11 @@ def _report(rows: Sequence[dict[str, Any]]) -> None:
         found = list(group)
         means = (sum(r[n] for r in found) / len(found) for n in ("elbo", "kl/c", "mi/c/sample"))
         table.add_row(
-            prior, channel, f"{weight:g}", str(len(found)), *(f"{value:.2f}" for value in means)
+            prior, channel, f"{weight:g}", str(len(found)), *(f"{mean:.2f}" for mean in means)
         )
-        accuracies = [100 * r["class_accuracy"] for r in found if "class_accuracy" in r]
+        accuracies = [r["class_accuracy"] for r in found if "class_accuracy" in r]
         if accuracies:
-            ends = f"{min(accuracies):.0f} to {max(accuracies):.0f} %"
-            classes.append(f"{prior}, {channel}, λ {weight:g}: {mean(accuracies):.1f} % ({ends})")
+            classes.append(f"{prior}, {channel}, λ {weight:g}: {percent(accuracies, 1)}")
     Console().print(table)
     if classes:
         print("class accuracy of the category, mean and range over seeds:", *classes, sep="\n  ")
