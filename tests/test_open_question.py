@@ -9,6 +9,7 @@ from simulated import simulated
 
 from experiments import _question_numbers as numbers
 from experiments import open_question
+from experiments._question_checks import checks
 from experiments._question_report import report, write_report
 from experiments._question_rules import judge_h1
 from experiments._question_runs import (
@@ -124,6 +125,18 @@ def test_a_check_that_fails_makes_a_family_void(tmp_path, checks, words):
     lines = [line for line in text.splitlines() if line.startswith(f"| G on {data}, 2 |")]
     assert [line.rpartition(" of ")[0][-1] for line in lines] == ["1"]
     assert (" (1) | " in lines[0]) == ("mi" in checks)
+
+
+def test_the_bound_beside_a_category_is_shown_alone(tmp_path):
+    def make(seed):
+        found = simulated(seed)
+        found["terms"] |= {"mi/d": 1.75, "mi/c": 1.25}
+        return found
+
+    cell = Cell("I", "D3")
+    write(tmp_path, cell, range(2), make)
+    text = checks(numbers.cell_rows(cell, tmp_path))
+    assert "| 3.00 (0); of c alone 1.25 | 0 of 2 |" in text
 
 
 def test_missing_seeds_are_counted_and_nothing_is_judged(tmp_path):
