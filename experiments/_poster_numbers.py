@@ -115,24 +115,30 @@ def spearman_difference(rows: Sequence[Row], first: str, other: str) -> Interval
     )
 
 
-def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
-    """Spearman's; NaN if one of the two is constant."""
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return math.nan
-    return float(stats.spearmanr(x, y).statistic)
+def rank_correlation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Spearman's along the last dimension; NaN if one of the two is constant.
+
+    For all samples of a bootstrap at once: ``scipy.stats.spearmanr`` takes one at a time.
+    """
+    first, second = (stats.rankdata(values, axis=-1) for values in (x, y))
+    first = first - first.mean(-1, keepdims=True)
+    second = second - second.mean(-1, keepdims=True)
+    norms = np.sqrt((first**2).sum(-1) * (second**2).sum(-1))
+    products = (first * second).sum(-1)
+    return np.divide(products, norms, out=np.full_like(norms, math.nan), where=norms > 0)
 
 
 def _bootstrap(
-    rows: Sequence[Row], columns: Sequence[str], statistic: Callable[..., float]
+    rows: Sequence[Row], columns: Sequence[str], statistic: Callable[..., np.ndarray]
 ) -> Interval:
     data = np.array([[row[column] for column in columns] for row in rows], float)
     if len(data) < 3:
         return Interval(math.nan, math.nan, math.nan)
     rng = np.random.default_rng(0)
-    drawn = (data[rng.integers(len(data), size=len(data))] for _ in range(2000))
-    values = [statistic(*sample.T) for sample in drawn]
+    drawn = [rng.integers(len(data), size=len(data)) for _ in range(2000)]
+    values = statistic(*data.T[:, np.array(drawn)])
     low, high = np.nanquantile(values, (0.025, 0.975))
-    return Interval(statistic(*data.T), float(low), float(high))
+    return Interval(float(statistic(*data.T)), float(low), float(high))
 
 
 def frontier(rows: Iterable[Row], column: str) -> Callable[[float], float]:

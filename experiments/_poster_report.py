@@ -219,7 +219,7 @@ def _what_decides(rows: Sequence[Row], traces: Sequence[Row]) -> str:
 def _early(rows: Sequence[Row], step: int) -> float:
     name = f"kl/z after {step}"
     pairs = [(row[name], row["kl/z"]) for row in rows if name in row and row["steps"] > step]
-    return numbers.rank_correlation(*np.array(pairs).T) if len(pairs) > 2 else np.nan
+    return float(numbers.rank_correlation(*np.array(pairs).T)) if len(pairs) > 2 else np.nan
 
 
 def _precision(single: Sequence[Row], others: Sequence[Row]) -> str:

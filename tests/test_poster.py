@@ -152,6 +152,18 @@ def test_rank_correlation_and_its_interval():
     assert math.isnan(numbers.spearman(rows[:2], "kl").value)
 
 
+def test_rank_correlations_are_scipys():
+    rng = np.random.default_rng(2)
+    x, y = rng.integers(0, 6, (2, 50, 9)).astype(float)  # with ties
+    x[3] = 1.0
+    found = numbers.rank_correlation(x, y)
+    assert math.isnan(found[3])
+    others = np.delete(np.arange(50), 3)
+    expected = [stats.spearmanr(x[i], y[i]).statistic for i in others]
+    assert found[others] == pytest.approx(expected, abs=1e-12)
+    assert float(numbers.rank_correlation(x[0], y[0])) == pytest.approx(expected[0], abs=1e-12)
+
+
 def test_shares():
     row = {"run": "r", "size": 5, "channel": "mean", "seed": 0, "kl/c": 6.0, "kl/z": 2.0, "kl": 8.0}
     (found,) = numbers.shares([{**row, "mi/c/mean": 9.0, "mi/mean": 10.0}])
