@@ -9,21 +9,17 @@ import logging
 import math
 import os
 import tempfile
-import threading
-import time
-import urllib.error
-import urllib.request
 import zlib
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pyro_mivae.datasets.cache import default_folder
+from pyro_mivae.datasets.mirrors import LARGEST, download_file
 
 __all__ = ["Digits", "DigitsNotFoundError", "Split", "binarize", "load_digits"]
 
@@ -38,8 +34,6 @@ _SHA256 = {  # of the unpacked files, in the order they are downloaded
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 _SMALL_SHA256 = "1b845fda528288bf79346626fdf2fff6549f0170890dc9174bc1ef609807bbfa"
-_LARGEST = 47_040_016  # bytes of the largest file; nothing longer is ever read
-_SLOWEST = 10_000  # bytes/s: a server that is slower for longer than `timeout` counts as stalled
 
 
 class DigitsNotFoundError(FileNotFoundError):
@@ -173,7 +167,7 @@ def _load_full(raw: Path, download: bool, timeout: float) -> Digits:
             if not download:
                 raise OSError("downloading is off")
             logger.info("downloading MNIST to %s", raw)
-            fetched = {name: _download(name, timeout) for name in missing}
+            fetched = {name: download_file(name, _SHA256[name], timeout) for name in missing}
             _install(fetched, raw)
         except OSError as error:
             raise DigitsNotFoundError(
@@ -203,7 +197,7 @@ def _decode(files: dict[str, bytes], part: str) -> Split:
 
 def _read_verified(path: Path) -> bytes:
     with path.open("rb") as stream:
-        content = stream.read(_LARGEST + 1)
+        content = stream.read(LARGEST + 1)
     expected = _SHA256[path.name]
     if (found := hashlib.sha256(content).hexdigest()) != expected:
         raise RuntimeError(
@@ -220,46 +214,6 @@ def _install(files: dict[str, bytes], raw: Path) -> None:
         for name, content in files.items():
             Path(scratch, name).write_bytes(content)
             Path(scratch, name).replace(raw / name)
-
-
-def _download(name: str, timeout: float) -> bytes:
-    """Fetch one file, unpacked, from the first mirror that has the original."""
-    from torchvision.datasets import MNIST  # a slow import, and few runs download
-
-    failures = []
-    for url in (f"{mirror}{name}.gz" for mirror in MNIST.mirrors):
-        try:
-            packed = _fetch(url, timeout / len(MNIST.mirrors))
-            content = zlib.decompressobj(wbits=31).decompress(packed, _LARGEST + 1)
-            if (found := hashlib.sha256(content).hexdigest()) == _SHA256[name]:
-                return content
-            failures.append(f"{url}: expected SHA-256 {_SHA256[name]} unpacked, found {found}")
-        except Exception as error:  # of whatever kind: the next mirror may do better
-            failures.append(f"{url}: {error!r}")
-            if isinstance(error, urllib.error.HTTPError):
-                error.close()
-    raise OSError(f"downloading failed ({'; '.join(failures)})")
-
-
-def _fetch(url: str, seconds: float) -> bytes:
-    request = urllib.request.Request(url, headers={"User-Agent": "pyro_mivae"})
-    opened: Future[Any] = Future()
-
-    def work() -> None:
-        try:
-            opened.set_result(urllib.request.urlopen(request, timeout=seconds))
-        except Exception as error:
-            opened.set_exception(error)
-
-    # In a thread because urllib's own timeout leaves out DNS and starts anew for every address.
-    threading.Thread(target=work, daemon=True).start()
-    body, start = bytearray(), time.monotonic()
-    with opened.result(seconds) as response:
-        while len(body) <= _LARGEST and (chunk := response.read1(1 << 16)):
-            body += chunk
-            if time.monotonic() - start > seconds + len(body) / _SLOWEST:
-                raise TimeoutError(f"stalled after {len(body)} bytes")
-    return bytes(body)
 
 
 def _load_small() -> Digits:
