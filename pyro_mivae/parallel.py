@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pyro_mivae import torchrun
 from pyro_mivae.batches import Batches
 from pyro_mivae.checkpoints import random_state, restore_random_state
-from pyro_mivae.infer.capture import forked_random
+from pyro_mivae.infer.capture import undisturbed
 
 logger = logging.getLogger(__name__)
 
@@ -131,15 +131,12 @@ def allow_unused(fabric: Fabric, objective: nn.Module, batches: Batches) -> None
     """
     if fabric.world_size == 1:
         return
-    buffers = [(buffer, buffer.clone()) for buffer in objective.buffers()]
     parameters = [p for p in objective.parameters() if p.requires_grad]
-    with forked_random(fabric.device):
+    with undisturbed([objective], fabric.device):
         args, count = batches(0)
         _, loss = objective(count, *args)
-    found = torch.autograd.grad(loss, parameters, allow_unused=True) if loss.requires_grad else []
-    with torch.no_grad():
-        for buffer, before in buffers:
-            buffer.copy_(before)
+        has = loss.requires_grad
+        found = torch.autograd.grad(loss, parameters, allow_unused=True) if has else []
     unused = torch.tensor(float(any(gradient is None for gradient in found)), device=fabric.device)
     torch.distributed.all_reduce(unused, torch.distributed.ReduceOp.MAX)
     if isinstance(fabric.strategy, DDPStrategy):

@@ -206,16 +206,33 @@ def forked_random(device: torch.device) -> Any:
 
 
 @contextmanager
-def undisturbed(parts: Sequence[Any], device: torch.device) -> Iterator[None]:
-    """Runs a block that leaves no trace in random states and buffers."""
+def undisturbed(parts: Sequence[Any], device: torch.device) -> Iterator[list[str]]:
+    """Runs a block that leaves no trace in random states and buffers.
+
+    Yields:
+        A list; after the block it has the names of the buffers in whose place the block had put
+        new tensors.
+    """
     modules = modules_of(parts)
     tables = [module._buffers for module in modules]
     before = [{k: v if v is None else (v, v.clone()) for k, v in t.items()} for t in tables]
+    replaced: list[str] = []
     with forked_random(device):
         try:
-            yield
+            yield replaced
         finally:
-            replaced = _restore(tables, before)
+            replaced += _restore(tables, before)
+
+
+@contextmanager
+def repeatable(parts: Sequence[Any], device: torch.device) -> Iterator[None]:
+    """The same for a block that a graph is to repeat.
+
+    Raises:
+        NotCapturedError: If the block replaces buffers, which a graph can't.
+    """
+    with undisturbed(parts, device) as replaced:
+        yield
     if replaced:
         raise NotCapturedError(
             f"the program puts new tensors in the place of its buffers {replaced}, which a graph "

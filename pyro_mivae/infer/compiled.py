@@ -16,7 +16,7 @@ from pyro_mivae.infer.capture import (
     NotCapturedError,
     Reliance,
     parameters_used,
-    undisturbed,
+    repeatable,
 )
 from pyro_mivae.infer.elbo import TraceMI_ELBO
 from pyro_mivae.infer.graphs import (
@@ -148,7 +148,7 @@ class CompiledELBO(nn.Module):
         self._by_key.clear()
         parts = (self.model, self.guide)
         self._device = device_of(pytree.tree_leaves((args, kwargs)), parts)
-        with undisturbed(parts, self._device):
+        with repeatable(parts, self._device):
             used = parameters_used(lambda: self._eager(args, kwargs, None, True))
         self._reliance = Reliance(parts, used)
         self._relied = self._program()

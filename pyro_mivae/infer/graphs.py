@@ -17,7 +17,7 @@ from pyro_mivae.infer.capture import (
     capture,
     leaves_of,
     modules_of,
-    undisturbed,
+    repeatable,
 )
 
 ENUM_READS = (
@@ -133,7 +133,7 @@ def make_graph(
         NotCapturedError: If it can't be captured or compiled.
     """
     started = time.perf_counter()
-    with undisturbed(parts, device), pyro.validation_enabled(False):
+    with repeatable(parts, device), pyro.validation_enabled(False):
         graph = capture(step, example, keep_draws=keep_draws)
     captured = time.perf_counter()
     made = Compiled(
@@ -143,7 +143,7 @@ def make_graph(
         lifted=graph.lifted,
     )
     try:
-        with undisturbed(parts, device):
+        with repeatable(parts, device):
             made(example, device)
     except Exception as error:
         text = str(error).strip().split("\n")[0]
