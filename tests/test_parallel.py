@@ -15,11 +15,13 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
 
 from pyro_mivae import parallel, torchrun
@@ -401,6 +403,32 @@ def test_what_several_processes_can_not_do(ranks, name, words):
     for rank in ranks[:2]:
         assert rank[name]["type"] == "ValueError"
         assert re.search(words, rank[name]["message"])
+
+
+class Normed(nn.Module):
+    """Batch normalisation, a draw, and perhaps a parameter that nothing uses."""
+
+    def __init__(self, unused):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+        self.unused = nn.Parameter(torch.ones(())) if unused else None
+
+    def forward(self, count, x):
+        return {}, (self.norm(x) * torch.rand(3)).square().sum() / count
+
+
+@pytest.mark.parametrize("unused", [False, True])
+def test_looking_for_unused_parameters_changes_nothing_else(monkeypatch, unused):
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda *args: None)
+    fabric = SimpleNamespace(world_size=2, device=torch.device("cpu"), strategy=DDPStrategy())
+    module, x = Normed(unused), torch.randn(4, 3)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    draws = torch.get_rng_state()
+    parallel.allow_unused(fabric, module, lambda step: ((x,), 4))
+    assert fabric.strategy._ddp_kwargs["find_unused_parameters"] == unused
+    assert torch.equal(torch.get_rng_state(), draws)
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, before[name]), name
 
 
 def test_shares_of_a_batch_weigh_their_data_alike():
