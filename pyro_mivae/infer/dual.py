@@ -9,12 +9,10 @@ which z is observed and x is latent.
 
 from __future__ import annotations
 
-import logging
 import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.infer.util import MultiFrameTensor
@@ -22,8 +20,9 @@ from pyro.ops.provenance import detach_provenance
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from pyro_mivae.infer.binding import DataArgs, argument_of, parameters_of
+from pyro_mivae.infer.binding import DataArgs
 from pyro_mivae.infer.channel import Channel, Forward, generate
+from pyro_mivae.infer.code_sites import CodeSites
 from pyro_mivae.infer.fixed_scale import code_log_prob
 from pyro_mivae.infer.multisample import ManySamples, many_samples
 from pyro_mivae.infer.replay import GuideRun
@@ -34,9 +33,7 @@ from pyro_mivae.infer.score import (
     guide_scores,
     leave_one_out,
 )
-from pyro_mivae.infer.sites import Codes, Dims, latent_sites, site_log_prob, unwrap
-
-logger = logging.getLogger(__name__)
+from pyro_mivae.infer.sites import Codes, site_log_prob
 
 Costs = list[tuple[Any, Tensor]]
 """Terms of the bound with the plates that each of them is in."""
@@ -94,11 +91,10 @@ class DualPass:
         self.channel = channel
         self.num_samples = num_samples
         self.code_scale = code_scale
-        self.codes = codes
+        self.code_sites = CodeSites(codes, observed)
         self.observed = observed
         self.baseline = baseline
         self.run_guide = GuideRun(data_args)
-        self._seen_latent: set[str] = set()
         self._has_scores: bool | None = None  # until the first run has shown it
 
     def __call__(
@@ -134,7 +130,7 @@ class DualPass:
         if not codes:  # all of them are observed in this call
             return forward, poutine.Trace(), {}
         guide_trace = self.run_guide(forward, codes, guide, args, kwargs)
-        return forward, guide_trace, self.shared(codes, guide_trace)
+        return forward, guide_trace, self.code_sites.shared(codes, guide_trace)
 
     def generate(
         self, model: Any, guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -146,87 +142,13 @@ class DualPass:
                 "generated data: write the guide as a function or a module"
             )
         forward = generate(model, args, kwargs, channel=self.channel, observed=self.observed)
-        codes = self._resolve(forward, model, args, kwargs)
+        codes = self.code_sites.latent(forward, model, args, kwargs)
         if codes and not forward.generated:
             raise ValueError(
                 "the model generates no data in this call: it has no observed site"
                 + (f" besides observed={list(self.observed)}" if self.observed else "")
             )
         return forward, codes
-
-    def _resolve(
-        self, forward: Forward, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Codes:
-        """The code sites that are latent in this call."""
-        latent = latent_sites(forward.trace)
-        latent = [name for name in latent if name not in forward.generated]
-        if self.codes is None:
-            return dict.fromkeys(latent)
-        present: dict[str, Dims | None] = {}
-        for name, dims in self.codes.items():
-            if name not in forward.trace:
-                raise ValueError(
-                    f"codes names the site '{name}', which the model does not have; its latent "
-                    f"sites are {latent}"
-                )
-            if name in latent:
-                self._seen_latent.add(name)
-                present[name] = dims
-            elif name not in self._seen_latent:
-                self._check_can_be_latent(name, forward, model, args, kwargs, latent)
-        return present
-
-    def _check_can_be_latent(
-        self,
-        name: str,
-        forward: Forward,
-        model: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        latent: list[str],
-    ) -> None:
-        """Tells a label that is observed in some calls from data, which always is."""
-        site = forward.trace.nodes[name]
-        data = forward.originals.get(name, site["value"])
-        argument = None
-        if site["type"] == "sample" and isinstance(data, Tensor):
-            argument = argument_of(data, model, args, kwargs)
-        parameter = parameters_of(model).get(argument or "")
-        required = parameter is not None and parameter.default is parameter.empty
-        is_auxiliary = name not in forward.originals and name not in self.observed
-        if is_auxiliary or required:
-            why = f"it is the argument '{argument}'" if required else "the model never draws it"
-            raise ValueError(
-                f"codes names the site '{name}', which is not latent: {why}. A code is drawn from "
-                f"its prior; the latent sites of this call are {latent}. (For a label that some "
-                "calls observe, give the argument the default None, or start with a call in which "
-                "it is latent.)"
-            )
-        logger.info("code site '%s' is observed in this call and left out of the bound", name)
-
-    def shared(self, codes: Codes, guide_trace: poutine.Trace) -> Codes:
-        """The codes that the guide has, in its order."""
-        drawn = latent_sites(guide_trace)
-        if self.codes is None:
-            codes = {name: dims for name, dims in codes.items() if name in drawn}
-            if not codes:
-                raise ValueError(
-                    f"model and guide share no latent site (the guide's are {drawn}): there is no "
-                    "code to score"
-                )
-        for name in codes:
-            if name not in drawn:
-                raise ValueError(
-                    f"the guide has no site for the code '{name}': q({name}|x') is what the bound "
-                    f"scores. The guide's latent sites are {drawn}"
-                )
-            if isinstance(unwrap(guide_trace.nodes[name]["fn"]), dist.Delta):
-                raise ValueError(
-                    f"the guide's code site '{name}' is a Delta, a point without a density to "
-                    "score (so are the sites of Pyro's autoguides, which do not read the data "
-                    f"either): write a guide with a density q({name}|x)"
-                )
-        return {name: codes[name] for name in drawn if name in codes}
 
     def _score(
         self, forward: Forward, guide_trace: poutine.Trace, codes: Codes, coupled: bool

@@ -205,7 +205,7 @@ def dualize(
         observed=(observed,) if isinstance(observed, str) else tuple(observed),
         data_args=data_args,
     )
-    if any(dims is not None for dims in (dual.codes or {}).values()):
+    if any(dims is not None for dims in (dual.code_sites.named or {}).values()):
         raise ValueError(
             "a dual observes whole sites: expected names of sites, found slices of them"
         )

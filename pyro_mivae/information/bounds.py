@@ -40,7 +40,7 @@ class Bounds:
         self.trace = self.forward.trace
         # The noise is the guide's own draw, as in training.
         self.guide_trace = dual.run_guide(self.forward, codes, guide, args, kwargs)
-        self.codes = dual.shared(codes, self.guide_trace)
+        self.codes = dual.code_sites.shared(codes, self.guide_trace)
         data = self.forward.generated
         latent = [name for name in latent_sites(self.trace) if name not in data]
         self.noise = [name for name in latent if self.codes.get(name, ()) is not None]
