@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pyro.distributions import Distribution
 from sklearn.metrics import mutual_info_score
 from torch import Tensor
 
@@ -29,10 +27,7 @@ from pyro_mivae.disentanglement import (
     top_factors,
     traversal_effects,
 )
-from pyro_mivae.distributions import LogitNormal
-from pyro_mivae.distributions.correlated import CorrelatedSquashedNormal
-from pyro_mivae.distributions.rotated import RotatedPairs
-from pyro_mivae.factorised import Factorised
+from pyro_mivae.distributions import posterior_mean
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.priors import Prior
 from pyro_mivae.training import evaluate, evaluation
@@ -44,26 +39,6 @@ Measure = Callable[[Tensor], Array]
 
 PROBABILITIES = tuple(np.linspace(0.05, 0.95, 9).round(4).tolist())
 """Of the prior, at whose quantiles a code is put in a traversal."""
-_NODES = 64
-
-
-def guide_means(q: Distribution) -> Tensor:
-    """The mean of a posterior of the library's, (..., dim); of a logit-normal by quadrature."""
-    if isinstance(q, RotatedPairs):
-        turned: Tensor = q.transforms[0]._call(guide_means(q.base_dist))
-        return turned
-    if isinstance(q, CorrelatedSquashedNormal):
-        q = q.marginals
-    base = q.base_dist if isinstance(q, Factorised) else q
-    if not isinstance(base, LogitNormal):
-        mean: Tensor = base.mean
-        return mean
-    # Gauss and Hermite's: of an expectation under a normal.
-    nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
-    loc, scale = base.base_dist.loc.double(), base.base_dist.scale.double()
-    y = loc.unsqueeze(-1) + scale.unsqueeze(-1) * torch.from_numpy(nodes)
-    total: Tensor = (base.transforms[0]._call(y) * torch.from_numpy(weights)).sum(-1)
-    return (total / math.sqrt(2 * math.pi)).to(base.base_dist.loc.dtype)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -90,7 +65,7 @@ def encode(vae: MIVAE, images: Tensor, *, seed: int = 0) -> Encoded:
                 if site == "d":
                     parts.setdefault("d", []).append(q.logits.argmax(-1))
                     continue
-                parts.setdefault(site, []).append(guide_means(q))
+                parts.setdefault(site, []).append(posterior_mean(q))
                 parts.setdefault(f"draw/{site}", []).append(q.sample())
     whole = {name: torch.cat(part) for name, part in parts.items()}
     sites = [site for site in vae.priors if site != "d"]

@@ -12,6 +12,7 @@ from pyro_mivae.distributions.interval import (
     IntervalSigmoid,
     IntervalUniform,
 )
+from pyro_mivae.distributions.means import posterior_mean
 from pyro_mivae.distributions.onehot import GumbelOneHot
 from pyro_mivae.distributions.rotated import RotatedPairs, RotatePairs
 from pyro_mivae.distributions.squashed import LogitNormal, ProbitNormal, SquashedNormal
@@ -31,4 +32,5 @@ __all__ = [
     "RotatePairs",
     "RotatedPairs",
     "SquashedNormal",
+    "posterior_mean",
 ]
