@@ -21,8 +21,11 @@ MOST_SEEDS = 80
 """Of the cells that H1 is judged by, if seeds are added."""
 REINKED: tuple[DataName, DataName] = ("D3", "D4")
 RESAMPLED: tuple[DataName, DataName] = ("D1", "D2")
+PERMUTED: tuple[DataName, DataName] = ("D1-control", "D2-control")
 SPRITES: tuple[DataName, DataName] = ("D6a", "D6b")
 FOLLOW_UP = "sprites-follow-up"
+AGAIN = "controls-again"
+"""Ten more seeds of the permuted weights than planned: added when the first ten were seen."""
 
 Scale = Literal["full", "smoke"]
 
@@ -126,7 +129,7 @@ def blocks(*, add_seeds: bool = False) -> list[Block]:
     return [
         Block("confirmatory", _cells(("G", "P", "T"), REINKED, (0.0, MI_WEIGHT)), most(40)),
         Block("resampled", _cells(pair, RESAMPLED), most(20)),
-        Block("controls", _cells(pair, ("D0", "D1-control", "D2-control")), 10),
+        Block("controls", _cells(pair, ("D0", *PERMUTED)), 10),
         Block("sprites", _cells(pair, SPRITES), most(20)),
         Block("symmetry", (*_cells(others, ("D3",)), Cell("G-full", "D3", 0.0)), 20),
         Block("size", _cells(("G", "P", "T"), ("D5",)), 20),
@@ -147,6 +150,7 @@ def blocks(*, add_seeds: bool = False) -> list[Block]:
             10,
         ),
         Block(FOLLOW_UP, EXPLORATORY, 20),
+        Block(AGAIN, _cells(pair, PERMUTED), 20),
         Block(
             "main",
             models=tuple(
@@ -171,6 +175,7 @@ def smoke_blocks() -> list[Block]:
         Block("category"),
         Block("weight"),
         Block(FOLLOW_UP),
+        Block(AGAIN),
         Block("main", models=(MainModel("uniform", 1.0, "straight-through", 0),)),
     ]
 

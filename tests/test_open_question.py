@@ -13,6 +13,7 @@ from experiments._question_checks import checks
 from experiments._question_report import report, write_report
 from experiments._question_rules import judge_h1
 from experiments._question_runs import (
+    AGAIN,
     FOLLOW_UP,
     MOST_SEEDS,
     Block,
@@ -310,7 +311,7 @@ def test_report_of_a_part_of_the_study(tmp_path):
 def test_the_blocks_are_the_designs():
     every = {block.name: block for block in blocks()}
     order = ("confirmatory", "resampled", "controls", "sprites", "symmetry", "size", "category")
-    assert tuple(every) == (*order, "weight", FOLLOW_UP, "main")
+    assert tuple(every) == (*order, "weight", FOLLOW_UP, AGAIN, "main")
     confirmatory = every["confirmatory"]
     assert confirmatory.seeds == 40
     assert len(set(confirmatory.cells)) * confirmatory.seeds == 480
@@ -342,7 +343,7 @@ def test_every_run_is_one_that_the_programs_take(tmp_path):
         else:
             config, _ = parse_run([*run.arguments, "--out", "x"], "")
             assert config.data.data == "mnist"
-    assert seeds == 480 + 80 + 60 + 80 + 180 + 60 + 80 + (80 + 30) + 160
+    assert seeds == 480 + 80 + (60 + 40) + 80 + 180 + 60 + 80 + (80 + 30) + 160
     assert len(measured) == 30
     assert {run.module for run in measured} == {"experiments._codes"}
 
