@@ -186,3 +186,13 @@ def paired(first: Sequence[Row], second: Sequence[Row], value: str) -> Mean:
     one, other = ({row["seed"]: row[value] for row in rows} for rows in (first, second))
     seeds = [s for s in one if s in other and is_number(one[s]) and is_number(other[s])]
     return Mean(tuple(float(one[s] - other[s]) for s in seeds))
+
+
+def main_groups(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    """The runs of each main model, with its name."""
+    groups: dict[str, list[Row]] = {}
+    for row in at(rows, data="mnist"):
+        term = row["channel"] if row["mi_weight"] else "no term"
+        name = f"{row['arm'].removeprefix('main-')}, λ {row['mi_weight']:g}, {term}"
+        groups.setdefault(name, []).append(row)
+    return list(groups.items())

@@ -11,6 +11,7 @@ from experiments import _question_tables as tables
 from experiments._markdown import number, span, table
 from experiments._question_checks import checks
 from experiments._question_figures import caption, draw
+from experiments._question_main import main_models
 from experiments._question_numbers import PRIMARIES, Row
 from experiments._question_rules import FAMILIES, H1, Family, judge_h1
 from experiments._question_runs import EXPLORATORY, MI_WEIGHT, Block, Cell
@@ -77,7 +78,7 @@ def report(every: Sequence[Block], rows: Sequence[Row]) -> list[str]:
         *tables.scores(every, rows),
         *tables.generator(every, rows),
         tables.categories(every, rows),
-        *tables.main_models(rows),
+        *main_models(rows),
     ]
 
 

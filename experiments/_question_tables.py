@@ -1,4 +1,4 @@
-"""Tables of `experiments.open_question`: seeds, scores, the generator, weights, main models."""
+"""Tables of `experiments.open_question`: seeds, scores, the generator, weights."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ from collections.abc import Iterable, Sequence
 
 from experiments import _question_numbers as numbers
 from experiments._markdown import at, number, percent, span, table
-from experiments._question_numbers import PRIMARIES, Found, Mean, Row, mean_of, of_cell
+from experiments._question_numbers import (
+    PRIMARIES,
+    Found,
+    Mean,
+    Row,
+    main_groups,
+    mean_of,
+    of_cell,
+)
 from experiments._question_rules import FAMILIES
 from experiments._question_runs import MI_WEIGHT, SPRITES, Block, Cell
-
-STYLE = ("thickness", "slant", "width")
 
 
 def p_value(value: float | None) -> str:
@@ -85,8 +91,8 @@ def scores(every: Sequence[Block], rows: Sequence[Row]) -> list[str]:
                         ", ".join(weights),
                         *(number(mean_of(some, name).mean, 1) for name in ("elbo", "mi/c")),
                         number(mean_of(some, "num_live").mean, 1),
-                        _tops([row["leading_top"] for row in some]),
-                        _tops([row[f"top/c[{i}]"] for row in some for i in range(2)]),
+                        count_tops([row["leading_top"] for row in some]),
+                        count_tops([row[f"top/c[{i}]"] for row in some for i in range(2)]),
                         len(some),
                     )
                 )
@@ -115,7 +121,8 @@ def _defined(rows: Sequence[Row], name: str) -> str:
     return text if len(mean.values) == len(rows) else f"{text} [{len(mean.values)} runs]"
 
 
-def _tops(found: Iterable[str | None]) -> str:
+def count_tops(found: Iterable[str | None]) -> str:
+    """How often each factor is the top one."""
     tops = [top or "none" for top in found]
     counts = sorted(((tops.count(name), name) for name in set(tops)), reverse=True)
     return ", ".join(f"{name} {count}" for count, name in counts)
@@ -140,7 +147,7 @@ def generator(every: Sequence[Block], rows: Sequence[Row]) -> list[str]:
         data: [(_short(cell), of_cell(rows, cell)) for cell in cells]
         for data, cells in _by_data(every).items()
     }
-    groups["MNIST"] = _main_groups(rows)
+    groups["MNIST"] = main_groups(rows)
     head = (
         "arm, λ",
         "factor",
@@ -185,55 +192,3 @@ def weights(rows: Sequence[Row]) -> str:
                 body.append((form, label, line[0], line[1], line[-1]))
     head = ("λ", "of", "interaction", "95 %", "seeds")
     return table("The interaction on re-inked digits, by weight", head, body)
-
-
-def main_models(rows: Sequence[Row]) -> list[str]:
-    """The main models: the best code of each factor, and the same by two other estimates."""
-    body: list[tuple[object, ...]] = []
-    within: list[tuple[object, ...]] = []
-    for name, chosen in _main_groups(rows):
-        best = [_largest(chosen, "mi", factor) for factor in (*STYLE, "label")]
-        within.append(
-            (
-                name,
-                *(_largest(chosen, "within", factor) for factor in STYLE),
-                *(_largest(chosen, "ksg", factor) for factor in (*STYLE, "label")),
-                len(chosen),
-            )
-        )
-        ceiling = number(mean_of(chosen, "mig_ceiling").mean)
-        scores = f"{number(mean_of(chosen, 'mig').mean)} of {ceiling}"
-        others = (number(mean_of(chosen, column).mean) for column in ("modularity", "elbo", "mi"))
-        tops = _tops([row["leading_top"] for row in chosen])
-        body.append((name, *best, scores, *others, tops, len(chosen)))
-    head = (
-        *("main model", "thickness", "slant", "width", "label", "MIG of ceiling", "modularity"),
-        *("ELBO", "MI bound", "top factor of the leading code", "seeds"),
-    )
-    title = (
-        "MNIST, models of the main job: the largest I(c_j; factor), nats, means over seeds (95 %)"
-    )
-    beside = (
-        *("main model", *(f"{factor} inside digits" for factor in STYLE)),
-        *(f"{factor}, KSG" for factor in (*STYLE, "label")),
-    )
-    other = "The same by ranks inside each digit, and by distances between neighbours (KSG)"
-    return [table(title, head, body), table(other, (*beside, "seeds"), within)]
-
-
-def _largest(rows: Sequence[Row], kind: str, factor: str) -> str:
-    """Over the codes, the mean over runs."""
-    names = [n for n in rows[0] if n.startswith(f"{kind}/c[") and n.endswith(f"/{factor}")]
-    if not names:
-        return "-"
-    return mean_text(Mean(tuple(max(row[name] for name in names) for row in rows)))
-
-
-def _main_groups(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
-    """The runs of each main model, with its name."""
-    groups: dict[str, list[Row]] = {}
-    for row in at(rows, data="mnist"):
-        term = row["channel"] if row["mi_weight"] else "no term"
-        name = f"{row['arm'].removeprefix('main-')}, λ {row['mi_weight']:g}, {term}"
-        groups.setdefault(name, []).append(row)
-    return list(groups.items())

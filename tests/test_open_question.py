@@ -272,8 +272,13 @@ def test_report_of_a_part_of_the_study(tmp_path):
     }
     main["checks"] = {"posterior_ks": [0.1], "unmeasured": 0}
     (codes / "metrics.json").write_text(json.dumps(main))
+    other = tmp_path / "codes-main-gaussian-mean-lambda1-seed0"
+    other.mkdir()
+    main["alignment"]["mi"] = [[0.1, 0.2, 0.3, 0.4], [0.3, 0.7, 0.75, 0.8]]
+    (other / "metrics.json").write_text(json.dumps(main))
     images = np.zeros((2, 3, 9, 28, 28), np.uint8)
-    np.savez(codes / "traversals.npz", images=images, measured=np.ones((2, 3, 9, 3)))
+    for folder in (codes, other):
+        np.savez(folder / "traversals.npz", images=images, measured=np.ones((2, 3, 9, 3)))
     docs = tmp_path / "docs"
     (docs / "results").mkdir(parents=True)
     path = write_report(every, tmp_path, docs)
@@ -281,6 +286,8 @@ def test_report_of_a_part_of_the_study(tmp_path):
     assert "| uniform, λ 1, mean | 0.50 | 0.60 | 0.80 | 0.70 |" in text
     line = "| uniform, λ 1, mean | 0.35 | 0.42 | 0.53 | 0.05 | 0.06 | 0.08 | 0.07 | 1 |"
     assert line in text
+    less = text.partition("uniform prior less Gaussian")[2]
+    assert "| λ 1, mean | 0.200 | −0.100 | 0.000 | −0.050 | 1 |" in less
     assert "The generator, MNIST" in text
     assert "**H1: not judged yet (not done: 148 runs on re-inked, 80 runs on resampled" in text
     assert "| H1, the poster's | not judged yet (not done: 148 runs" in text
@@ -290,7 +297,7 @@ def test_report_of_a_part_of_the_study(tmp_path):
     assert "| T on D3, 2 | yes | 0.010 | 0.970 | 0.030 | 0.030 | 3.00 (0) | 0 of 3 |" in text
     assert "| T on D3, 0 | no | 0.010 | 0.970 | 0.030 | 0.030 | - | 0 of 2 |" in text
     assert "thickness 3, slant 3" in text  # of each code
-    assert "1 of 30 models" in text
+    assert "2 of 30 models" in text
     assert "H5, adversary" in text
     documented = (docs / "results" / "open_question.md").read_text()
     assert documented == text.replace("(figures/", "(../figures/open_question_")
@@ -298,8 +305,8 @@ def test_report_of_a_part_of_the_study(tmp_path):
     assert {tmp_path / name for name in linked} == set((tmp_path / "figures").glob("*.png"))
     with (tmp_path / "open_question.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 15
-    assert {row["arm"] for row in rows} == {"T", "G", "main-uniform"}
+    assert len(rows) == 16
+    assert {row["arm"] for row in rows} == {"T", "G", "main-uniform", "main-gaussian"}
     assert rows[0]["mi/c[1]/slant"] == "0.6"
     drawn = {p.stem for p in (docs / "figures").glob("*.png")}
     names = ("interaction_I_T", "interaction_share_T", "top_factors", "mi_arms", "mi_main")
