@@ -14,7 +14,7 @@ from experiments._question_figures import caption, draw
 from experiments._question_main import main_models
 from experiments._question_numbers import PRIMARIES, Row
 from experiments._question_rules import FAMILIES, H1, Family, judge_h1
-from experiments._question_runs import EXPLORATORY, MI_WEIGHT, Block, Cell
+from experiments._question_runs import EXPLORATORY, MI_WEIGHT, MOST_SEEDS, Block, Cell
 from experiments._question_secondary import SECONDARY, WEAK, Finding, Hypothesis, weak
 from experiments.sweep import write_table
 from pyro_mivae.files import write_atomically
@@ -132,11 +132,8 @@ def _verdict(h1: H1) -> str:
     text += [*void, *others]
     if h1.verdict.more_seeds:
         text.append("- seeds are to be added once (`--add-seeds`)")
-    elif h1.verdict.outcome == "undecided" and "re-inked" in _families(h1):
-        text.append(
-            "- seeds are not added: the checks are of every run, so that more runs can't mend "
-            "them, and without re-inked digits nothing can be confirmed or refuted"
-        )
+    elif h1.verdict.outcome == "undecided":
+        text.append(f"- seeds were added once, to {MOST_SEEDS} on re-inked digits")
     return "\n".join([text[0], "", *text[1:]]) if text[1:] else text[0]
 
 

@@ -15,7 +15,6 @@ from experiments._markdown import at
 from experiments._question_numbers import Found, Row, contrast
 from experiments._question_runs import (
     MI_WEIGHT,
-    MOST_SEEDS,
     REINKED,
     RESAMPLED,
     SPRITES,
@@ -24,7 +23,7 @@ from experiments._question_runs import (
 )
 from pyro_mivae.contrasts import Contrast, holm
 from pyro_mivae.disentanglement import following
-from pyro_mivae.verdict import Checks, Family, Verdict, judge
+from pyro_mivae.verdict import MOST_SEEDS, Checks, Family, Verdict, judge
 
 FAMILIES: Mapping[Family, tuple[DataName, DataName]] = {
     "re-inked": REINKED,
@@ -47,12 +46,15 @@ def family_rows(rows: Sequence[Row], family: Family, mi_weight: float = MI_WEIGH
 def planned(every: Sequence[Block], rows: Sequence[Row], family: Family) -> int:
     """Seeds that each cell of a family is to have.
 
-    Seeds beyond the plan are those that are added once: all of them have to be there, then.
+    Seeds beyond the plan are those that are added once, on re-inked digits: all of them have to be
+    there, then.
     """
     cells = [Cell(arm, data) for arm in ARMS for data in FAMILIES[family]]
     seeds = max((b.seeds for b in every for cell in b.cells if cell in cells), default=0)
     there = max((row["seed"] + 1 for row in family_rows(rows, family)), default=0)
-    return max(seeds, MOST_SEEDS) if there > seeds else seeds
+    if there <= seeds:
+        return seeds
+    return max(there, MOST_SEEDS if family == "re-inked" else 0)
 
 
 def missing(every: Sequence[Block], rows: Sequence[Row], family: Family) -> int:

@@ -12,13 +12,12 @@ from experiments._arm_data import DataName
 from experiments._arm_models import ArmName
 from experiments._execute import Run
 from experiments._program import as_arguments, plain
+from pyro_mivae.verdict import MOST_SEEDS
 
 SEEDS_A_RUN = 10
 """Seeds that one process trains: its start and the data are shared by them."""
 MI_WEIGHT = 2.0
 """lambda of the arms that enforce information, which the hypotheses are about."""
-MOST_SEEDS = 80
-"""Of the cells that H1 is judged by, if seeds are added."""
 REINKED: tuple[DataName, DataName] = ("D3", "D4")
 RESAMPLED: tuple[DataName, DataName] = ("D1", "D2")
 PERMUTED: tuple[DataName, DataName] = ("D1-control", "D2-control")
@@ -118,19 +117,17 @@ def blocks(*, add_seeds: bool = False) -> list[Block]:
     """All of them, in the order in which they are run.
 
     Args:
-        add_seeds: Whether the cells that H1 is judged by have :data:`MOST_SEEDS` seeds.
+        add_seeds: Whether the cells of the interaction on re-inked digits have
+            :data:`~pyro_mivae.verdict.MOST_SEEDS` seeds.
     """
-
-    def most(seeds: int) -> int:
-        return MOST_SEEDS if add_seeds else seeds
-
     pair: tuple[ArmName, ...] = ("T", "G")
     others: tuple[ArmName, ...] = ("B", "L", "R", "G-full", "T-full", "B-full", "L-full", "R-full")
+    added = [Block("added-seeds", _cells(pair, REINKED), MOST_SEEDS)] if add_seeds else []
     return [
-        Block("confirmatory", _cells(("G", "P", "T"), REINKED, (0.0, MI_WEIGHT)), most(40)),
-        Block("resampled", _cells(pair, RESAMPLED), most(20)),
+        Block("confirmatory", _cells(("G", "P", "T"), REINKED, (0.0, MI_WEIGHT)), 40),
+        Block("resampled", _cells(pair, RESAMPLED), 20),
         Block("controls", _cells(pair, ("D0", *PERMUTED)), 10),
-        Block("sprites", _cells(pair, SPRITES), most(20)),
+        Block("sprites", _cells(pair, SPRITES), 20),
         Block("symmetry", (*_cells(others, ("D3",)), Cell("G-full", "D3", 0.0)), 20),
         Block("size", _cells(("G", "P", "T"), ("D5",)), 20),
         Block(
@@ -164,6 +161,7 @@ def blocks(*, add_seeds: bool = False) -> list[Block]:
                 )
             ),
         ),
+        *added,
     ]
 
 

@@ -29,7 +29,7 @@ class Config(StudyConfig):
     seeds: int | None = None
     """At most as many seeds of each cell; None for the number of each block."""
     add_seeds: Switch = False
-    """Add seeds to the blocks that H1 is judged by, up to 80: once, if the verdict asks for it."""
+    """Add a block of seeds of G and T on re-inked digits, up to 80: once, if the verdict asks."""
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 _FLIPS = 2**20
@@ -136,9 +136,7 @@ def interaction(
     return Contrast(treated, control, p_value)
 
 
-def sign_flip_test(
-    differences: NDArray[np.float64], *, num_permutations: int = 9999, seed: int = 0
-) -> float:
+def sign_flip_test(differences: ArrayLike, *, num_permutations: int = 9999, seed: int = 0) -> float:
     """Tests whether paired differences are around 0, two-sided, by flipping their signs.
 
     The flips are the permutations of two arms within a pair: exact if the arms of a pair may be
@@ -152,22 +150,32 @@ def sign_flip_test(
     Returns:
         The share of flips, the given signs among them, whose mean is at least as far from 0.
 
+    Raises:
+        ValueError: If there is no difference, or one that is not finite.
+
     References:
         Phipson and Smyth (2010), *Permutation p-values should never be zero*.
     """
-    number = len(differences)
-    observed = abs(differences.sum())
+    values = np.asarray(differences, np.float64)
+    if values.ndim != 1 or not values.size or not np.isfinite(values).all():
+        raise ValueError(
+            "differences: expected finite numbers of shape (pairs,), at least one, found "
+            f"{np.count_nonzero(~np.isfinite(values))} that are not finite in shape {values.shape}"
+            ". Find the runs without a value: to leave them out is to choose among runs"
+        )
+    number = len(values)
+    observed = abs(values.sum())
     # Sums of the same numbers in another order differ by rounding.
-    limit = observed - 1e-9 * np.abs(differences).sum()
+    limit = observed - 1e-9 * np.abs(values).sum()
     if 2**number <= num_permutations:
         bits = (np.arange(2**number)[:, None] >> np.arange(number)) & 1
-        return float((np.abs((1 - 2 * bits) @ differences) >= limit).mean())
+        return float((np.abs((1 - 2 * bits) @ values) >= limit).mean())
     rng = np.random.default_rng(seed)
     size, extreme = max(1, _FLIPS // number), 0
     for start in range(0, num_permutations, size):
         count = min(size, num_permutations - start)
         signs = 1 - 2 * rng.integers(0, 2, (count, number))
-        extreme += int((np.abs(signs @ differences) >= limit).sum())
+        extreme += int((np.abs(signs @ values) >= limit).sum())
     return (extreme + 1) / (num_permutations + 1)
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
@@ -67,7 +66,7 @@ class FactorLaw:
         return min(self.fits, key=lambda name: self.fits[name].distance)
 
 
-def factor_law(values: ArrayLike) -> FactorLaw:
+def factor_law(values: Tensor | ArrayLike) -> FactorLaw:
     """Describes a factor's distribution, and fits four families to it.
 
     Normal, lognormal and gamma are fitted by maximum likelihood (``scipy.stats``), the latter two
@@ -82,7 +81,7 @@ def factor_law(values: ArrayLike) -> FactorLaw:
     Raises:
         ValueError: If there are fewer than 10 finite values, or all are the same.
     """
-    x = np.sort(np.asarray(values, np.float64).ravel())
+    x = np.sort(_array(values).astype(np.float64).ravel())
     x = x[np.isfinite(x)]
     if len(x) < _FEWEST or x[0] == x[-1]:
         raise ValueError(
@@ -183,7 +182,7 @@ def _nearest_uniform(x: Array) -> Any:
 
 def pixel_share(
     images: Tensor | NDArray[Any],
-    values: ArrayLike,
+    values: Tensor | ArrayLike,
     labels: Tensor | NDArray[Any],
     *,
     bins: int = 20,
@@ -193,7 +192,8 @@ def pixel_share(
     Between bins of equally many values lies the part of each pixel's sum of squares that a function
     of the factor explains. Summed over pixels and labels and divided by the whole sum, it is a
     correlation ratio (Pearson 1905), here with the adjustment that makes it 0 for an unrelated
-    factor (Kelley 1935).
+    factor (Kelley 1935). Equal values share a bin, that of their mean rank, and bins that stay
+    empty do not count: the order of the images tells nothing.
 
     Args:
         images: (N, H, W), of any scale.
@@ -206,10 +206,16 @@ def pixel_share(
         chance, a little below 0).
 
     Raises:
-        ValueError: If a label has fewer than two values for each bin, or all images are the same.
+        ValueError: If the lengths differ, a label has fewer than two values for each bin, a pixel
+            is not finite, or all images are the same.
     """
-    pixels = torch.as_tensor(images).flatten(1).cpu().numpy()
-    factor, groups = np.asarray(values, np.float64), np.asarray(labels)
+    pixels, factor, groups = (_array(each) for each in (images, values, labels))
+    if not factor.shape == groups.shape == pixels.shape[:1]:
+        raise ValueError(
+            f"expected a value and a label of each image, found images {pixels.shape}, values "
+            f"{factor.shape} and labels {groups.shape}"
+        )
+    factor = factor.astype(np.float64)
     within = total = 0.0
     for label in np.unique(groups):
         rows = np.flatnonzero((groups == label) & np.isfinite(factor))
@@ -218,13 +224,26 @@ def pixel_share(
                 f"label {label} has {len(rows)} finite values: expected at least {2 * bins}, two "
                 f"for each of {bins} bins. Choose fewer bins, or more images"
             )
-        x = pixels[rows[np.argsort(factor[rows], kind="stable")]].astype(np.float64)
+        rows = rows[np.argsort(factor[rows], kind="stable")]
+        x = pixels[rows].reshape(len(rows), -1).astype(np.float64)
+        if not np.isfinite(x).all():
+            row = rows[~np.isfinite(x).all(1)][0]
+            raise ValueError(
+                f"images: expected finite pixels, found others in image {row}. Leave such images "
+                "out by a value of NaN"
+            )
         x -= x.mean(0)
         squares = float((x**2).sum())
-        parts = np.array_split(x, bins)
+        ends = np.cumsum([len(part) for part in np.array_split(rows, bins)])
+        cells = np.searchsorted(ends, stats.rankdata(factor[rows]) - 0.5, side="right")
+        parts = np.split(x, np.flatnonzero(np.diff(cells)) + 1)
         between = sum(len(part) * float((part.mean(0) ** 2).sum()) for part in parts)
         total += squares
-        within += (squares - between) * (len(x) - 1) / (len(x) - bins)
+        within += (squares - between) * (len(x) - 1) / (len(x) - len(parts))
     if total == 0.0:
         raise ValueError("images: expected some that differ within a label, found none")
     return 1.0 - within / total
+
+
+def _array(values: Any) -> NDArray[Any]:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)

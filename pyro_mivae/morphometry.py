@@ -133,7 +133,8 @@ def _to_uint8(images: Tensor | NDArray[Any]) -> NDArray[np.uint8]:
     if images.dtype == np.uint8:
         return images
     finite = np.isfinite(images).all((1, 2))
-    images = np.where(finite[:, None, None], images, 0.0)
+    # In one precision: near the middle of two grey levels products of fewer bits round otherwise.
+    images = np.where(finite[:, None, None], images, 0.0).astype(np.float64)
     if images.size and not 0.0 <= images.min() <= images.max() <= 1.0:
         raise ValueError(
             "images: expected floating point from 0 (paper) to 1 (ink), found "

@@ -28,7 +28,7 @@ POSTERIOR_KS = 0.05
 MI_BOUND = 1.0
 """Nats: least bound on the information in arms that enforce it."""
 MOST_SEEDS = 80
-"""Seeds are added once, up to this number."""
+"""Seeds on re-inked digits, if they are added."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +38,13 @@ class Checks:
     Attributes:
         posterior_ks: Largest distance of the aggregate posterior to the prior.
         mi_bound: Least bound on the information in the arms that enforce it, nats; None if there
-            are none.
+            are none, which has to be said: a check that is forgotten would be passed.
         factor_ks: Largest distance of the factor to its target law: resampled digits and sprites.
         set_measured: Least correlation of set and measured factor: re-inked digits.
     """
 
     posterior_ks: float
-    mi_bound: float | None = None
+    mi_bound: float | None
     factor_ks: float | None = None
     set_measured: float | None = None
 
@@ -81,7 +81,7 @@ class Verdict:
         outcome: ``"confirmed"``, ``"refuted"`` (in this model class) or ``"undecided"``.
         reasons: Which conditions for confirming and for refuting do not hold.
         void: Manipulation checks that failed: the runs of that family count for nothing.
-        more_seeds: Whether seeds are to be added, once. They do not mend what is void.
+        more_seeds: Whether seeds are to be added on re-inked digits, once.
     """
 
     outcome: Literal["confirmed", "refuted", "undecided"]
@@ -98,7 +98,8 @@ def judge(
     *Confirmed* if on re-inked digits, with their checks passed, the interaction's 95 % interval
     lies wholly above +0.10 nat and in at least 80 % of the runs the uniform code's top factor is
     the uniform one. *Refuted* if on re-inked digits, resampled digits and sprites the 90 % interval
-    lies inside ±0.10 nat with all checks passed. Else *undecided*: add seeds once, to 80, and stop.
+    lies inside ±0.10 nat with all checks passed. Else *undecided*: add seeds once, to 80 on
+    re-inked digits, and stop.
 
     Args:
         contrasts: The interaction of the information carried about the factor, nats, by family;
@@ -128,24 +129,26 @@ def judge(
     if not main.interval(0.95)[0] > MARGIN:
         against.append(f"95 % interval {_text(main, 0.95)}: not wholly above {MARGIN} nat")
     if not following >= FOLLOWING:
-        against.append(f"the uniform code follows in {following:.0%} of the runs, below 80 %")
+        share = f"{100 * FOLLOWING:.0f} %"
+        against.append(f"the uniform code follows in {following:.0%} of the runs, below {share}")
     if not against:
         return Verdict("confirmed", (), void, False)
-    left = list(void)
+    left, within = list(void), f"±{MARGIN:.2f}"
     for name in families:
         if name not in contrasts:
             left.append(f"{name}: not measured")
             continue
         low, high = contrasts[name].interval(0.90)
         if not (low > -MARGIN and high < MARGIN):
-            left.append(f"{name}: 90 % interval {_text(contrasts[name], 0.90)}: not inside ±0.10")
+            left.append(
+                f"{name}: 90 % interval {_text(contrasts[name], 0.90)}: not inside {within}"
+            )
     if not left:
         return Verdict("refuted", (), void, False)
     reasons = tuple(f"not confirmed: {r}" for r in against) + tuple(
         f"not refuted: {r}" for r in left
     )
-    few = any(contrast.num_seeds < MOST_SEEDS for contrast in contrasts.values())
-    return Verdict("undecided", reasons, void, few and not failures["re-inked"])
+    return Verdict("undecided", reasons, void, main.num_seeds < MOST_SEEDS)
 
 
 def _text(contrast: Contrast, level: float) -> str:

@@ -94,6 +94,22 @@ def test_sign_flips_are_enumerated_or_drawn():
     assert sign_flip_test(np.ones(40), num_permutations=99) == 1 / 100
 
 
+@pytest.mark.parametrize(
+    ("differences", "words"),
+    [
+        ([0.1, math.nan], r"found 1 that are not finite in shape \(2,\). Find the runs"),
+        ([math.inf, 0.1], "found 1 that are not finite"),
+        ([], r"at least one, found 0 that are not finite in shape \(0,\)"),
+        ([[0.1, 0.2]], r"expected finite numbers of shape \(pairs,\).*in shape \(1, 2\)"),
+        (0.1, r"in shape \(\)"),
+    ],
+)
+def test_sign_flips_are_of_finite_differences(differences, words):
+    with pytest.raises(ValueError, match=words):
+        sign_flip_test(differences)
+    assert sign_flip_test([1, 2]) == sign_flip_test(np.array([1.0, 2.0])) == 0.5
+
+
 NUMBER = 300
 QUICK = {"num_permutations": 999}
 

@@ -71,6 +71,8 @@ def test_laws_of_positive_numbers_are_for_those_only():
     values = stats.norm(0.1, 0.25).ppf(MIDDLES)
     assert set(factor_law(values).fits) == {"uniform", "normal"}
     assert set(factor_law(np.abs(values)).fits) == set(LAWS)
+    # 0 has no density under them, or an infinite one.
+    assert set(factor_law(np.append(np.abs(values), 0.0)).fits) == {"uniform", "normal"}
 
 
 def test_values_that_are_not_finite_are_left_out():
@@ -198,6 +200,56 @@ def test_share_of_bytes_is_that_of_numbers():
     assert pixel_share(images, values, labels) == pytest.approx(
         pixel_share(images[5:], values[5:], labels[5:])
     )
+
+
+def test_share_by_hand():
+    def share(pixel, values, **kwargs):
+        images = np.array(pixel, float)[:, None, None]
+        return pixel_share(images, values, np.zeros(len(images)), **kwargs)
+
+    # Squares 20, of which 16 are between the bins and 4 * (4 - 1) / (4 - 2) within.
+    assert share([0, 2, 4, 6], [1, 2, 3, 4], bins=2) == pytest.approx(1 - 6 / 20)
+    # Equal values share a bin; of three bins two are left. Squares 32, within 5 * 5 / (6 - 2).
+    assert share([0, 1, 2, 3, 6, 6], [0, 0, 0, 0, 1, 1], bins=3) == pytest.approx(1 - 6.25 / 32)
+
+
+def test_share_does_not_depend_on_the_order_of_images():
+    rng = np.random.default_rng(9)
+    images = np.sort(rng.normal(size=(400, 1, 1)), axis=0)  # by brightness
+    labels = np.zeros(400)
+    assert pixel_share(images, np.full(400, 3.0), labels) == 0.0
+    coarse = np.rint(images[:, 0, 0] + rng.normal(size=400))
+    mixed = rng.permutation(400)
+    found = pixel_share(images, coarse, labels)
+    assert 0.2 < found < 0.8
+    assert pixel_share(images[mixed], coarse[mixed], labels) == pytest.approx(found, rel=1e-12)
+
+
+def test_share_of_arrays_of_any_kind():
+    values = np.linspace(-1, 1, 200)
+    images = np.random.default_rng(10).normal(size=(200, 2, 2)) + values[:, None, None]
+    labels = np.zeros(200, int)
+    found = pixel_share(images, values, labels)
+    turned = pixel_share(images[::-1], values[::-1], labels[::-1])
+    assert turned == pytest.approx(found, rel=1e-12)
+    tensors = [torch.as_tensor(images).requires_grad_(), torch.as_tensor(values).requires_grad_()]
+    assert pixel_share(*tensors, torch.as_tensor(labels)) == found
+    assert factor_law(tensors[1]).mean == factor_law(values).mean
+
+
+def test_share_says_what_is_broken():
+    images = np.random.default_rng(0).normal(size=(50, 4, 4))
+    values, labels = np.arange(50.0), np.zeros(50)
+    for wrong in ((images[1:], values, labels), (images, values[1:], labels)):
+        with pytest.raises(ValueError, match=r"a value and a label of each image, found .*\(49"):
+            pixel_share(*wrong)
+    with pytest.raises(ValueError, match=r"values \(50,\) and labels \(49,\)"):
+        pixel_share(images, values, labels[1:])
+    images[7, 1, 2] = np.nan
+    with pytest.raises(ValueError, match=r"finite pixels, found others in image 7\. Leave"):
+        pixel_share(images, values, labels)
+    values[7] = np.nan
+    assert np.isfinite(pixel_share(images, values, labels))
 
 
 def test_share_says_what_it_needs():

@@ -234,6 +234,15 @@ def test_generated_images_are_measured_as_real_ones_are(digits):
     np.testing.assert_allclose(half["thickness"], expected["thickness"], atol=0.1)
 
 
+def test_arrays_and_tensors_of_few_bits_are_measured_alike(digits):
+    for dtype in (np.float16, np.float32):
+        # A little off the grey levels and near the middles between them.
+        near = (digits.images[:20].double() / 255 + 0.5 / 255).clamp(0, 1).numpy().astype(dtype)
+        expected = measure(near.astype(np.float64))
+        assert measure(near).identical(expected)
+        assert measure(torch.from_numpy(near)).identical(expected)
+
+
 def test_the_frame_of_the_ink_changes_nothing(digits):
     images = digits.images[:40].numpy()
     images = np.concatenate([images, np.rint(255 - images * 0.9).astype(np.uint8)])  # up to edges
@@ -279,6 +288,13 @@ def test_blank_and_broken_images_are_counted(digits):
     for name in UNITS:
         np.testing.assert_array_equal(np.isnan(found[name]), broken)
     assert found.isel(image=[0, 11]).drop_attrs().identical(expected.drop_attrs())
+
+
+def test_a_tenth_of_full_contrast_is_visible():
+    for grey, unmeasured in ((25, 1), (26, 0)):
+        image = np.where(bar(0.0, width=10.0) > 0, grey, 0).astype(np.uint8)
+        assert np.ptp(enlarge(image[None])) == grey
+        assert measure(image[None]).attrs["unmeasured"] == unmeasured
 
 
 @pytest.mark.parametrize("shape", ["noise", "pixel", "edge", "corner", "negative", "full row"])

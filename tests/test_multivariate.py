@@ -203,6 +203,26 @@ def test_a_turned_square_is_uniform(low, high, dtype):
     assert np.abs(np.cov(value.numpy().T) / (high - low) ** 2 - np.eye(DIM) / 12).max() < 0.004
 
 
+def test_the_variance_of_a_turned_pair_is_the_mean_of_both():
+    half = torch.tensor([[0.1, 0.9, 1.0, 0.4], [1.0, 1.0, 0.2, 0.5]])
+    q = RotatedPairs(dist.Uniform(-half, half).to_event(1), -1, 1)
+    expected = torch.tensor([[0.82, 0.82, 1.16, 1.16], [2.0, 2.0, 0.29, 0.29]]) / 6
+    torch.testing.assert_close(q.variance, expected)
+    torch.testing.assert_close(q.expand((3, 2)).variance[1], expected)
+    value = q.sample((20_000,))
+    error = ((value.pow(4).mean(0) - expected**2) / 20_000).sqrt()
+    assert ((value.pow(2).mean(0) - expected).abs() < 5 * error).all()
+
+
+@pytest.mark.parametrize("make", [correlated, lambda: squashed(LogitNormal)])
+def test_the_variance_of_a_turned_correlated_pair_is_an_error(make):
+    words = (
+        r"expected a base of independent dimensions, as Normal.* found Correlated\w*Normal, whose"
+    )
+    with pytest.raises(NotImplementedError, match=words):
+        _ = RotatedPairs(make(), -1, 1).variance
+
+
 def test_support_of_a_turned_square():
     p = diamond(2, validate_args=False)
     reach = math.sqrt(2)

@@ -120,9 +120,8 @@ def test_a_check_that_fails_makes_a_family_void(tmp_path, checks, words):
     assert text.count(reason) == 1
     family = reason.partition(":")[0]
     assert f"| H1, the poster's | undecided (checks fail on {family}) |" in text
-    # More runs mend no check that is of every run; but resampled digits are not needed to confirm.
-    assert h1.verdict.more_seeds == (family != "re-inked")
-    assert ("seeds are not added" in text) == (family == "re-inked")
+    assert h1.verdict.more_seeds
+    assert "seeds are to be added once" in text
     lines = [line for line in text.splitlines() if line.startswith(f"| G on {data}, 2 |")]
     assert [line.rpartition(" of ")[0][-1] for line in lines] == ["1"]
     assert (" (1) | " in lines[0]) == ("mi" in checks)
@@ -161,6 +160,19 @@ def test_seeds_beyond_the_plan_have_to_be_there_all(tmp_path):
     _, h1 = judged(tmp_path, every)
     assert h1.verdict is None
     assert h1.missing["re-inked"] == 4 * MOST_SEEDS - 4 * 12 - 2
+
+
+def test_seeds_that_were_added_are_said(tmp_path):
+    every = study(tmp_path, effect=0.0)
+    write(tmp_path, Cell("T", "D6a"), range(12), lambda s: simulated(s, thickness=0.9))
+    rows, h1 = judged(tmp_path, every)
+    assert (h1.verdict.outcome, h1.verdict.more_seeds) == ("undecided", True)
+    for arm in ("T", "G"):
+        for data in ("D3", "D4"):
+            write(tmp_path, Cell(arm, data), range(12, MOST_SEEDS), simulated)
+    rows, h1 = judged(tmp_path, every)
+    assert (h1.verdict.outcome, h1.verdict.more_seeds) == ("undecided", False)
+    assert "- seeds were added once, to 80 on re-inked digits" in "\n".join(report(every, rows))
 
 
 def test_a_measure_that_a_run_has_not_is_said(tmp_path):
@@ -327,8 +339,12 @@ def test_the_blocks_are_the_designs():
     assert {c.mi_weight for c in confirmatory.cells} == {0.0, 2.0}
     assert all(block.seeds >= 10 for block in every.values() if block.cells)
     assert len(every["main"].models) == 30
-    more = {block.name: block.seeds for block in blocks(add_seeds=True)}
-    assert {n for n, s in more.items() if s == 80} == {"confirmatory", "resampled", "sprites"}
+    *before, added = blocks(add_seeds=True)
+    assert before == blocks()
+    assert (added.name, added.seeds) == ("added-seeds", MOST_SEEDS)
+    assert {(c.arm, c.data, c.mi_weight) for c in added.cells} == {
+        (arm, data, 2.0) for arm in ("T", "G") for data in ("D3", "D4")
+    }
 
 
 def test_every_run_is_one_that_the_programs_take(tmp_path):

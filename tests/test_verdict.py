@@ -11,7 +11,7 @@ from pyro_mivae.verdict import Checks, judge
 GOOD = {
     "re-inked": Checks(posterior_ks=0.05, mi_bound=1.0, set_measured=0.95),
     "resampled": Checks(posterior_ks=0.05, mi_bound=1.0, factor_ks=0.03),
-    "sprites": Checks(posterior_ks=0.01, factor_ks=0.01),
+    "sprites": Checks(posterior_ks=0.01, mi_bound=None, factor_ks=0.01),
 }
 
 
@@ -97,7 +97,35 @@ def test_a_failed_check_makes_void(family, broken, reason):
     some = judge(everywhere(0.2), following=1.0, checks=checks)
     assert some.outcome == ("undecided" if family == "re-inked" else "confirmed")
     assert some.void == none.void
-    assert none.more_seeds == (family != "re-inked")
+    assert none.more_seeds  # as the rule says, though they may not mend it
+
+
+def test_that_there_is_no_bound_has_to_be_said():
+    with pytest.raises(TypeError, match="missing 1 required keyword-only argument: 'mi_bound'"):
+        Checks(posterior_ks=0.01, factor_ks=0.01)
+    assert Checks(posterior_ks=0.01, mi_bound=None, factor_ks=0.01).failures("sprites") == []
+
+
+def test_seeds_are_added_up_to_80_on_re_inked_digits():
+    wide = {"mean": 0.0, "half": 0.2}
+    settings = {"following": 0.1, "checks": GOOD}
+    assert judge(everywhere(**wide, number=79), **settings).more_seeds
+    assert not judge(everywhere(**wide, number=80), **settings).more_seeds
+    for family in GOOD:
+        one = everywhere(**wide, number=80) | {family: contrast(**wide, number=20)}
+        assert judge(one, **settings).more_seeds == (family == "re-inked")
+
+
+def test_reasons_name_the_limits_of_the_rules(monkeypatch):
+    found = judge(everywhere(0.0, 0.2), following=0.1, checks=GOOD)
+    (share,) = (words for words in found.reasons if "follows" in words)
+    assert share.endswith("the uniform code follows in 10% of the runs, below 80 %")
+    assert found.reasons[-1].endswith(": not inside ±0.10")
+    monkeypatch.setattr("pyro_mivae.verdict.MARGIN", 0.05)
+    monkeypatch.setattr("pyro_mivae.verdict.FOLLOWING", 0.7)
+    found = judge(everywhere(0.0, 0.2), following=0.1, checks=GOOD)
+    assert any(words.endswith("of the runs, below 70 %") for words in found.reasons)
+    assert found.reasons[-1].endswith(": not inside ±0.05")
 
 
 def test_what_cannot_be_judged():
@@ -109,6 +137,6 @@ def test_what_cannot_be_judged():
         judge({"inked": contrast(0)}, following=1, checks=GOOD)
     with pytest.raises(ValueError, match="a share from 0 to 1, found 80"):
         judge(everywhere(0), following=80, checks=GOOD)
-    lacking = GOOD | {"sprites": Checks(posterior_ks=0.01, set_measured=0.99)}
+    lacking = GOOD | {"sprites": Checks(posterior_ks=0.01, mi_bound=None, set_measured=0.99)}
     with pytest.raises(ValueError, match=r"checks\['sprites'\]: expected a number for factor_ks"):
         judge(everywhere(0), following=1, checks=lacking)

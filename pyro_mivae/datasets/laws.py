@@ -63,8 +63,8 @@ class Uniform:
         return cls(law.mean() - half, law.mean() + half)
 
     def ppf(self, q: ArrayLike, /) -> Array:
-        """Quantiles."""
-        return self.low + (self.high - self.low) * np.asarray(q, np.float64)
+        """Quantiles, NaN of what is no probability."""
+        return self.low + (self.high - self.low) * _probabilities(q)
 
     def cdf(self, x: ArrayLike, /) -> Array:
         """The cumulative distribution function."""
@@ -73,7 +73,8 @@ class Uniform:
     def pdf(self, x: ArrayLike, /) -> Array:
         """The density, 0 outside the interval."""
         x = np.asarray(x, np.float64)
-        return np.where((x >= self.low) & (x <= self.high), 1.0 / (self.high - self.low), 0.0)
+        density = np.where((x >= self.low) & (x <= self.high), 1.0 / (self.high - self.low), 0.0)
+        return np.where(np.isnan(x), np.nan, density)
 
     def mean(self) -> float:
         """The middle of the interval."""
@@ -140,11 +141,11 @@ class Normal:
         return float(scale), float(special.ndtr(-self.reach / scale))
 
     def ppf(self, q: ArrayLike, /) -> Array:
-        """Quantiles."""
+        """Quantiles, NaN of what is no probability."""
         from scipy import special
 
         scale, tail = self._whole
-        q = tail + (1.0 - 2.0 * tail) * np.asarray(q, np.float64)
+        q = tail + (1.0 - 2.0 * tail) * _probabilities(q)
         found: Array = self.loc + scale * special.ndtri(q)
         return np.clip(found, self.loc - self.reach, self.loc + self.reach)
 
@@ -161,7 +162,7 @@ class Normal:
         scale, tail = self._whole
         z = (np.asarray(x, np.float64) - self.loc) / scale
         density = np.exp(-0.5 * z**2) / (scale * math.sqrt(2.0 * math.pi) * (1.0 - 2.0 * tail))
-        return np.where(np.abs(z) * scale <= self.reach, density, 0.0)
+        return np.where(np.abs(z) * scale > self.reach, 0.0, density)
 
     def mean(self) -> float:
         """The mean."""
@@ -170,6 +171,11 @@ class Normal:
     def std(self) -> float:
         """The standard deviation after the cut."""
         return self.scale
+
+
+def _probabilities(q: ArrayLike) -> Array:
+    q = np.asarray(q, np.float64)
+    return np.where((q >= 0.0) & (q <= 1.0), q, np.nan)
 
 
 def draw(law: Law, size: int, generator: np.random.Generator) -> Array:

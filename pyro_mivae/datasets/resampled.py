@@ -139,7 +139,8 @@ def resampling_weights(values: Array, labels: NDArray[Any], law: Law) -> Array:
         (N,).
 
     Raises:
-        ValueError: If no value of a digit is where the law has mass.
+        ValueError: If a digit has not two different values, or none where the law has mass, or
+            the law's density is not finite at one.
     """
     from scipy import stats  # slow to import, and not every program resamples
 
@@ -147,12 +148,23 @@ def resampling_weights(values: Array, labels: NDArray[Any], law: Law) -> Array:
     for digit in np.unique(labels):
         rows = np.flatnonzero((labels == digit) & np.isfinite(values))
         found = values[rows]
+        if (different := len(np.unique(found))) < 2:
+            raise ValueError(
+                f"digit {digit} has {len(found)} finite values, {different} of them different: "
+                "expected at least two, to estimate a density. Choose another factor or more "
+                "images, or leave the digit out"
+            )
         target = np.asarray(law.pdf(found))
+        if not np.isfinite(target).all():
+            at = found[~np.isfinite(target)][0]
+            raise ValueError(
+                f"law: expected a finite density at every value of digit {digit}, found "
+                f"{law.pdf(at)} at {at:.4g}. Choose a law without a pole there"
+            )
         if not target.any():
             raise ValueError(
                 f"no image of digit {digit} is where {law} has mass: expected some of "
-                f"{found.min() if len(found) else np.nan:.4g} to "
-                f"{found.max() if len(found) else np.nan:.4g}. Choose another law"
+                f"{found.min():.4g} to {found.max():.4g}. Choose another law"
             )
         grid = np.linspace(found.min(), found.max(), _GRID)
         density = np.interp(found, grid, stats.gaussian_kde(found)(grid))

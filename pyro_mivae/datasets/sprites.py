@@ -109,8 +109,24 @@ def render_sprites(
         uint8 (N, size, size), 0 outside and 255 inside.
 
     Raises:
-        ValueError: If a scale is not positive, or a sprite would not fit into its image.
+        ValueError: If a shape is none of these, a number is not finite, a scale is not positive, or
+            a sprite would not fit into its image.
     """
+    shape = np.asarray(shape)
+    if wrong := shape[~np.isin(shape, range(len(SHAPES)))].tolist():
+        numbers = ", ".join(f"{number} ({name})" for number, name in enumerate(SHAPES))
+        raise ValueError(f"shape: expected {numbers}, found {wrong[0]}")
+    shape = shape.astype(np.int64)
+    columns = {"scale": scale, "angle": angle, "x": x, "y": y}
+    columns = {name: np.asarray(values, np.float64) for name, values in columns.items()}
+    for name, values in columns.items():
+        if values.shape != shape.shape:
+            raise ValueError(
+                f"{name}: expected a number for each shape, {shape.shape}, found {values.shape}"
+            )
+        if not (finite := np.isfinite(values)).all():
+            raise ValueError(f"{name}: expected finite numbers, found {values[~finite][0]}")
+    scale, angle, x, y = columns.values()
     if len(scale) and not scale.min() > 0:
         raise ValueError(f"scale: expected positive numbers of pixels, found {scale.min():.4g}")
     extent = np.maximum(np.abs(x), np.abs(y)) + _RADIUS[shape] * scale

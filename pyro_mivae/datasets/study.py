@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from pyro_mivae.datasets.digits import Digits, load_digits
 from pyro_mivae.datasets.factored import FactorData, FactorSplit, make_split, pick, streams
 from pyro_mivae.datasets.laws import Law, Normal, Uniform
@@ -142,7 +144,7 @@ def _plain(
         (order,) = streams(seed, f"plain/{part}")
         rows = pick(number, len(split), order)
         factors = measured(split, cache_dir=cache_dir).isel(image=rows)
-        size = float(min(number, len(split)))
+        size = effective_size(np.bincount(rows, minlength=len(split)).astype(np.float64))
         return make_split(split.images[rows], split.labels[rows], factors, rows, size)
 
     return FactorData(

@@ -150,7 +150,24 @@ class RotatedPairs(dist.TransformedDistribution):  # type: ignore[misc]  # Pyro 
 
     @property
     def variance(self) -> Tensor:
-        """The variances, of a base whose dimensions are independent."""
+        """The variances, of a base whose dimensions are independent.
+
+        Raises:
+            NotImplementedError: If they are not known to be.
+        """
+        if not _independent(self.base_dist):
+            raise NotImplementedError(
+                "RotatedPairs.variance: expected a base of independent dimensions, as "
+                f"Normal(...).to_event(1) is, found {type(self.base_dist).__name__}, whose "
+                "covariances count too. Estimate it from draws"
+            )
         variance: Tensor = self.base_dist.variance
         mean = 0.5 * (variance[..., ::2] + variance[..., 1::2])
         return torch.stack([mean, mean], -1).flatten(-2)
+
+
+def _independent(base: Any) -> bool:
+    """Whether dimensions of an event are a batch that was declared to be one."""
+    while isinstance(base, torch.distributions.Independent):
+        base = base.base_dist
+    return not base.event_shape

@@ -47,6 +47,23 @@ def test_laws_are_scipys():
         assert (ours.mean(), ours.std()) == pytest.approx((theirs.mean(), theirs.std()))
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (Uniform(1.5, 4.5), stats.uniform(1.5, 3.0)),
+        (Normal(3.0, 0.8), stats.norm(3.0, 0.8)),
+        (Normal(3.0, 0.8, reach=2.0), stats.truncnorm(-2.0, 2.0, 3.0, 1.0)),
+    ],
+    ids=lambda law: f"{law}".split(" at ")[0],
+)
+def test_what_is_no_number_or_probability_is_nan_as_scipys(ours, theirs):
+    q, x = [-0.001, 1.001, np.nan], [np.nan, -np.inf, np.inf]
+    np.testing.assert_array_equal(theirs.ppf(q), np.full(3, np.nan))
+    np.testing.assert_array_equal(ours.ppf(q), theirs.ppf(q))
+    np.testing.assert_array_equal(ours.pdf(x), theirs.pdf(x))
+    np.testing.assert_array_equal(ours.cdf(x), theirs.cdf(x))
+
+
 def test_laws_alike():
     for law in (*LAWS, stats.beta(2, 5)):
         for other in (Uniform.like(law), Normal.like(law), Normal.like(law, reach=3 * law.std())):

@@ -185,6 +185,16 @@ def test_a_seed_gives_the_same_images_and_a_law_changes_its_factor_only(few, tmp
     assert not torch.equal(swapped.train.images, one.train.images)
 
 
+def test_another_thickness_is_another_file_of_the_cache(few, tmp_path):
+    for law in (THICKNESS, Normal.like(THICKNESS, reach=2.25)):
+        made = reinked_digits(
+            few, thickness=law, slant=SLANT, num_train=3, num_test=3, cache_dir=tmp_path
+        ).train
+        factors = (made.factors[name].values for name in ("thickness", "slant"))
+        expected = reink(few.train.images[made.sources].numpy(), *factors)
+        np.testing.assert_array_equal(made.images, expected)
+
+
 def test_images_are_read_from_the_cache_and_damage_is_mended(few, tmp_path, caplog, monkeypatch):
     from pyro_mivae.datasets import reinked
 

@@ -5,6 +5,7 @@ from scipy import stats
 
 from pyro_mivae.datasets import (
     Normal,
+    Split,
     Uniform,
     effective_size,
     measured,
@@ -71,6 +72,29 @@ def test_a_law_where_nothing_is_is_an_error():
         resampling_weights(np.linspace(0, 1, 50), np.full(50, 5), Uniform(2.0, 3.0))
 
 
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([0.3] * 9, "digit 7 has 9 finite values, 1 of them different: expected at least two"),
+        ([0.3] + [np.nan] * 8, "has 1 finite values, 1 of .*more images, or leave the digit out"),
+        ([np.nan] * 9, "digit 7 has 0 finite values, 0 of them different"),
+    ],
+)
+def test_a_digit_without_two_values_is_an_error(values, words):
+    others = np.linspace(0, 1, 9)
+    labels = np.repeat([3, 7], 9)
+    with pytest.raises(ValueError, match=words):
+        resampling_weights(np.append(others, values), labels, Uniform(0.0, 1.0))
+
+
+def test_a_law_of_infinite_density_is_an_error():
+    values = np.linspace(0, 1, 50)
+    with pytest.raises(
+        ValueError, match=r"finite density at every .* digit 5, found inf at 0\. Ch"
+    ):
+        resampling_weights(values, np.full(50, 5), stats.gamma(0.5))
+
+
 def test_effective_size():
     assert effective_size(np.ones(7)) == 7
     assert effective_size(np.array([1.0, 0, 0])) == 1
@@ -93,6 +117,12 @@ def test_measurements_are_those_of_measure_and_kept(digits, tmp_path, monkeypatc
     monkeypatch.setattr(morphometry, "VERSION", 0)
     assert measured(split, cache_dir=tmp_path).attrs["version"] == 0
     assert len(calls) == 2
+
+
+def test_measurements_are_kept_by_what_was_measured(digits, tmp_path):
+    for images in (digits.test.images[:3], digits.test.images[3:6]):
+        split = Split(images, digits.test.labels[:3])
+        assert measured(split, cache_dir=tmp_path).identical(measure(images))
 
 
 # Data.

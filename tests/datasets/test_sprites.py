@@ -7,6 +7,11 @@ from scipy import stats
 
 from pyro_mivae.datasets import SHAPES, SPRITE_LAWS, Normal, Uniform, render_sprites, sprites
 
+# From a heart's centroid to its tip: a square of side a and two half discs on its upper sides.
+_A = 1 / math.sqrt(1 + math.pi / 4)
+_DISC = _A / 2 + 2 * _A / (3 * math.pi)  # the centroid of each from the square's middle
+REACH = _A / math.sqrt(2) + 2 * (math.pi * _A**2 / 8) * _DISC / math.sqrt(2)
+
 ANGLES = np.linspace(-np.pi, np.pi, 9)
 
 
@@ -148,6 +153,38 @@ def test_to_moves_every_tensor(data):
 def test_any_law_of_scipys_will_do():
     made = sprites(laws={"scale": stats.triang(0.5, 5, 6)}, num_train=2_000, num_test=1)
     assert stats.kstest(made.train.factors["scale"], stats.triang(0.5, 5, 6).cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("shape", "values", "words"),
+    [
+        (-1, {}, r"shape: expected 0 \(rectangle\), 1 \(ellipse\), 2 \(heart\), found -1"),
+        (3, {}, "shape: expected 0 .*found 3"),
+        (0.5, {}, r"shape: expected 0 .*found 0\.5"),
+        (0, {"x": np.nan}, "x: expected finite numbers, found nan"),
+        (0, {"y": np.inf}, "y: expected finite numbers, found inf"),
+        (1, {"angle": [0.0, np.nan]}, "angle: expected finite numbers, found nan"),
+        (2, {"scale": [9.0, np.nan]}, "scale: expected finite numbers, found nan"),
+    ],
+)
+def test_what_cant_be_rendered_is_an_error(shape, values, words):
+    with pytest.raises(ValueError, match=words):
+        render(shape, **values)
+
+
+def test_every_sprite_has_its_numbers():
+    values = {name: np.zeros(2) for name in ("angle", "x", "y")}
+    with pytest.raises(ValueError, match=r"scale: expected a number for each shape, \(2,\), found"):
+        render_sprites(np.zeros(2, int), scale=np.full(1, 9.0), **values)
+    none = {name: np.zeros(0) for name in ("scale", "angle", "x", "y")}
+    assert render_sprites(np.zeros(0, int), **none).shape == (0, 28, 28)
+
+
+@pytest.mark.parametrize(("shape", "reach"), [(0, 0.7359801), (1, 0.6909883), (2, REACH)])
+def test_a_sprite_may_reach_the_border_and_no_farther(shape, reach):
+    render(shape, scale=0.999 * 14 / reach)
+    with pytest.raises(ValueError, match=r"would reach 14.01 pixels"):
+        render(shape, scale=1.001 * 14 / reach)
 
 
 def test_what_does_not_fit_is_an_error():

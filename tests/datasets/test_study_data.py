@@ -151,6 +151,15 @@ def test_d0_is_the_digits_themselves(data, digits):
         assert split.factors.drop_attrs().identical(measure(split.images).drop_attrs())
 
 
+@pytest.mark.parametrize(("number", "size"), [(300, 300), (500, 500), (700, 450), (1_500, 500)])
+def test_effective_size_of_digits_that_are_taken_again(digits, cache, number, size):
+    made = study_data("D0", num_train=5, num_test=number, digits=digits, cache_dir=cache).test
+    counts = np.bincount(made.sources.numpy(), minlength=500)
+    # Of 700 images of 500 digits, 200 are there twice: 700^2 / (300 + 200 * 4).
+    assert made.effective_size == pytest.approx(number**2 / (counts**2).sum(), rel=1e-12)
+    assert made.effective_size == pytest.approx(700**2 / 1100 if number == 700 else size)
+
+
 def test_seeds_reproduce(digits, cache):
     for name in ("D0", "D1", "D3", "D6a"):
         kwargs = {"num_train": 20, "num_test": 10, "digits": digits, "cache_dir": cache}
