@@ -51,11 +51,19 @@ def following(top: Sequence[str], expected: Sequence[str]) -> float:
     Args:
         top: The top factor of the leading code, by run; ``""`` where no code is live.
         expected: The factor whose law equals the code's prior, by run.
+
+    Raises:
+        ValueError: If there is no run, or one without an expected factor.
     """
-    if not top or len(top) != len(expected):
+    if len(top) == 0 or len(top) != len(expected):
         raise ValueError(
             f"following: expected a top and an expected factor for every run, found {len(top)} and "
             f"{len(expected)}"
+        )
+    if nameless := sum(name == "" for name in expected):
+        raise ValueError(
+            "expected: expected the name of a factor for every run, found an empty one in "
+            f"{nameless} of {len(expected)}: a code that is not live would count as following"
         )
     return sum(a == b for a, b in zip(top, expected, strict=True)) / len(top)
 

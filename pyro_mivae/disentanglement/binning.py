@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from scipy.stats import rankdata
 
-from pyro_mivae.disentanglement.tables import Factors, Floats, Ints
+from pyro_mivae.disentanglement.tables import Factors, Floats, Ints, as_array, group_numbers
 
 Binning: TypeAlias = Literal["rank", "width"]
 
 
 def bin_columns(
-    values: Floats, *, bins: int = 20, binning: Binning = "rank", within: Ints | None = None
+    values: Any, *, bins: int = 20, binning: Binning = "rank", within: Any = None
 ) -> Ints:
     r"""Puts each column of numbers into bins.
 
@@ -27,7 +27,8 @@ def bin_columns(
     \rfloor`. Levels with at least a share of 1/B each all keep a bin of their own.
 
     Args:
-        values: Shape ``(N, columns)``.
+        values: Shape ``(N, columns)``, N at least 2 B: with one point in a bin every two columns
+            would seem to share all that there is.
         bins: Their number B.
         binning: ``"rank"`` for bins of equal counts, ``"width"`` for bins of equal width between
             the smallest and the largest value.
@@ -38,27 +39,27 @@ def bin_columns(
         Bins from 0 to B - 1, of the same shape.
 
     Raises:
-        ValueError: If `bins` is below 2 or `binning` unknown.
+        ValueError: If `bins` is below 2 or too large for N, `binning` unknown, or the numbers are
+            not finite.
     """
     if bins < 2:
         raise ValueError(f"bins: expected at least 2, found {bins}")
     if binning not in get_args(Binning):
         raise ValueError(f"binning: expected one of {get_args(Binning)}, found {binning!r}")
-    if within is not None:
-        found = np.empty(values.shape, np.int64)
-        for group in np.unique(within):
-            rows = within == group
-            found[rows] = bin_columns(values[rows], bins=bins, binning=binning)
-        return found
-    if binning == "rank":
-        twice = np.rint(2 * rankdata(values, axis=0)).astype(np.int64) - 1
-        ranked: Ints = twice * bins // (2 * len(values))
-        return ranked
-    low = values.min(0)
-    width = values.max(0) - low
-    share = (values - low) / np.where(width > 0, width, 1.0)
-    wide: Ints = np.minimum((share * bins).astype(np.int64), bins - 1)
-    return wide
+    array = as_array(values, "values", 2)
+    if len(array) < 2 * bins:
+        raise ValueError(
+            f"bins: expected at least {2 * bins} points for {bins} bins, found {len(array)}: use "
+            "fewer bins, or more points"
+        )
+    if within is None:
+        return _binned(array, bins, binning)
+    groups = group_numbers(within, len(array))
+    found = np.empty(array.shape, np.int64)
+    for group in range(groups.max() + 1):
+        rows = groups == group
+        found[rows] = _binned(array[rows], bins, binning)
+    return found
 
 
 def bin_factors(
@@ -69,3 +70,15 @@ def bin_factors(
     labels = np.array(factors.nominal)
     binned[:, labels] = factors.values[:, labels].astype(np.int64)
     return binned
+
+
+def _binned(values: Floats, bins: int, binning: Binning) -> Ints:
+    if binning == "rank":
+        twice = np.rint(2 * rankdata(values, axis=0)).astype(np.int64) - 1
+        ranked: Ints = twice * bins // (2 * len(values))
+        return ranked
+    low = values.min(0)
+    width = values.max(0) - low
+    share = (values - low) / np.where(width > 0, width, 1.0)
+    wide: Ints = np.minimum((share * bins).astype(np.int64), bins - 1)
+    return wide

@@ -65,7 +65,7 @@ def factor_vae_score(
     spread = codes.std(0, ddof=1)
     # The spread of a constant code is that of rounding, and not always 0.
     rounding = 1e-12 * np.abs(codes).max(0)
-    varies = np.flatnonzero(spread > np.maximum(rounding, 1e-6 * spread.max()))
+    varies = np.flatnonzero(spread > rounding)
     if not varies.size:
         return 0.0
     votes = np.zeros((2, num_factors, len(varies)), np.int64)

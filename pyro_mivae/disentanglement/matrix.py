@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
 
 from pyro_mivae.disentanglement.binning import Binning, bin_columns, bin_factors
-from pyro_mivae.disentanglement.tables import Floats, Ints, as_pair
+from pyro_mivae.disentanglement.tables import Floats, Ints, as_pair, group_numbers
 
 _ELEMENTS = 2**21
 """Numbers that are counted at once: memory then does not grow with the codes."""
@@ -69,23 +69,26 @@ def mi_matrix(
     largest corrected information exceeds the quantile `level` of the same number under permutation,
     so that a code of noise is taken for live once in a hundred.
 
-    With `within`, ranks are taken inside each group, for example inside each digit: what a code and
-    a factor share only because both depend on the digit is then gone. What is left is at most the
-    information given the group, and less where their relation differs between groups.
+    With `within`, ranks are taken and points permuted inside each group, for example inside each
+    digit: what a code and a factor share only because both depend on the digit is then gone. Also
+    where bins depend on the group, as in small groups and those in which a factor is constant: a
+    permutation inside groups keeps that. In groups much larger than `bins` what is left is at most
+    the information given the group, and less where their relation differs between groups.
 
     Args:
         codes: Shape ``(N, codes)``.
         factors: Shape ``(N, factors)``, or arrays of shape ``(N,)`` by name.
         nominal: Names or columns of factors that are labels; they are not binned.
-        within: Groups to rank inside of, shape ``(N,)``.
-        bins: Number of bins.
+        within: Groups to rank and to permute inside of, shape ``(N,)``.
+        bins: Number of bins, at most N / 2; see :func:`~pyro_mivae.disentanglement.ceiling`.
         binning: See :func:`~pyro_mivae.disentanglement.bin_columns`.
         num_permutations: 0 switches the corrections off.
-        level: Of the permutations.
+        level: Of the permutations, between 0 and 1.
         seed: Of the permutations.
 
     Raises:
-        ValueError: If there are too few permutations for `level`, or arrays do not fit.
+        ValueError: If there are too few permutations for `level`, too few points for `bins`, or
+            arrays do not fit.
 
     References:
         Miller (1955), *Note on the bias of information estimates*; Chen et al. (2018), *Isolating
@@ -93,6 +96,8 @@ def mi_matrix(
     """
     array, table = as_pair(codes, factors, nominal)
     groups = None if within is None else group_numbers(within, len(array))
+    if not 0 < level < 1:
+        raise ValueError(f"level: expected a number between 0 and 1, found {level}")
     if num_permutations and num_permutations * (1 - level) < 1 - 1e-9:
         raise ValueError(
             f"num_permutations: expected 0 (no corrections) or at least {1 / (1 - level):.0f} for "
@@ -101,7 +106,7 @@ def mi_matrix(
     code_bins = bin_columns(array, bins=bins, binning=binning, within=groups)
     factor_bins = bin_factors(table, bins=bins, binning=binning, within=groups)
     settings: dict[str, Any] = {"num_permutations": num_permutations, "level": level, "seed": seed}
-    return from_bins(code_bins, factor_bins, table.names, **settings)
+    return from_bins(code_bins, factor_bins, table.names, groups=groups, **settings)
 
 
 def from_bins(
@@ -110,10 +115,11 @@ def from_bins(
     names: tuple[str, ...],
     *,
     num_permutations: int,
+    groups: Ints | None = None,
     level: float = 0.99,
     seed: int = 0,
 ) -> MIMatrix:
-    """The matrix of codes and factors that have been binned."""
+    """The matrix of codes and factors that have been binned, permuted inside the groups."""
     num_codes, num_factors = code_bins.shape[1], factor_bins.shape[1]
     plug_in, bias = (np.zeros((num_codes, num_factors)) for _ in range(2))
     live = np.ones(num_codes, np.bool_)
@@ -123,8 +129,8 @@ def from_bins(
         count = _Counts(code_bins[:, rows], factor_bins)
         plug_in[rows] = count.information(np.arange(len(code_bins)))
         if num_permutations:
-            rng = np.random.default_rng(seed)  # every block has the same permutations
-            orders = (rng.permutation(len(code_bins)) for _ in range(num_permutations))
+            # Every block of codes has the same permutations.
+            orders = _orders(len(code_bins), groups, num_permutations, seed)
             shuffled = np.stack([count.information(order) for order in orders])
             bias[rows] = shuffled.mean(0)
             limit = np.quantile((shuffled - bias[rows]).max(2), level, axis=0)
@@ -174,19 +180,22 @@ def ksg_matrix(
     return np.stack(columns, 1).astype(np.float64)
 
 
-def group_numbers(within: Any, count: int) -> Ints:
-    """The groups to rank inside of, as numbers from 0, shape ``(count,)``."""
-    groups = np.asarray(within.detach().cpu() if hasattr(within, "detach") else within)
-    if groups.shape != (count,):
-        raise ValueError(f"within: expected the shape ({count},), found {groups.shape}")
-    return np.unique(groups, return_inverse=True)[1].astype(np.int64)
-
-
 def subsample(count: int, max_points: int | None, seed: int) -> Ints:
     """At most `max_points` of the indices below `count`, at random and in their order."""
     if max_points is None or count <= max_points:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).permutation(count)[:max_points])
+
+
+def _orders(count: int, groups: Ints | None, number: int, seed: int) -> Iterator[Ints]:
+    """Permutations of the points; with groups each point keeps its group."""
+    rng = np.random.default_rng(seed)
+    for _ in range(number):
+        order = rng.permutation(count)
+        if groups is not None:
+            shuffled = order[np.argsort(groups[order], kind="stable")]  # group by group
+            order[np.argsort(groups, kind="stable")] = shuffled
+        yield order
 
 
 class _Counts:
@@ -211,8 +220,7 @@ class _Counts:
         """Plug-in information with the factors' points in this order, shape (codes, factors)."""
         counts = np.bincount((self._cells + self._levels[:, order]).ravel(), minlength=self._size)
         joint = self._n_log_n[counts].reshape(*self._shape, -1).sum(2)
-        found: Floats = (joint + self._marginal) / self._number
-        return found
+        return _without_rounding((joint + self._marginal) / self._number, self._number)
 
 
 def _n_log_n(number: int) -> Floats:
@@ -227,5 +235,10 @@ def _sums_of(binned: Ints) -> Floats:
 
 
 def _entropies(binned: Ints) -> Floats:
-    found: Floats = np.log(len(binned)) - _sums_of(binned) / len(binned)
+    return _without_rounding(np.log(len(binned)) - _sums_of(binned) / len(binned), len(binned))
+
+
+def _without_rounding(nats: Floats, number: int) -> Floats:
+    """0 for what is only rounding: a constant code's would count as specialised."""
+    found: Floats = np.where(nats < 1e-12 * np.log(number), 0.0, nats)
     return found

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from pyro_mivae.disentanglement.matrix import subsample
 from pyro_mivae.disentanglement.scores import completeness, disentanglement
-from pyro_mivae.disentanglement.tables import Factors, Floats, Ints, as_pair
+from pyro_mivae.disentanglement.tables import Factors, Floats, Ints, as_pair, plain
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,8 @@ def dci(
         seed: Of the draws, the split and the trees.
 
     Raises:
-        ValueError: If a label is not both among the points to train on and to test on.
+        ValueError: If a label is not both among the points to train on and to test on, or there
+            are fewer than two of either.
 
     References:
         Eastwood and Williams (2018), *A framework for the quantitative evaluation of disentangled
@@ -121,7 +122,8 @@ def explicitness(
         each label against the rest, averaged, .5 at chance. Shape ``(factors,)``.
 
     Raises:
-        ValueError: If a label is not both among the points to train on and to test on.
+        ValueError: If a label is not both among the points to train on and to test on, or there
+            are fewer than two of either.
 
     References:
         Ridgeway and Mozer (2018), *Learning deep disentangled embeddings with the F-statistic
@@ -156,7 +158,7 @@ def _parts(
     rows = subsample(len(array), max_points, seed)
     given = None
     if test is not None:
-        given = np.asarray(test.detach().cpu() if hasattr(test, "detach") else test)
+        given = np.asarray(plain(test))
         if given.shape != (len(array),) or given.dtype != np.bool_:
             raise ValueError(
                 f"test: expected booleans of the shape ({len(array)},), found {given.dtype} of the "
@@ -167,6 +169,11 @@ def _parts(
     parts: list[tuple[Floats, ...]] = []
     for name, y, is_label in zip(table.names, table.values[rows].T, table.nominal, strict=True):
         held = _third(y, is_label, seed) if given is None else given
+        if min(held.sum(), (~held).sum()) < 2:
+            raise ValueError(
+                f"test: expected at least two points to train on and two to test on, found "
+                f"{int((~held).sum())} and {int(held.sum())} of {len(rows)}"
+            )
         if is_label and set(y[held]) != set(y[~held]):
             raise ValueError(
                 f"factors[{name!r}]: expected every label among both the {int((~held).sum())} "

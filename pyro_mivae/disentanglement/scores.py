@@ -25,10 +25,24 @@ def mutual_information_gap(mi: Any, entropies: Any) -> Floats:
     Returns:
         From 0 to 1, shape ``(factors,)``.
 
+    Raises:
+        ValueError: If there is not one entropy for each factor, or one that is not positive.
+
     References:
         Chen et al. (2018), *Isolating sources of disentanglement in VAEs*, eq. 6.
     """
-    return _gap(_matrix(mi, "mi")) / as_array(entropies, "entropies", 1)
+    matrix, unit = _matrix(mi, "mi"), as_array(entropies, "entropies", 1)
+    if unit.shape != matrix.shape[1:]:
+        raise ValueError(
+            f"entropies: expected one for each of the {matrix.shape[1]} factors, found the shape "
+            f"{unit.shape}"
+        )
+    if (unit <= 0).any():
+        raise ValueError(
+            f"entropies: expected numbers above 0, found {unit.min()}: leave out factors that do "
+            "not vary, or not inside the groups"
+        )
+    return _gap(matrix) / unit
 
 
 def modularity(mi: Any) -> Floats:

@@ -24,7 +24,14 @@ def as_array(values: Any, name: str, ndim: int) -> Floats:
     Raises:
         ValueError: If there are more or fewer dimensions, no numbers, or some are not finite.
     """
-    array = np.asarray(_plain(values), dtype=np.float64)
+    try:
+        array = np.asarray(plain(values), dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        hint = ": if it is a label, give it by name and name it in nominal"
+        raise ValueError(
+            f"{name}: expected numbers, found others ({error})"
+            + (hint if name.startswith("factors") else "")
+        ) from error
     if array.ndim != ndim or not array.size:
         raise ValueError(
             f"{name}: expected numbers in {ndim} dimensions, found the shape {array.shape}"
@@ -72,21 +79,25 @@ def as_factors(factors: Any, nominal: Collection[str | int] = ()) -> Factors:
     """Makes the table of factors of what the functions of this package take.
 
     Args:
-        factors: Shape ``(N, factors)``, or by name an array of shape ``(N,)`` each; a nominal one
-            by name may hold strings. The columns of an array are called ``"0"``, ``"1"``, ...
-        nominal: Names (of an array: or numbers) of the factors that are labels.
+        factors: Shape ``(N, factors)``, or by name an array of shape ``(N,)`` each, also as a data
+            frame; a nominal one by name may hold strings. The columns of an array are called
+            ``"0"``, ``"1"``, ...
+        nominal: Names (of an array: or numbers) of the factors that are labels, or one name.
 
     Raises:
-        ValueError: If a name is unknown, a factor constant, or the numbers are not finite.
+        ValueError: If a name is unknown, a factor constant, the numbers are not finite, or a label
+            is missing.
     """
     if isinstance(factors, Factors):
         return factors
     if isinstance(factors, Mapping):
-        columns = {str(name): _plain(values) for name, values in factors.items()}
+        columns = {str(name): plain(values) for name, values in factors.items()}
+    elif hasattr(factors, "columns"):  # a data frame, known by this, so that none is imported
+        columns = {str(name): factors[name] for name in factors.columns}
     else:
         array = as_array(factors, "factors", 2)
         columns = {str(i): column for i, column in enumerate(array.T)}
-    labels = {str(name) for name in nominal}
+    labels = {str(name) for name in ([nominal] if isinstance(nominal, str) else nominal)}
     if unknown := sorted(labels - columns.keys()):
         raise ValueError(
             f"nominal: expected some of the factors {sorted(columns)}, found {unknown[0]!r}"
@@ -95,7 +106,7 @@ def as_factors(factors: Any, nominal: Collection[str | int] = ()) -> Factors:
     if not columns or len(set(lengths.values())) > 1 or len(next(iter(lengths.values()))) != 1:
         raise ValueError(f"factors: expected arrays of one shape (N,), found the shapes {lengths}")
     made = [
-        np.unique(column, return_inverse=True)[1].astype(np.float64)
+        _numbered(column, f"factors[{name!r}]").astype(np.float64)
         if name in labels
         else as_array(column, f"factors[{name!r}]", 1)
         for name, column in columns.items()
@@ -123,6 +134,40 @@ def as_pair(codes: Any, factors: Any, nominal: Collection[str | int]) -> tuple[F
     return array, table
 
 
-def _plain(values: Any) -> Any:
+def group_numbers(within: Any, count: int) -> Ints:
+    """The groups to rank inside of, as numbers from 0, shape ``(count,)``.
+
+    Raises:
+        ValueError: If there are not as many, or some are missing.
+    """
+    if (found := np.shape(plain(within))) != (count,):
+        raise ValueError(f"within: expected the shape ({count},), found {found}")
+    return _numbered(within, "within")
+
+
+def plain(values: Any) -> Any:
     """What NumPy can read; a tensor is known by its methods, so that torch isn't imported."""
-    return values.detach().cpu().double().numpy() if hasattr(values, "detach") else values
+    if not hasattr(values, "detach"):
+        return values
+    values = values.detach().cpu()
+    return (values.double() if values.is_floating_point() else values).numpy()
+
+
+def _numbered(labels: Any, name: str) -> Ints:
+    """Labels as numbers from 0, in their order."""
+    labels = plain(labels)
+    # A list goes by its items: an array of strings would turn NaN into one more of them.
+    array = np.asarray(labels) if hasattr(labels, "dtype") else np.asarray(labels, dtype=object)
+    missing = [_is_missing(x) for x in array] if array.dtype == object else array != array
+    if number := int(np.sum(missing)):
+        raise ValueError(
+            f"{name}: expected a label for every point, found NaN or None in {number} of "
+            f"{len(array)} rows: drop these rows from codes and factors alike, and say how many "
+            "there were"
+        )
+    return np.unique(np.asarray(labels), return_inverse=True)[1].astype(np.int64)
+
+
+def _is_missing(value: Any) -> bool:
+    """None, NaN or NaT, which differ from themselves, or what pandas has for them."""
+    return value is None or type(value).__name__ == "NAType" or bool(value != value)

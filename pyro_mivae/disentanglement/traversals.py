@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pyro_mivae.disentanglement.tables import Floats, Ints, as_array
+from pyro_mivae.disentanglement.tables import Floats, Ints, as_array, plain
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ def traversal_effects(values: Any, measured: Any, *, scale: Any) -> TraversalEff
     Raises:
         ValueError: If shapes do not fit, a scale is not positive, or a code's values are all equal.
     """
-    y = np.asarray(measured.detach().cpu() if hasattr(measured, "detach") else measured, np.float64)
+    y = np.asarray(plain(measured), np.float64)
     if y.ndim != 4:
         raise ValueError(
             "measured: expected the shape (codes, traversals, steps, factors), found "

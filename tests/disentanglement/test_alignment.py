@@ -44,6 +44,8 @@ def test_what_the_study_counts():
     assert carried_share(matrix, "thickness", "slant") == pytest.approx(1.1 / 1.7)
     assert top_factors(matrix).tolist() == [1, 0, -1]
     assert leading_code(matrix) == 1
+    spread = made([[0.5, 0.5, 0.5], [0.9, 0.0, 0.0]], [True, True])
+    assert leading_code(spread) == 1  # by the largest number, not by the sum
     dead = made([[0.2, 0.5, 0.1]], [False])
     assert carried(dead, "slant") == 0
     assert math.isnan(carried_share(dead, "thickness", "slant"))
