@@ -47,9 +47,9 @@ def caption(name: str) -> str:
     return f"Traversals of the code, with what was measured under each image: {model}"
 
 
-def draw(rows: Sequence[Row], folder: Path) -> dict[str, Figure]:
-    """The figures that can be drawn of what is done, by name."""
-    figures = {}
+def draw(rows: Sequence[Row], folder: Path) -> dict[str, Figure | None]:
+    """The figures of what is done, by name; None of images that the folder has not."""
+    figures: dict[str, Figure | None] = {}
     for name, label in PRIMARIES.items():
         if found := _panels(rows, name):
             figures[f"interaction_{name}"] = plotting.interaction_plot(found, label=label)
@@ -112,7 +112,7 @@ def _title(row: Row) -> str:
     return f"{row['arm'].removeprefix('main-')}, {without}"
 
 
-def _traversals(rows: Sequence[Row], folder: Path) -> dict[str, Figure]:
+def _traversals(rows: Sequence[Row], folder: Path) -> dict[str, Figure | None]:
     """Of the first seed of each main model, and of the arms on D3 at the hypotheses' weight."""
     found: dict[str, tuple[Path, Sequence[str]]] = {}
     for row in at(rows, data="mnist", seed=SEED):
@@ -122,8 +122,11 @@ def _traversals(rows: Sequence[Row], folder: Path) -> dict[str, Figure]:
         if row["arm"] in ("G", "P", "T"):
             path = folder / row["run"] / f"seed{SEED}.npz"
             found[f"traversals_{row['arm']}_D3"] = (path, _moved(row))
-    figures = {}
+    figures: dict[str, Figure | None] = {}
     for name, (path, names) in found.items():
+        if not path.exists():
+            figures[name] = None
+            continue
         with np.load(path) as arrays:
             images, measured = arrays["images"][:, SHOWN] / 255, arrays["measured"][:, SHOWN]
         figures[name] = plotting.measured_traversals(

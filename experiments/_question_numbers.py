@@ -27,29 +27,39 @@ SCORES = (
 )
 
 
-def read_rows(every: Iterable[Block], folder: Path) -> list[Row]:
-    """The rows of all that is done of the blocks, whichever seeds these are."""
+def read_rows(every: Iterable[Block], folder: Path, earlier: Sequence[Row] = ()) -> list[Row]:
+    """The rows of all that is done of the blocks, whichever seeds these are.
+
+    Args:
+        every: The blocks.
+        folder: The study's.
+        earlier: Rows of other folders, which fill in what this one has not.
+    """
     rows: list[Row] = []
     blocks = list(every)
     for cell in dict.fromkeys(cell for block in blocks for cell in block.cells):
-        rows += cell_rows(cell, folder)
+        rows += cell_rows(cell, folder, earlier)
     for model in dict.fromkeys(model for block in blocks for model in block.models):
         path = folder / f"codes-{model.name}" / runs.METRICS
         if path.exists():
             rows.append(_main_row(model, _read(path)))
+        else:
+            rows += at(earlier, run=model.name)
     return rows
 
 
-def cell_rows(cell: Cell, folder: Path) -> list[Row]:
+def cell_rows(cell: Cell, folder: Path, earlier: Iterable[Row] = ()) -> list[Row]:
     """The seeds of a cell, in their order.
 
     A seed is there once, though two runs may hold it (of another --seeds): a run is a function of
     its seed.
     """
+    before = {row["seed"]: row for row in of_cell(earlier, cell)}
     found: dict[int, Row] = {}
     for path in sorted(folder.glob(f"{cell.name}-seeds*/seed*.json")):
         numbers = _read(path)
         found.setdefault(numbers["seed"], _arm_row(cell, numbers, path.parent.name))
+    found = before | found
     return [found[seed] for seed in sorted(found)]
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from matplotlib.figure import Figure
 
 from experiments import _question_numbers as numbers
 from experiments import _question_tables as tables
@@ -24,36 +26,47 @@ NAME = "open_question"
 Secondary = Mapping[Hypothesis, Sequence[Finding]]
 
 
-def write_report(every: Sequence[Block], folder: Path, docs: Path | None = None) -> Path | None:
+def write_report(
+    every: Sequence[Block],
+    folder: Path,
+    docs: Path | None = None,
+    earlier: Sequence[Row] = (),
+) -> Path | None:
     """Writes table, report and figures of what is done so far; returns the report's path.
 
     Args:
         every: All blocks of the study, whichever are run.
         folder: That of the runs.
         docs: A documentation, whose ``results`` and ``figures`` get them, too.
+        earlier: Rows of other folders, which fill in what this one has not. What a model has made
+            is not in them: a picture of it is linked where it was drawn before.
     """
-    rows = numbers.read_rows(every, folder)
+    rows = numbers.read_rows(every, folder, earlier)
     if not rows:
         return None
     text = "\n\n".join(part for part in report(every, rows) if part)
     figures = draw(rows, folder)
-    _write(rows, folder, f"{text}\n\n{_pictures(figures, 'figures/')}\n")
-    save(figures, folder)
+    _write(rows, folder, text, _save(figures, folder), "figures/")
     if docs is not None:
-        pictures = _pictures(figures, f"../figures/{NAME}_")
-        _write(rows, docs / "results", f"{text}\n\n{pictures}\n")
-        save({f"{NAME}_{name}": figure for name, figure in figures.items()}, docs)
+        pictures = _save(figures, docs, prefix=f"{NAME}_")
+        _write(rows, docs / "results", text, pictures, f"../figures/{NAME}_")
     return folder / f"{NAME}.md"
 
 
-def _write(rows: Sequence[Row], folder: Path, text: str) -> None:
+def _save(figures: Mapping[str, Figure | None], folder: Path, prefix: str = "") -> list[str]:
+    """Returns the names of those that are there, drawn now or before."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save({f"{prefix}{name}": figure for name, figure in figures.items() if figure}, folder)
+    return [name for name in figures if (folder / "figures" / f"{prefix}{name}.png").exists()]
+
+
+def _write(
+    rows: Sequence[Row], folder: Path, text: str, pictures: Sequence[str], where: str
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_table(rows, folder, f"{NAME}.csv")
-    write_atomically(folder / f"{NAME}.md", text)
-
-
-def _pictures(figures: Iterable[str], prefix: str) -> str:
-    return "\n\n".join(f"![{caption(name)}]({prefix}{name}.png)" for name in figures)
+    shown = "\n\n".join(f"![{caption(name)}]({where}{name}.png)" for name in pictures)
+    write_atomically(folder / f"{NAME}.md", f"{text}\n\n{shown}\n")
 
 
 def report(every: Sequence[Block], rows: Sequence[Row]) -> list[str]:

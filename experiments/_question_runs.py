@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -45,15 +45,16 @@ class Cell:
         form = "" if self.code_scale is None else f"-scale{plain(self.code_scale)}"
         return f"{self.arm}-{self.data}-lambda{plain(self.mi_weight)}{form}"
 
-    def runs(self, seeds: int, scale: Scale = "full") -> Iterator[Run]:
-        """The runs of the first seeds."""
+    def runs(self, seeds: int, scale: Scale = "full", known: Collection[int] = ()) -> Iterator[Run]:
+        """The runs of the first seeds, but for those whose seeds are known all."""
         flags = {"arm": self.arm, "data": self.data, "mi-weight": self.mi_weight}
         if self.code_scale is not None:
             flags["code-scale"] = self.code_scale
         for first in range(0, seeds, SEEDS_A_RUN):
             number = min(SEEDS_A_RUN, seeds - first)
             own = {**flags, "first-seed": first, "num-seeds": number}
-            yield arm_run(f"{self.name}-seeds{first}-{first + number - 1}", own, scale)
+            if not all(seed in known for seed in range(first, first + number)):
+                yield arm_run(f"{self.name}-seeds{first}-{first + number - 1}", own, scale)
 
 
 def arm_run(name: str, flags: Mapping[str, object], scale: Scale) -> Run:
@@ -179,7 +180,12 @@ def smoke_blocks() -> list[Block]:
 
 
 def stages(
-    todo: Sequence[Block], folder: Path, *, seeds: int | None, scale: Scale
+    todo: Sequence[Block],
+    folder: Path,
+    *,
+    seeds: int | None,
+    scale: Scale,
+    known: Mapping[str, Collection[int]] | None = None,
 ) -> list[list[Run]]:
     """What is run before what: data, then trainings block by block, then measurements of them.
 
@@ -191,20 +197,29 @@ def stages(
         folder: The study's.
         seeds: At most as many of each cell and main model; None for all.
         scale: ``"full"`` or ``"smoke"``.
+        known: Seeds of which there are numbers already, by the names of cells and main models.
     """
+    known = known or {}
     most: dict[Cell, int] = {}
     for block in todo:
         for cell in block.cells:
             most[cell] = max(most.get(cell, 0), _at_most(block.seeds, seeds))
     trained: dict[str, Run] = {}
+    data: dict[DataName, None] = {}
+    models: list[MainModel] = []
     for block in todo:
-        parts = [list(cell.runs(most[cell], scale)) for cell in block.cells]
-        for runs in itertools.zip_longest(*parts):
+        parts = {
+            cell: list(cell.runs(most[cell], scale, known.get(cell.name, ())))
+            for cell in block.cells
+        }
+        for runs in itertools.zip_longest(*parts.values()):
             trained |= {run.name: run for run in runs if run is not None}
-        models = [model for model in block.models if seeds is None or model.seed < seeds]
-        trained |= {model.name: model.run(scale) for model in models}
-    data = dict.fromkeys(cell.data for cell in most) if scale == "full" else {}
-    models = [m for block in todo for m in block.models if seeds is None or m.seed < seeds]
+        if scale == "full":
+            data |= dict.fromkeys(cell.data for cell, runs in parts.items() if runs)
+        chosen = [m for m in block.models if seeds is None or m.seed < seeds]
+        chosen = [m for m in chosen if m.seed not in known.get(m.name, ())]
+        trained |= {model.name: model.run(scale) for model in chosen}
+        models += chosen
     return [
         [arm_run(f"data-{name}", {"data": name, "num-seeds": 0}, scale) for name in data],
         list(trained.values()),

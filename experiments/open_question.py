@@ -4,7 +4,8 @@ Trains small VAEs whose code has a Gaussian, a uniform or another prior on image
 chosen laws, and the main job's models on MNIST; measures what each code tells of each factor; and
 judges the hypotheses by rules that were fixed before (docs/open-question.md). Leaves a table
 (open_question.csv, a row for each run), a report (open_question.md) and figures, all from the runs'
-folders. What is done is skipped and what was stopped goes on: start the same command again.
+folders. What is done is skipped and what was stopped goes on: start the same command again. Seeds
+can be added to a table whose folders are gone: --earlier takes it.
 
     python -m experiments.open_question --workers 2
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from experiments._blocks import StudyConfig, chosen, run_stages
 from experiments._program import Switch, parse, smoke_folder
+from experiments._question_earlier import read_table, seeds_of
 from experiments._question_report import write_report
 from experiments._question_runs import blocks, smoke_blocks, stages
 
@@ -30,6 +32,9 @@ class Config(StudyConfig):
     """At most as many seeds of each cell; None for the number of each block."""
     add_seeds: Switch = False
     """Add a block of seeds of G and T on re-inked digits, up to 80: once, if the verdict asks."""
+    earlier: Path | None = None
+    """Table of earlier runs (docs/results/open_question.csv, for one): what it has is not run
+    again, and is in the report."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,8 +48,19 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if config.seeds is not None and config.seeds < 1:
             raise ValueError(f"--seeds must be at least 1, found {config.seeds}")
-        todo = stages(chosen(every, config.blocks), folder, seeds=config.seeds, scale=scale)
-        return run_stages(config, folder, todo, lambda: write_report(every, folder, config.docs))
+        if config.earlier is not None and config.smoke:
+            raise ValueError("--earlier has runs of the full size: leave it out with --smoke")
+        earlier = [] if config.earlier is None else read_table(config.earlier)
+        todo = stages(
+            chosen(every, config.blocks),
+            folder,
+            seeds=config.seeds,
+            scale=scale,
+            known=seeds_of(earlier),
+        )
+        return run_stages(
+            config, folder, todo, lambda: write_report(every, folder, config.docs, earlier)
+        )
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from simulated import simulated
 from experiments import _question_numbers as numbers
 from experiments import open_question
 from experiments._question_checks import checks
+from experiments._question_earlier import read_table, seeds_of
 from experiments._question_report import report, write_report
 from experiments._question_rules import judge_h1
 from experiments._question_runs import (
@@ -24,6 +26,7 @@ from experiments._question_runs import (
     stages,
 )
 from experiments._question_secondary import SECONDARY
+from experiments.sweep import write_table
 
 
 def write(folder, cell, seeds, make):
@@ -411,6 +414,119 @@ def test_first_seeds_of_all_cells_come_first(tmp_path):
     some = [block for block in blocks() if block.name in ("confirmatory", "category")]
     names = [run.name for run in stages(some, tmp_path, seeds=None, scale="full")[1]]
     assert names.count("T-D3-lambda2-seeds0-9") == names.count("T-D3-lambda2-seeds30-39") == 1
+
+
+def test_what_a_table_has_is_not_run_again(tmp_path):
+    table = tmp_path / "earlier.csv"
+    study(tmp_path, effect=0.0, seeds=40)  # T and G at weight 2
+    every = blocks()
+    rows = numbers.read_rows(every, tmp_path)
+    write_table(rows, tmp_path, table.name)
+    earlier = read_table(table)
+    known = seeds_of(earlier)
+    assert known == {
+        Cell(arm, data).name: set(range(40)) for pair in PAIRS for data in pair for arm in "TG"
+    }
+    confirmatory = [block for block in every if block.name == "confirmatory"]
+    _, trained, _ = stages(confirmatory, tmp_path, seeds=None, scale="full", known=known)
+    assert len(trained) == 4 * (2 + 6)  # P, and all without the term
+    assert not any(run.name.startswith(("T-D3-lambda2-", "G-D4-lambda2-")) for run in trained)
+    added = [blocks(add_seeds=True)[-1]]
+    data, trained, _ = stages(added, tmp_path, seeds=None, scale="full", known=known)
+    assert [run.name for run in data] == ["data-D3", "data-D4"]
+    assert {run.name.rpartition("-seeds")[2] for run in trained} == {
+        f"{first}-{first + 9}" for first in (40, 50, 60, 70)
+    }
+    assert len(trained) == 16
+    # A run of which some seeds are known is run; data of which nothing is run are not drawn.
+    known["T-D3-lambda2"].remove(25)
+    known["G-D3-lambda2"] = known["T-D4-lambda2"] = known["G-D4-lambda2"] = set(range(80))
+    data, trained, _ = stages(added, tmp_path, seeds=None, scale="full", known=known)
+    assert [run.name for run in data] == ["data-D3"]
+    assert "T-D3-lambda2-seeds20-29" in {run.name for run in trained}
+    assert len(trained) == 5
+    main = [block for block in every if block.name == "main"]
+    model = MainModel("uniform", 1.0, "mean", 3)
+    known = seeds_of([{**rows[0], "run": model.name, "arm": "main-uniform", "data": "mnist"}])
+    assert set(known) == {model.name}
+    _, trained, measured = stages(
+        main, tmp_path, seeds=None, scale="full", known={model.name: {model.seed}}
+    )
+    assert len(trained) == len(measured) == 29
+    assert model.name not in {run.name for run in trained}
+
+
+def test_a_table_is_read_as_the_folders_it_was_made_of(tmp_path):
+    folder = tmp_path / "runs"
+    every = study(folder, effect=0.0)
+    category = Cell("I", "D3")
+    told = {"category": {"accuracy": 0.4, "mi_category_label": 1.0, "mi/d": 1.1}}
+    write(folder, category, range(2), lambda seed: simulated(seed) | told)
+    lost = simulated(4)
+    lost["alignment"] |= {"share_T": None, "leading_top": None}
+    lost["generator"]["exclusivity"][0][0] = None
+    write(folder, Cell("T", "D4"), [4], lambda seed: lost)
+    every.append(Block("category", (category,), 2))
+    report_of = write_report(every, folder).read_text()
+    rows, earlier = numbers.read_rows(every, folder), read_table(folder / "open_question.csv")
+    assert earlier == rows
+    assert "accuracy" in earlier[-1]
+    assert "accuracy" not in earlier[0]
+    # Elsewhere, from the table alone: no picture of what a model has made, unless it was drawn.
+    other = tmp_path / "other"
+    alone = write_report(every, other, earlier=earlier).read_text()
+    assert alone.partition("![")[0] == report_of.partition("![")[0]
+    assert "traversals_T_D3" in report_of
+    assert "traversals_" not in alone
+    (other / "figures" / "traversals_T_D3.png").write_bytes(b"drawn before")
+    again = write_report(every, other, earlier=earlier).read_text()
+    assert "figures/traversals_T_D3.png" in again
+    assert "traversals_G_D3" not in again
+    assert (other / "figures" / "traversals_T_D3.png").read_bytes() == b"drawn before"
+    # The folder's own runs count, and are counted once.
+    write(other, Cell("T", "D3"), range(10, 14), lambda seed: simulated(seed, thickness=9.0))
+    merged = numbers.of_cell(numbers.read_rows(every, other, earlier), Cell("T", "D3"))
+    assert [row["seed"] for row in merged] == list(range(14))
+    assert [row["I_T"] == 9.0 for row in merged] == [False] * 10 + [True] * 4
+    table = folder / "open_question.csv"
+    write_table(merged[:2], tmp_path, "some.csv")
+    assert (tmp_path / "some.csv").read_text().splitlines()[1] in table.read_text()
+    main = {**merged[0], "run": "main-uniform-mean-lambda1-seed0", "arm": "main-uniform"}
+    model = MainModel("uniform", 1.0, "mean", 0)
+    found = numbers.read_rows([Block("main", models=(model,))], other, [*merged, main])
+    assert found == [main]
+
+
+def test_the_program_takes_a_table_of_earlier_runs(tmp_path, capsys, monkeypatch):
+    study(tmp_path, effect=0.0, seeds=40)
+    write_table(numbers.read_rows(blocks(), tmp_path), tmp_path, "earlier.csv")
+    earlier, other = str(tmp_path / "earlier.csv"), str(tmp_path / "other")
+    stages_of = []
+
+    def run_stages(config, folder, todo, write):
+        stages_of.extend(todo)
+        return 0 if write() else 1
+
+    monkeypatch.setattr(open_question, "run_stages", run_stages)
+    flags = ["--earlier", earlier, "--out", other, "--blocks", "resampled", "sprites"]
+    assert open_question.main(flags) == 0
+    assert stages_of == [[], [], []]
+    published = (tmp_path / "other" / "open_question.csv").read_text()
+    assert published == (tmp_path / "earlier.csv").read_text()
+    bad = tmp_path / "bad.csv"
+    bad.write_text("run,arm\nx,T\n")
+    for path, words in ((bad, "has no column 'data'"), (tmp_path / "none.csv", "none.csv")):
+        assert open_question.main(["--earlier", str(path), "--blocks", "none"]) == 1
+        assert words in capsys.readouterr().err
+    assert open_question.main(["--earlier", earlier, "--smoke"]) == 1
+    assert "leave it out with --smoke" in capsys.readouterr().err
+
+
+def test_the_published_report_is_what_the_published_table_says():
+    published = Path(__file__).parents[1] / "docs" / "results"
+    rows = read_table(published / "open_question.csv")
+    text = "\n\n".join(part for part in report(blocks(), rows) if part)
+    assert (published / "open_question.md").read_text().startswith(f"{text}\n\n![")
 
 
 def test_smoke_is_small(tmp_path):

@@ -1,0 +1,70 @@
+"""The table of earlier runs of `experiments.open_question`, read as their folders are."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from experiments._markdown import Row
+from experiments._question_numbers import SCORES
+from experiments._question_runs import Cell
+
+CELL = ("arm", "data", "mi_weight", "code_scale")
+ALWAYS = (*CELL, "run", "seed", *SCORES, "posterior_ks", "factor_ks", "set_measured", "mi")
+"""Columns that every run has, though some of them may be empty."""
+TEXT = ("run", "arm", "data", "channel", "leading_top")
+
+
+def read_table(path: Path) -> list[Row]:
+    """The rows of a table that :func:`experiments._question_report.write_report` has written.
+
+    A CSV does not tell a value that is not defined from one that a run has not at all: a column
+    belongs to a run if any run of its cell has a value there.
+
+    Raises:
+        ValueError: If it is no such table.
+        OSError: If it can't be read.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        columns = reader.fieldnames or ()
+        if lacking := [name for name in ALWAYS if name not in columns]:
+            raise ValueError(
+                f"expected a table of experiments.open_question (open_question.csv), but {path} "
+                f"has no column {lacking[0]!r}: name another file"
+            )
+        rows = [{name: _value(name, text) for name, text in line.items()} for line in reader]
+    known: dict[tuple[Any, ...], set[str]] = {}
+    for row in rows:
+        there = known.setdefault(_cell(row), set(ALWAYS))
+        there |= {name for name, value in row.items() if value is not None}
+        # A code that moves nothing has slopes, of which no share is defined.
+        there |= {n.replace("slope/", "exclusivity/", 1) for n in there if n[:6] == "slope/"}
+    return [{n: value for n, value in row.items() if n in known[_cell(row)]} for row in rows]
+
+
+def seeds_of(rows: Iterable[Row]) -> dict[str, set[int]]:
+    """The seeds that a table has, by the names of cells and main models."""
+    found: dict[str, set[int]] = {}
+    for row in rows:
+        name = row["run"] if row["data"] == "mnist" else Cell(*_cell(row)).name
+        found.setdefault(name, set()).add(row["seed"])
+    return found
+
+
+def _cell(row: Row) -> tuple[Any, ...]:
+    return tuple(row[name] for name in CELL)
+
+
+def _value(column: str, text: str) -> object:
+    """As it was in the run's JSON."""
+    if text == "":
+        return None
+    if column in TEXT or column.startswith("top/"):
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
