@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from experiments._markdown import Row
-from experiments._question_numbers import SCORES
+from experiments._question_numbers import SCORES, cell_of
 from experiments._question_runs import Cell
 
-CELL = ("arm", "data", "mi_weight", "code_scale")
-ALWAYS = (*CELL, "run", "seed", *SCORES, "posterior_ks", "factor_ks", "set_measured", "mi")
+ALWAYS = ("run", "arm", "data", "mi_weight", "code_scale", "seed", *SCORES)
+ALWAYS += ("posterior_ks", "factor_ks", "set_measured", "mi")
 """Columns that every run has, though some of them may be empty."""
 TEXT = ("run", "arm", "data", "channel", "leading_top")
 
@@ -36,26 +35,22 @@ def read_table(path: Path) -> list[Row]:
                 f"has no column {lacking[0]!r}: name another file"
             )
         rows = [{name: _value(name, text) for name, text in line.items()} for line in reader]
-    known: dict[tuple[Any, ...], set[str]] = {}
+    known: dict[Cell, set[str]] = {}
     for row in rows:
-        there = known.setdefault(_cell(row), set(ALWAYS))
+        there = known.setdefault(cell_of(row), set(ALWAYS))
         there |= {name for name, value in row.items() if value is not None}
         # A code that moves nothing has slopes, of which no share is defined.
         there |= {n.replace("slope/", "exclusivity/", 1) for n in there if n[:6] == "slope/"}
-    return [{n: value for n, value in row.items() if n in known[_cell(row)]} for row in rows]
+    return [{n: value for n, value in row.items() if n in known[cell_of(row)]} for row in rows]
 
 
 def seeds_of(rows: Iterable[Row]) -> dict[str, set[int]]:
     """The seeds that a table has, by the names of cells and main models."""
     found: dict[str, set[int]] = {}
     for row in rows:
-        name = row["run"] if row["data"] == "mnist" else Cell(*_cell(row)).name
+        name = row["run"] if row["data"] == "mnist" else cell_of(row).name
         found.setdefault(name, set()).add(row["seed"])
     return found
-
-
-def _cell(row: Row) -> tuple[Any, ...]:
-    return tuple(row[name] for name in CELL)
 
 
 def _value(column: str, text: str) -> object:

@@ -92,6 +92,7 @@ def _matrices(rows: Sequence[Row]) -> dict[str, Figure]:
     if models:
         first = models[0]
         codes = [n[3:-10] for n in first if n.startswith("mi/") and n.endswith("/thickness")]
+        codes.sort(key=_place)
         factors = ["thickness", "slant", "width", "label"]
         found = {_title(row): _matrix(row, codes, factors) for row in models}
         figures["mi_main"] = plotting.mi_matrices(found, codes=codes, factors=factors)
@@ -105,6 +106,12 @@ def _matrices(rows: Sequence[Row]) -> dict[str, Figure]:
         found = {f"{row['arm']} on {row['data']}": _matrix(row, codes, factors) for row in arms}
         figures["mi_arms"] = plotting.mi_matrices(found, codes=codes, factors=factors, columns=4)
     return figures
+
+
+def _place(code: str) -> tuple[str, int]:
+    """Of ``c[10]``: its site, its number."""
+    site, _, index = code.rstrip("]").partition("[")
+    return site, int(index)
 
 
 def _title(row: Row) -> str:

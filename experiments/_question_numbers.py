@@ -128,6 +128,11 @@ def of_cell(rows: Iterable[Row], cell: Cell) -> list[Row]:
     return at(rows, arm=cell.arm, data=cell.data, **settings)
 
 
+def cell_of(row: Row) -> Cell:
+    """The cell of a row."""
+    return Cell(row["arm"], row["data"], row["mi_weight"], row["code_scale"])
+
+
 @dataclass(frozen=True)
 class Found:
     """A contrast of what is there; None with too few seeds, or where it is not defined."""

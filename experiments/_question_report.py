@@ -13,8 +13,10 @@ from experiments import _question_tables as tables
 from experiments._markdown import number, span, table
 from experiments._question_checks import checks
 from experiments._question_figures import caption, draw
+from experiments._question_fresh import fresh_seeds
 from experiments._question_main import main_models
 from experiments._question_numbers import PRIMARIES, Row
+from experiments._question_plan import without_fresh
 from experiments._question_rules import FAMILIES, H1, Family, judge_h1
 from experiments._question_runs import EXPLORATORY, MI_WEIGHT, MOST_SEEDS, Block, Cell
 from experiments._question_secondary import SECONDARY, WEAK, Finding, Hypothesis, weak
@@ -45,7 +47,7 @@ def write_report(
     if not rows:
         return None
     text = "\n\n".join(part for part in report(every, rows) if part)
-    figures = draw(rows, folder)
+    figures = draw(without_fresh(every, rows), folder)
     _write(rows, folder, text, _save(figures, folder), "figures/")
     if docs is not None:
         pictures = _save(figures, docs, prefix=f"{NAME}_")
@@ -69,8 +71,9 @@ def _write(
     write_atomically(folder / f"{NAME}.md", f"{text}\n\n{shown}\n")
 
 
-def report(every: Sequence[Block], rows: Sequence[Row]) -> list[str]:
+def report(every: Sequence[Block], found: Sequence[Row]) -> list[str]:
     """The parts of the text."""
+    rows = without_fresh(every, found)
     h1 = judge_h1(every, rows)
     secondary = {hypothesis: hypothesis.find(rows) for hypothesis in SECONDARY}
     outcomes = {h: h.outcome(found, every, rows) for h, found in secondary.items()}
@@ -81,13 +84,14 @@ def report(every: Sequence[Block], rows: Sequence[Row]) -> list[str]:
         _contrasts(rows, h1),
         *_decomposed(rows),
         tables.weights(rows),
+        fresh_seeds(every, found),
         "***Checks***",
         checks(rows),
         "***H2 to H6***",
         *_secondary(rows, secondary, outcomes),
         "**H5, adversary**: not tested here; it takes adversarial training.",
         "***Cells***",
-        tables.seeds_done(every, rows),
+        tables.seeds_done(every, found),
         *tables.scores(every, rows),
         *tables.generator(every, rows),
         tables.categories(every, rows),

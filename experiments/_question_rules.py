@@ -13,6 +13,7 @@ from experiments._arm_data import SPRITES as SPRITES_KIND
 from experiments._arm_models import ArmName
 from experiments._markdown import at
 from experiments._question_numbers import Found, Row, contrast
+from experiments._question_plan import planned_seeds
 from experiments._question_runs import (
     MI_WEIGHT,
     REINKED,
@@ -50,11 +51,9 @@ def planned(every: Sequence[Block], rows: Sequence[Row], family: Family) -> int:
     there, then.
     """
     cells = [Cell(arm, data) for arm in ARMS for data in FAMILIES[family]]
-    seeds = max((b.seeds for b in every for cell in b.cells if cell in cells), default=0)
+    most = max(planned_seeds(every, cell, "plan", "rule") for cell in cells)
     there = max((row["seed"] + 1 for row in family_rows(rows, family)), default=0)
-    if there <= seeds:
-        return seeds
-    return max(there, MOST_SEEDS if family == "re-inked" else 0)
+    return most if there <= most else max(there, MOST_SEEDS)
 
 
 def missing(every: Sequence[Block], rows: Sequence[Row], family: Family) -> int:

@@ -23,10 +23,11 @@ RESAMPLED: tuple[DataName, DataName] = ("D1", "D2")
 PERMUTED: tuple[DataName, DataName] = ("D1-control", "D2-control")
 SPRITES: tuple[DataName, DataName] = ("D6a", "D6b")
 FOLLOW_UP = "sprites-follow-up"
-AGAIN = "controls-again"
-"""Ten more seeds of the permuted weights than planned: added when the first ten were seen."""
+AGAIN = ("controls-again", "sprites-again", "re-inked-again")
+"""More seeds than planned, added when others had been seen: they have a table of their own."""
 
 Scale = Literal["full", "smoke"]
+Adds = Literal["plan", "rule", "fresh"]
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,8 @@ class Block:
     seeds: int = 0
     """Of each cell."""
     models: tuple[MainModel, ...] = ()
+    adds: Adds = "plan"
+    """Why it was added, if it was: by the rule of H1, or to see what becomes of a result."""
 
 
 def blocks(*, add_seeds: bool = False) -> list[Block]:
@@ -119,11 +122,11 @@ def blocks(*, add_seeds: bool = False) -> list[Block]:
 
     Args:
         add_seeds: Whether the cells of the interaction on re-inked digits have
-            :data:`~pyro_mivae.verdict.MOST_SEEDS` seeds.
+            :data:`~pyro_mivae.verdict.MOST_SEEDS` seeds, as the rule may ask.
     """
     pair: tuple[ArmName, ...] = ("T", "G")
     others: tuple[ArmName, ...] = ("B", "L", "R", "G-full", "T-full", "B-full", "L-full", "R-full")
-    added = [Block("added-seeds", _cells(pair, REINKED), MOST_SEEDS)] if add_seeds else []
+    added = [Block("added-seeds", ADDED, MOST_SEEDS, adds="rule")] if add_seeds else []
     return [
         Block("confirmatory", _cells(("G", "P", "T"), REINKED, (0.0, MI_WEIGHT)), 40),
         Block("resampled", _cells(pair, RESAMPLED), 20),
@@ -148,7 +151,14 @@ def blocks(*, add_seeds: bool = False) -> list[Block]:
             10,
         ),
         Block(FOLLOW_UP, EXPLORATORY, 20),
-        Block(AGAIN, _cells(pair, PERMUTED), 20),
+        Block("controls-again", _cells(pair, PERMUTED), 20, adds="fresh"),
+        Block("sprites-again", _cells(("G", "P", "T"), SPRITES), 40, adds="fresh"),
+        Block(
+            "re-inked-again",
+            (*_cells(("P",), REINKED), *_cells(pair, REINKED, (0.0,))),
+            MOST_SEEDS,
+            adds="fresh",
+        ),
         Block(
             "main",
             models=tuple(
@@ -174,7 +184,7 @@ def smoke_blocks() -> list[Block]:
         Block("category"),
         Block("weight"),
         Block(FOLLOW_UP),
-        Block(AGAIN),
+        *map(Block, AGAIN),
         Block("main", models=(MainModel("uniform", 1.0, "straight-through", 0),)),
     ]
 
@@ -239,3 +249,5 @@ def _at_most(number: int, cap: int | None) -> int:
 
 EXPLORATORY = (*_cells(("P",), SPRITES), *_cells(("G", "P", "T"), SPRITES, (0.0,)))
 """Cells that were added after the results of the sprites were seen, and that no rule has."""
+ADDED = _cells(("T", "G"), REINKED)
+"""The cells of which the rule of H1 may ask for more seeds."""

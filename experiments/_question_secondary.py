@@ -15,6 +15,7 @@ import numpy as np
 from experiments._arm_data import DataName
 from experiments._arm_models import ArmName
 from experiments._question_numbers import Mean, Row, of_cell, paired
+from experiments._question_plan import planned_seeds
 from experiments._question_rules import failures
 from experiments._question_runs import MI_WEIGHT, Block, Cell
 from pyro_mivae.contrasts import holm, sign_flip_test
@@ -136,7 +137,7 @@ def unfinished(every: Sequence[Block], rows: Sequence[Row], findings: Sequence[F
     """Runs that the rule's comparisons need and that are not done."""
     lacking = 0
     for cell in _ruled(findings):
-        seeds = max((block.seeds for block in every if cell in block.cells), default=0)
+        seeds = planned_seeds(every, cell, "plan", "rule")
         lacking += max(0, seeds - len(of_cell(rows, cell)))
     return lacking
 

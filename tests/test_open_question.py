@@ -9,9 +9,12 @@ import pytest
 from simulated import simulated
 
 from experiments import _question_numbers as numbers
-from experiments import open_question
+from experiments import _question_report, open_question
+from experiments._markdown import number
 from experiments._question_checks import checks
 from experiments._question_earlier import read_table, seeds_of
+from experiments._question_figures import draw
+from experiments._question_plan import without_fresh
 from experiments._question_report import report, write_report
 from experiments._question_rules import judge_h1
 from experiments._question_runs import (
@@ -27,6 +30,7 @@ from experiments._question_runs import (
 )
 from experiments._question_secondary import SECONDARY
 from experiments.sweep import write_table
+from pyro_mivae import plotting
 
 
 def write(folder, cell, seeds, make):
@@ -333,7 +337,8 @@ def test_report_of_a_part_of_the_study(tmp_path):
 def test_the_blocks_are_the_designs():
     every = {block.name: block for block in blocks()}
     order = ("confirmatory", "resampled", "controls", "sprites", "symmetry", "size", "category")
-    assert tuple(every) == (*order, "weight", FOLLOW_UP, AGAIN, "main")
+    assert tuple(every) == (*order, "weight", FOLLOW_UP, *AGAIN, "main")
+    assert {block.name for block in every.values() if block.adds == "fresh"} == set(AGAIN)
     confirmatory = every["confirmatory"]
     assert confirmatory.seeds == 40
     assert len(set(confirmatory.cells)) * confirmatory.seeds == 480
@@ -344,7 +349,7 @@ def test_the_blocks_are_the_designs():
     assert len(every["main"].models) == 30
     *before, added = blocks(add_seeds=True)
     assert before == blocks()
-    assert (added.name, added.seeds) == ("added-seeds", MOST_SEEDS)
+    assert (added.name, added.seeds, added.adds) == ("added-seeds", MOST_SEEDS, "rule")
     assert {(c.arm, c.data, c.mi_weight) for c in added.cells} == {
         (arm, data, 2.0) for arm in ("T", "G") for data in ("D3", "D4")
     }
@@ -369,7 +374,8 @@ def test_every_run_is_one_that_the_programs_take(tmp_path):
         else:
             config, _ = parse_run([*run.arguments, "--out", "x"], "")
             assert config.data.data == "mnist"
-    assert seeds == 480 + 80 + (60 + 40) + 80 + 180 + 60 + 80 + (80 + 30) + 160
+    planned = 480 + 80 + 60 + 80 + 180 + 60 + 80 + (80 + 30) + 160
+    assert seeds == planned + 40 + 120 + 240  # of what was looked at again
     assert len(measured) == 30
     assert {run.module for run in measured} == {"experiments._codes"}
 
@@ -399,6 +405,63 @@ def test_the_control_of_sprites_is_exploratory_and_counts_for_no_rule(tmp_path):
     # At weight 2 the second data set has 0.1 more under T and G.
     values = [float(line[2].replace("−", "-")) for line in lines]
     assert values == pytest.approx([0.7, 0.6, -0.7, -0.6], abs=0.03)
+
+
+def test_added_seeds_have_a_table_of_their_own_and_count_for_no_rule(tmp_path, monkeypatch):
+    every = study(tmp_path, effect=0.0)
+    planned = judged(tmp_path, every)[1]
+    cells = tuple(Cell(arm, data) for arm in ("T", "G") for data in ("D6a", "D6b"))
+    beside = Block("sprites-again", cells, 20, adds="fresh")
+    text = "\n".join(report(every, numbers.read_rows(every, tmp_path)))
+    assert "Interactions in the planned seeds" not in text
+    for cell in cells:  # -0.5 of I_T in the added seeds, though nothing is there in the planned
+        t = 0.2 if (cell.arm, cell.data) == ("T", "D6a") else 0.7
+        seeds = range(12, 20)
+        write(tmp_path, cell, seeds, lambda s, t=t: simulated(s, thickness=t + 1e-3 * (s % 3)))
+    rows = numbers.read_rows([*every, beside], tmp_path)
+    assert len(rows) == 12 * 12 + 4 * 8
+    text = "\n".join(report([*every, beside], rows))
+    lines = [line.strip("| ").split(" | ") for line in text.splitlines()]
+    added = {tuple(line[1:3]): line[3:] for line in lines if line[0] == "sprites, λ 2"}
+    first, more, both = added["T against G", "I_T"]
+    assert more == "−0.500 (−0.500 to −0.500; 0.0078; 8)"
+    one = planned.contrasts["sprites", "I_T"].contrast
+    assert first.startswith(f"{number(one.mean, 3)} (")
+    assert first.endswith("; 12)")
+    assert float(both.partition(" ")[0].replace("−", "-")) == pytest.approx(
+        (12 * one.mean - 8 * 0.5) / 20, abs=6e-4
+    )
+    assert both.endswith("; 20)")
+    assert ("T against P", "I_T") not in added
+    # All else is as before: the rule, the tables, what it takes to be complete.
+    kept = without_fresh([*every, beside], rows)
+    assert [row["seed"] for row in kept] == [*range(12)] * 12
+    assert judge_h1([*every, beside], kept).verdict == planned.verdict
+    drawn = []
+    monkeypatch.setattr(_question_report, "draw", lambda some, _: drawn.extend(some) or {})
+    write_report([*every, beside], tmp_path)
+    assert drawn == kept
+    before = report(every, kept)
+    after = [part for part in report([*every, beside], rows) if "planned seeds" not in part]
+    pairs = zip(filter(None, before), filter(None, after), strict=True)
+    differ = [new for old, new in pairs if old != new]
+    assert [part.splitlines()[0] for part in differ] == ["**Seeds that are done**"]
+    # Those that the rule of H1 asks for count, whether or not their block is named.
+    write(tmp_path, Cell("G", "D4"), range(12, 14), simulated)
+    rows = numbers.read_rows([*every, beside], tmp_path)
+    assert len(without_fresh([*every, beside], rows)) == 12 * 12 + 2
+
+
+def test_a_secondary_hypothesis_does_not_wait_for_seeds_that_were_added(tmp_path):
+    cells = [Cell(arm, data) for arm in "GPT" for data in ("D3", "D4", "D5")]
+    for cell in cells:
+        write(tmp_path, cell, range(8), simulated)
+    every = [Block("size", tuple(cells), 8)]
+    size = next(hypothesis for hypothesis in SECONDARY if hypothesis.name[:2] == "H3")
+    for adds, word in (("fresh", "not supported"), ("rule", "not yet (4 runs")):
+        more = Block("more", (Cell("P", "D3"),), 12, adds=adds)
+        rows = numbers.read_rows([*every, more], tmp_path)
+        assert size.outcome(size.find(rows), [*every, more], rows).startswith(word)
 
 
 def test_first_seeds_of_all_cells_come_first(tmp_path):
@@ -497,6 +560,17 @@ def test_a_table_is_read_as_the_folders_it_was_made_of(tmp_path):
     assert found == [main]
 
 
+def test_codes_are_drawn_in_their_order_whatever_that_of_the_columns(monkeypatch, tmp_path):
+    rows = [numbers._arm_row(Cell("T", "D3"), simulated(0), "run")]
+    names = ("c[0]", "z[10]", "z[2]", "c[1]")
+    told = {f"mi/{n}/{f}": 0.1 for n in names for f in ("thickness", "slant", "width", "label")}
+    main = {**rows[0], **told, "data": "mnist", "channel": "mean", "run": "main-x-seed0"}
+    drawn = {}
+    monkeypatch.setattr(plotting, "mi_matrices", lambda found, **settings: drawn.update(settings))
+    draw([main], tmp_path)
+    assert drawn["codes"] == ["c[0]", "c[1]", "z[2]", "z[10]"]
+
+
 def test_the_program_takes_a_table_of_earlier_runs(tmp_path, capsys, monkeypatch):
     study(tmp_path, effect=0.0, seeds=40)
     write_table(numbers.read_rows(blocks(), tmp_path), tmp_path, "earlier.csv")
@@ -525,7 +599,7 @@ def test_the_program_takes_a_table_of_earlier_runs(tmp_path, capsys, monkeypatch
 def test_the_published_report_is_what_the_published_table_says():
     published = Path(__file__).parents[1] / "docs" / "results"
     rows = read_table(published / "open_question.csv")
-    text = "\n\n".join(part for part in report(blocks(), rows) if part)
+    text = "\n\n".join(part for part in report(blocks(add_seeds=True), rows) if part)
     assert (published / "open_question.md").read_text().startswith(f"{text}\n\n![")
 
 
