@@ -37,6 +37,8 @@ def caption(name: str) -> str:
     fixed = {
         "interaction_I_T": "I_T by arm and law: an interaction is lines that are not parallel",
         "interaction_share_T": "share_T by arm and law",
+        "interaction_again": "The interactions in the planned seeds and in those that were added, "
+        "with 95 % intervals",
         "top_factors": f"The factor that the leading code tells most of, λ {MI_WEIGHT:g}",
         "mi_arms": f"I(code; factor) on re-inked digits, {first}",
         "mi_main": "I(dimension; factor) on MNIST, the first seed of each main model",
@@ -47,12 +49,21 @@ def caption(name: str) -> str:
     return f"Traversals of the code, with what was measured under each image: {model}"
 
 
-def draw(rows: Sequence[Row], folder: Path) -> dict[str, Figure | None]:
-    """The figures of what is done, by name; None of images that the folder has not."""
+def draw(rows: Sequence[Row], folder: Path, again: Sequence[Row] = ()) -> dict[str, Figure | None]:
+    """The figures of what is done, by name; None of images that the folder has not.
+
+    Args:
+        rows: The runs.
+        folder: The study's.
+        again: Interactions that were looked at again, as a forest plot takes them.
+    """
     figures: dict[str, Figure | None] = {}
     for name, label in PRIMARIES.items():
         if found := _panels(rows, name):
             figures[f"interaction_{name}"] = plotting.interaction_plot(found, label=label)
+    if again:
+        label = "interaction of prior and law, mean over seeds and 95 % interval"
+        figures["interaction_again"] = plotting.forest_plot(again, label=label)
     if found := _tops(rows):
         figures["top_factors"] = plotting.top_factors(found)
     figures |= _matrices(rows)

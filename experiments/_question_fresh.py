@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from experiments import _question_numbers as numbers
 from experiments._arm_data import DataName
 from experiments._arm_models import ArmName
 from experiments._markdown import number, span, table
-from experiments._question_numbers import Row
+from experiments._question_numbers import Found, Row
 from experiments._question_plan import planned_seeds
 from experiments._question_runs import (
     MI_WEIGHT,
@@ -33,6 +33,11 @@ class Again:
     measures: tuple[str, ...] = ("I_T", "share_T", "I_S")
 
     @property
+    def name(self) -> tuple[str, str]:
+        """Where, and of which arms."""
+        return f"{self.on}, λ {self.mi_weight:g}", f"{self.arms[0]} against {self.arms[1]}"
+
+    @property
     def cells(self) -> list[Cell]:
         """The four of them."""
         return [Cell(arm, data, self.mi_weight) for arm in self.arms for data in self.data]
@@ -50,9 +55,14 @@ AGAIN = (
 )
 
 
-def fresh_seeds(every: Sequence[Block], rows: Sequence[Row]) -> str:
-    """Each interaction over the seeds that were planned, those that were added, and all."""
-    body = []
+UNITS = {"I_T": "I_T (nats)", "share_T": "share_T", "I_S": "I_S (nats)"}
+GROUPS = ("planned seeds", "added seeds", "all")
+
+
+def interactions(
+    every: Sequence[Block], rows: Sequence[Row]
+) -> Iterator[tuple[Again, str, list[Found]]]:
+    """Each over the seeds that were planned, those that were added, and all, if any were added."""
     for again in AGAIN:
         first = min(planned_seeds(every, cell, "plan") for cell in again.cells)
         parts = (
@@ -60,20 +70,38 @@ def fresh_seeds(every: Sequence[Block], rows: Sequence[Row]) -> str:
             [row for row in rows if row["seed"] >= first],
             rows,
         )
-        for name in again.measures:
-            found = [_interaction(part, name, again) for part in parts]
-            if first and found[1]:
-                where = f"{again.on}, λ {again.mi_weight:g}"
-                body.append((where, f"{again.arms[0]} against {again.arms[1]}", name, *found))
-    head = ("data", "arms", "of", "planned seeds", "added seeds", "all")
+        settings = {"arms": again.arms, "data": again.data, "mi_weight": again.mi_weight}
+        for measure in again.measures if first else ():
+            found = [numbers.contrast(part, measure, **settings) for part in parts]
+            if found[1].contrast or found[1].note:
+                yield again, measure, found
+
+
+def fresh_seeds(every: Sequence[Block], rows: Sequence[Row]) -> str:
+    """A table of the interactions."""
+    body = [
+        (*again.name, measure, *map(_told, found))
+        for again, measure, found in interactions(every, rows)
+    ]
+    head = ("data", "arms", "of", *GROUPS)
     title = "Interactions in the planned seeds and in those that were added: mean (95 %; p of sign "
     return table(f"{title}flips; seeds)", head, body)
 
 
-def _interaction(rows: Sequence[Row], name: str, again: Again) -> str:
-    settings = {"arms": again.arms, "data": again.data, "mi_weight": again.mi_weight}
-    found = numbers.contrast(rows, name, **settings)
+def _told(found: Found) -> str:
     if (one := found.contrast) is None:
         return found.note
     within = f"{span(one.interval(0.95))}; {p_value(one.permutation_p)}; {one.num_seeds}"
     return f"{number(one.mean, 3)} ({within})"
+
+
+def drawn(every: Sequence[Block], rows: Sequence[Row]) -> list[Row]:
+    """The interactions as :func:`pyro_mivae.plotting.forest_plot` takes them."""
+    estimates: list[Row] = []
+    for again, measure, found in interactions(every, rows):
+        for group, one in zip(GROUPS, (part.contrast for part in found), strict=True):
+            if one is not None:
+                low, high = one.interval(0.95)
+                place = {"panel": UNITS[measure], "line": "\n".join(again.name), "group": group}
+                estimates.append({**place, "value": one.mean, "low": low, "high": high})
+    return estimates

@@ -13,7 +13,7 @@ from experiments import _question_tables as tables
 from experiments._markdown import number, span, table
 from experiments._question_checks import checks
 from experiments._question_figures import caption, draw
-from experiments._question_fresh import fresh_seeds
+from experiments._question_fresh import drawn, fresh_seeds
 from experiments._question_main import main_models
 from experiments._question_numbers import PRIMARIES, Row
 from experiments._question_plan import without_fresh
@@ -47,7 +47,7 @@ def write_report(
     if not rows:
         return None
     text = "\n\n".join(part for part in report(every, rows) if part)
-    figures = draw(without_fresh(every, rows), folder)
+    figures = draw(without_fresh(every, rows), folder, drawn(every, rows))
     _write(rows, folder, text, _save(figures, folder), "figures/")
     if docs is not None:
         pictures = _save(figures, docs, prefix=f"{NAME}_")

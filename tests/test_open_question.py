@@ -438,9 +438,22 @@ def test_added_seeds_have_a_table_of_their_own_and_count_for_no_rule(tmp_path, m
     assert [row["seed"] for row in kept] == [*range(12)] * 12
     assert judge_h1([*every, beside], kept).verdict == planned.verdict
     drawn = []
-    monkeypatch.setattr(_question_report, "draw", lambda some, _: drawn.extend(some) or {})
+    again = []
+
+    def draw(some, _, interactions):
+        drawn.extend(some)
+        again.extend(interactions)
+        return {}
+
+    monkeypatch.setattr(_question_report, "draw", draw)
     write_report([*every, beside], tmp_path)
     assert drawn == kept
+    shown = {(e["panel"], e["group"]): e for e in again}
+    assert {e["line"] for e in again} == {"sprites, λ 2\nT against G"}
+    assert shown["I_T (nats)", "added seeds"]["value"] == pytest.approx(-0.5)
+    low, high = one.interval()
+    found = shown["I_T (nats)", "planned seeds"]
+    assert (found["value"], found["low"], found["high"]) == (one.mean, low, high)
     before = report(every, kept)
     after = [part for part in report([*every, beside], rows) if "planned seeds" not in part]
     pairs = zip(filter(None, before), filter(None, after), strict=True)

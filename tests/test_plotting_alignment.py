@@ -6,6 +6,7 @@ from matplotlib.colors import same_color
 from matplotlib.container import ErrorbarContainer
 
 from pyro_mivae.plotting import (
+    forest_plot,
     interaction_plot,
     measured_traversals,
     mi_matrices,
@@ -143,3 +144,50 @@ def test_measured_traversals_print_what_was_measured_under_each_image():
         assert y.max() < text.get_position()[1] < y.max() + 1
     with pytest.raises(ValueError, match="a label for each row, found"):
         measured_traversals(images, measured, names=names, labels=["c[0]"])
+
+
+def estimates():
+    """Two panels; the second has one of the two lines, and one of the two groups."""
+    numbers = {
+        ("one", "first", "old"): (0.1, -0.1, 0.2),
+        ("one", "first", "new"): (0.3, 0.2, 0.5),
+        ("one", "second", "new"): (-0.2, -0.6, 0.0),
+        ("other", "second", "new"): (7.0, 6.0, 9.0),
+    }
+    names = ("panel", "line", "group", "value", "low", "high")
+    return [dict(zip(names, key + found, strict=True)) for key, found in numbers.items()]
+
+
+def test_forest_plot_shows_each_estimate_and_its_interval_on_its_line():
+    figure = forest_plot(estimates(), label="nats")
+    one, other = figure.axes
+    assert (one.get_title(), other.get_title()) == ("one", "other")
+    assert [text.get_text() for text in one.get_yticklabels()] == ["first", "second"]
+    low, high = one.get_ylim()
+    assert low > 1 > 0 > high  # the first line on top
+    found = bars(one)
+    old, new = found["old"], found["new"]
+    assert old.lines[0].get_xdata().tolist() == [0.1]
+    assert new.lines[0].get_xdata().tolist() == [0.3, -0.2]
+    (stems,) = new.lines[2]
+    ends = [segment[:, 0].tolist() for segment in stems.get_segments()]
+    assert ends == [pytest.approx([0.2, 0.5]), pytest.approx([-0.6, 0.0])]
+    # Each about its line, in the order of the groups.
+    assert old.lines[0].get_ydata()[0] == pytest.approx(-0.175)
+    assert new.lines[0].get_ydata().tolist() == pytest.approx([0.175, 1.175])
+    assert bars(other)["new"].lines[0].get_ydata().tolist() == pytest.approx([1.175])
+    zero = [line for line in other.lines if list(line.get_xdata()) == [0, 0]]
+    assert len(zero) == 1
+    (legend,) = figure.legends
+    assert legend.get_title().get_text() == "nats"
+    assert [text.get_text() for text in legend.get_texts()] == ["old", "new"]
+    assert same_color(old.lines[0].get_color(), BLUE)
+    text = {key: str(value) for key, value in estimates()[0].items()}
+    assert bars(forest_plot([text], label="x").axes[0])["old"].lines[0].get_xdata() == [0.1]
+
+
+def test_forest_plot_says_what_is_missing():
+    with pytest.raises(ValueError, match="there is no run to draw: expected a row for each estim"):
+        forest_plot([], label="x")
+    with pytest.raises(ValueError, match="row 0 has no low: expected a row for each estimate"):
+        forest_plot([estimates()[0] | {"low": None}], label="x")

@@ -22,6 +22,7 @@ from pyro_mivae.plotting.figures import (
     training_curves,
     traversals,
 )
+from pyro_mivae.plotting.forest import forest_plot
 from pyro_mivae.plotting.grids import latent_grid, latent_grid_sheet
 from pyro_mivae.plotting.information import (
     dimension_use,
@@ -43,6 +44,7 @@ __all__ = [
     "dimension_use",
     "duality",
     "factor_distributions",
+    "forest_plot",
     "information_bars",
     "information_columns",
     "information_curves",
