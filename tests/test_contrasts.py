@@ -90,6 +90,12 @@ def test_sign_flips_are_enumerated_or_drawn():
     error = math.sqrt(2 * reference * (1 - reference) / 40_000)
     assert abs(drawn - reference) < 5 * error
     assert sign_flip_test(many) == sign_flip_test(many)
+    # Up to 20 pairs all flips are there, whatever number is asked for.
+    assert sign_flip_test(np.ones(20), num_permutations=9) == 2 / 2**20
+    some = many[:14]
+    signs = np.array(list(itertools.product((1, -1), repeat=14)))
+    known = np.mean(np.abs(signs @ some) >= abs(some.sum()) - 1e-12)
+    assert {sign_flip_test(some, seed=seed) for seed in range(3)} == {known}
     # The given signs count as one of the flips: no p-value is 0.
     assert sign_flip_test(np.ones(40), num_permutations=99) == 1 / 100
 
