@@ -67,7 +67,9 @@ def mi_matrix(
     high on average: pure noise then scores a modularity of .994 when one factor has 3 levels and
     the other 32. The mean over permutations of the points is subtracted. A code is *live* if its
     largest corrected information exceeds the quantile `level` of the same number under permutation,
-    so that a code of noise is taken for live once in a hundred.
+    so that a code of noise is taken for live once in a hundred. Ranks do not see how large a code's
+    variation is: means of a collapsed posterior, which differ in a late digit, are live, and their
+    KL tells. Draws of the posterior as codes, in place of its means, leave noise of them.
 
     With `within`, ranks are taken and points permuted inside each group, for example inside each
     digit: what a code and a factor share only because both depend on the digit is then gone. Also
