@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from experiments._markdown import Row
 from experiments._question_numbers import SCORES, cell_of
@@ -34,7 +36,15 @@ def read_table(path: Path) -> list[Row]:
                 f"expected a table of experiments.open_question (open_question.csv), but {path} "
                 f"has no column {lacking[0]!r}: name another file"
             )
-        rows = [{name: _value(name, text) for name, text in line.items()} for line in reader]
+        rows = []
+        for line in reader:
+            try:
+                rows.append(_row(line))
+            except ValueError as error:
+                where = f"{path}, line {reader.line_num}"
+                raise ValueError(f"{where}: {error}. Take a whole copy of the table") from None
+    if not rows:
+        raise ValueError(f"{path} has no run: expected a row for each, name another file")
     known: dict[Cell, set[str]] = {}
     for row in rows:
         there = known.setdefault(cell_of(row), set(ALWAYS))
@@ -53,13 +63,23 @@ def seeds_of(rows: Iterable[Row]) -> dict[str, set[int]]:
     return found
 
 
+def _row(line: Mapping[str | None, Any]) -> Row:
+    """The values of a line; ``csv`` marks cells too many or too few by None."""
+    if None in line or None in line.values():
+        raise ValueError("expected as many cells as there are columns")
+    row = {str(column): _value(str(column), text) for column, text in line.items()}
+    if lacking := [n for n in ("run", "arm", "data", "mi_weight", "seed") if row[n] is None]:
+        raise ValueError(f"expected a value of {lacking[0]}, found none")
+    return row
+
+
 def _value(column: str, text: str) -> object:
     """As it was in the run's JSON."""
     if text == "":
         return None
     if column in TEXT or column.startswith("top/"):
         return text
-    try:
-        return int(text)
-    except ValueError:
-        return float(text)
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    raise ValueError(f"expected a number for {column}, found {text!r}")

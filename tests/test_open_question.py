@@ -601,10 +601,23 @@ def test_the_program_takes_a_table_of_earlier_runs(tmp_path, capsys, monkeypatch
     published = (tmp_path / "other" / "open_question.csv").read_text()
     assert published == (tmp_path / "earlier.csv").read_text()
     bad = tmp_path / "bad.csv"
-    bad.write_text("run,arm\nx,T\n")
-    for path, words in ((bad, "has no column 'data'"), (tmp_path / "none.csv", "none.csv")):
-        assert open_question.main(["--earlier", str(path), "--blocks", "none"]) == 1
+    head, line = published.splitlines()[:2]
+    cut, broken, unnamed = line.rpartition(",")[0], f"{line},1", line.replace(",G,", ",,", 1)
+    wrong = line.replace(",2.0,", ",0.x,", 1)
+    for text, words in {
+        "run,arm\nx,T\n": "has no column 'data': name another file",
+        f"{head}\n": "has no run: expected a row for each",
+        f"{head}\n{line}\n{cut}\n": "bad.csv, line 3: expected as many cells as there are columns",
+        f"{head}\n{broken}\n": "line 2: expected as many cells",
+        f"{head}\n{unnamed}\n": "line 2: expected a value of arm, found none. Take a whole copy",
+        f"{head}\n{wrong}\n": "found '0.x'. Take a whole copy of the table",
+    }.items():
+        bad.write_text(text)
+        assert open_question.main(["--earlier", str(bad), "--blocks", "none"]) == 1
         assert words in capsys.readouterr().err
+    lost = str(tmp_path / "none.csv")
+    assert open_question.main(["--earlier", lost, "--blocks", "none"]) == 1
+    assert "none.csv" in capsys.readouterr().err
     assert open_question.main(["--earlier", earlier, "--smoke"]) == 1
     assert "leave it out with --smoke" in capsys.readouterr().err
 
