@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from experiments._markdown import Row
 from experiments._question_numbers import SCORES, cell_of
-from experiments._question_runs import Cell
 
 ALWAYS = ("run", "arm", "data", "mi_weight", "code_scale", "seed", *SCORES)
-ALWAYS += ("posterior_ks", "factor_ks", "set_measured", "mi")
+ALWAYS += ("posterior_ks", "factor_ks", "set_measured", "mi", "mi/c", "elbo", "kl/c")
+ALWAYS += ("r2/T", "r2/S", "sum/label", "top/c[0]", "top/c[1]")
 """Columns that every run has, though some of them may be empty."""
+TABLE = "open_question.csv"
 TEXT = ("run", "arm", "data", "channel", "leading_top")
 
 
@@ -22,36 +24,70 @@ def read_table(path: Path) -> list[Row]:
     """The rows of a table that :func:`experiments._question_report.write_report` has written.
 
     A CSV does not tell a value that is not defined from one that a run has not at all: a column
-    belongs to a run if any run of its cell has a value there.
+    belongs to a run if any run of its cell has a value there, of the slopes any of its data.
 
     Raises:
         ValueError: If it is no such table.
         OSError: If it can't be read.
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        try:
+            reader = csv.DictReader(io.StringIO(file.read(), newline=""), strict=True)
+            lines = [(reader.line_num, line) for line in reader]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} is no CSV in UTF-8 ({error}): name another file") from None
         columns = reader.fieldnames or ()
         if lacking := [name for name in ALWAYS if name not in columns]:
             raise ValueError(
                 f"expected a table of experiments.open_question (open_question.csv), but {path} "
                 f"has no column {lacking[0]!r}: name another file"
             )
-        rows = []
-        for line in reader:
-            try:
-                rows.append(_row(line))
-            except ValueError as error:
-                where = f"{path}, line {reader.line_num}"
-                raise ValueError(f"{where}: {error}. Take a whole copy of the table") from None
+    rows: list[Row] = []
+    seen: set[tuple[object, ...]] = set()
+    for number, line in lines:
+        try:
+            rows.append(_row(line))
+            if (key := key_of(rows[-1])) in seen:
+                raise ValueError(f"expected each run once, found {key} again")
+            seen.add(key)
+        except ValueError as error:
+            where = f"{path}, line {number}"
+            raise ValueError(f"{where}: {error}. Take a whole copy of the table") from None
     if not rows:
         raise ValueError(f"{path} has no run: expected a row for each, name another file")
-    known: dict[Cell, set[str]] = {}
+    known: dict[object, set[str]] = {}
     for row in rows:
-        there = known.setdefault(cell_of(row), set(ALWAYS))
-        there |= {name for name, value in row.items() if value is not None}
+        there = {name for name, value in row.items() if value is not None}
+        known.setdefault(cell_of(row), set(ALWAYS)).update(there)
+        moved = {name.partition("/")[2] for name in there if name.startswith("slope/")}
         # A code that moves nothing has slopes, of which no share is defined.
-        there |= {n.replace("slope/", "exclusivity/", 1) for n in there if n[:6] == "slope/"}
-    return [{n: value for n, value in row.items() if n in known[cell_of(row)]} for row in rows]
+        slopes = {f"{kind}/{name}" for name in moved for kind in ("slope", "exclusivity")}
+        known.setdefault(row["data"], set()).update(slopes)
+    return [
+        {n: v for n, v in row.items() if n in known[cell_of(row)] | known[row["data"]]}
+        for row in rows
+    ]
+
+
+def key_of(row: Row) -> tuple[object, ...]:
+    """What tells a run from all others."""
+    return (row["run"],) if row["data"] == "mnist" else (cell_of(row).name, row["seed"])
+
+
+def check_kept(rows: Sequence[Row], folder: Path) -> None:
+    """Checks that the table of a folder can be replaced without the loss of a run.
+
+    Raises:
+        ValueError: If it has a run that is not among the rows, or is no table.
+    """
+    path = folder / TABLE
+    if path.exists():
+        there = {key_of(row) for row in rows}
+        if lost := [key for key in map(key_of, read_table(path)) if key not in there]:
+            raise ValueError(
+                f"{path} has {len(lost)} runs that would be lost, {lost[0]} for one: give it with "
+                "--earlier, or choose other folders for the results"
+            )
 
 
 def seeds_of(rows: Iterable[Row]) -> dict[str, set[int]]:
@@ -82,4 +118,6 @@ def _value(column: str, text: str) -> object:
     for kind in (int, float):
         with suppress(ValueError):
             return kind(text)
+    if column not in ALWAYS and "/" not in column:
+        return text  # of another version
     raise ValueError(f"expected a number for {column}, found {text!r}")

@@ -15,6 +15,7 @@ from experiments._question_numbers import PRIMARIES, Row, is_number
 from experiments._question_rules import FAMILIES
 from experiments._question_runs import MI_WEIGHT
 from pyro_mivae import plotting
+from pyro_mivae.runs import METRICS
 
 SEED = 0
 """Of the models that are shown: the first, whatever came out."""
@@ -130,19 +131,31 @@ def _title(row: Row) -> str:
     return f"{row['arm'].removeprefix('main-')}, {without}"
 
 
-def _traversals(rows: Sequence[Row], folder: Path) -> dict[str, Figure | None]:
-    """Of the first seed of each main model, and of the arms on D3 at the hypotheses' weight."""
-    found: dict[str, tuple[Path, Sequence[str]]] = {}
+def pictured(rows: Sequence[Row]) -> dict[str, Row]:
+    """The runs of whose images there is a figure, by its name.
+
+    The first seed of each main model, and of the arms on D3 at the hypotheses' weight.
+    """
+    found: dict[str, Row] = {}
     for row in at(rows, data="mnist", seed=SEED):
         name = row["run"].removesuffix(f"-seed{SEED}").replace("-", "_").replace(".", "_")
-        found[f"traversals_{name}"] = (folder / f"codes-{row['run']}" / ARRAYS, _moved(row))
+        found[f"traversals_{name}"] = row
     for row in at(rows, data="D3", mi_weight=MI_WEIGHT, code_scale=None, seed=SEED):
         if row["arm"] in ("G", "P", "T"):
-            path = folder / row["run"] / f"seed{SEED}.npz"
-            found[f"traversals_{row['arm']}_D3"] = (path, _moved(row))
+            found[f"traversals_{row['arm']}_D3"] = row
+    return found
+
+
+def _traversals(rows: Sequence[Row], folder: Path) -> dict[str, Figure | None]:
     figures: dict[str, Figure | None] = {}
-    for name, (path, names) in found.items():
-        if not path.exists():
+    for name, row in pictured(rows).items():
+        if row["data"] == "mnist":
+            own = folder / f"codes-{row['run']}"
+            path, done = own / ARRAYS, own / METRICS
+        else:
+            path = folder / row["run"] / f"seed{SEED}.npz"
+            done = path.with_suffix(".json")
+        if not (path.exists() and done.exists()):  # else the row may be of a table
             figures[name] = None
             continue
         with np.load(path) as arrays:
@@ -150,7 +163,7 @@ def _traversals(rows: Sequence[Row], folder: Path) -> dict[str, Figure | None]:
         figures[name] = plotting.measured_traversals(
             images,
             measured,
-            names=[f"{n} ({UNITS[n]})" for n in names],
+            names=[f"{n} ({UNITS[n]})" for n in _moved(row)],
             labels=[f"c[{d}]" for d in range(len(images))],
         )
     return figures

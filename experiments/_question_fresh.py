@@ -43,7 +43,7 @@ class Again:
         return [Cell(arm, data, self.mi_weight) for arm in self.arms for data in self.data]
 
 
-AGAIN = (
+INTERACTIONS = (
     Again("re-inked", REINKED),
     Again("re-inked", REINKED, ("P", "G")),
     Again("re-inked", REINKED, ("T", "P")),
@@ -53,8 +53,6 @@ AGAIN = (
     Again("sprites", SPRITES, ("T", "P")),
     Again("permuted weights", PERMUTED, measures=("I_T", "share_T")),
 )
-
-
 UNITS = {"I_T": "I_T (nats)", "share_T": "share_T", "I_S": "I_S (nats)"}
 GROUPS = ("planned seeds", "added seeds", "all")
 
@@ -63,7 +61,7 @@ def interactions(
     every: Sequence[Block], rows: Sequence[Row]
 ) -> Iterator[tuple[Again, str, list[Found]]]:
     """Each over the seeds that were planned, those that were added, and all, if any were added."""
-    for again in AGAIN:
+    for again in INTERACTIONS:
         first = min(planned_seeds(every, cell, "plan") for cell in again.cells)
         parts = (
             [row for row in rows if row["seed"] < first],

@@ -1,4 +1,4 @@
-"""The numbers of `experiments.open_question`, from its runs' folders alone: a row for each run."""
+"""The numbers of `experiments.open_question`, from its runs' folders: a row for each run."""
 
 from __future__ import annotations
 

@@ -18,4 +18,6 @@ def without_fresh(every: Sequence[Block], rows: Sequence[Row]) -> list[Row]:
     most: dict[Cell, int] = {}
     for cell in (cell for block in every for cell in block.cells):
         most[cell] = MOST_SEEDS if cell in ADDED else planned_seeds(every, cell, "plan")
-    return [row for row in rows if row["data"] == "mnist" or row["seed"] < most[cell_of(row)]]
+    return [
+        row for row in rows if row["data"] == "mnist" or row["seed"] < most.get(cell_of(row), 0)
+    ]

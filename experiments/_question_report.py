@@ -1,4 +1,4 @@
-"""The report of `experiments.open_question`: table, text and figures, from folders alone."""
+"""The report of `experiments.open_question`: table, text and figures, from rows and folders."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from experiments import _question_numbers as numbers
 from experiments import _question_tables as tables
 from experiments._markdown import number, span, table
 from experiments._question_checks import checks
-from experiments._question_figures import caption, draw
+from experiments._question_earlier import TABLE, key_of, read_table
+from experiments._question_figures import caption, draw, pictured
 from experiments._question_fresh import drawn, fresh_seeds
 from experiments._question_main import main_models
 from experiments._question_numbers import PRIMARIES, Row
@@ -41,32 +40,42 @@ def write_report(
         folder: That of the runs.
         docs: A documentation, whose ``results`` and ``figures`` get them, too.
         earlier: Rows of other folders, which fill in what this one has not. What a model has made
-            is not in them: a picture of it is linked where it was drawn before.
+            is not in them: a picture of it is linked where it was drawn before, of the same run.
     """
     rows = numbers.read_rows(every, folder, earlier)
     if not rows:
         return None
     text = "\n\n".join(part for part in report(every, rows) if part)
-    figures = draw(without_fresh(every, rows), folder, drawn(every, rows))
-    _write(rows, folder, text, _save(figures, folder), "figures/")
-    if docs is not None:
-        pictures = _save(figures, docs, prefix=f"{NAME}_")
-        _write(rows, docs / "results", text, pictures, f"../figures/{NAME}_")
+    shown = without_fresh(every, rows)
+    figures = draw(shown, folder, drawn(every, rows))
+    places = [(folder, folder, "")] + ([(docs, docs / "results", f"{NAME}_")] if docs else [])
+    for place, results, prefix in places:
+        old = _unchanged(shown, results)
+        place.mkdir(parents=True, exist_ok=True)
+        save({f"{prefix}{name}": figure for name, figure in figures.items() if figure}, place)
+        there = [n for n in figures if (place / "figures" / f"{prefix}{n}.png").exists()]
+        pictures = [name for name in there if figures[name] or name in old]
+        _write(rows, results, text, pictures, f"{'../' if docs == place else ''}figures/{prefix}")
     return folder / f"{NAME}.md"
 
 
-def _save(figures: Mapping[str, Figure | None], folder: Path, prefix: str = "") -> list[str]:
-    """Returns the names of those that are there, drawn now or before."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save({f"{prefix}{name}": figure for name, figure in figures.items() if figure}, folder)
-    return [name for name in figures if (folder / "figures" / f"{prefix}{name}.png").exists()]
+def _unchanged(rows: Sequence[Row], results: Path) -> set[str]:
+    """The pictures whose runs are those of the table that is there."""
+    path = results / TABLE
+    before = {key_of(row): row for row in read_table(path)} if path.exists() else {}
+
+    def same(row: Row) -> bool:
+        old = before.get(key_of(row), {})
+        return all(row[name] == old.get(name) for name in ("I_T", "I_S", "elbo", "seed"))
+
+    return {name for name, row in pictured(rows).items() if same(row)}
 
 
 def _write(
     rows: Sequence[Row], folder: Path, text: str, pictures: Sequence[str], where: str
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    write_table(rows, folder, f"{NAME}.csv")
+    write_table(rows, folder, TABLE)
     shown = "\n\n".join(f"![{caption(name)}]({where}{name}.png)" for name in pictures)
     write_atomically(folder / f"{NAME}.md", f"{text}\n\n{shown}\n")
 

@@ -200,7 +200,7 @@ def stages(
     """What is run before what: data, then trainings block by block, then measurements of them.
 
     Within a block the first seeds of all cells come first, so that a study that is stopped has
-    the same seeds of each. A cell that two blocks have is run with the more seeds.
+    the same seeds of each. What two blocks have is run once.
 
     Args:
         todo: The blocks to run.
@@ -210,16 +210,12 @@ def stages(
         known: Seeds of which there are numbers already, by the names of cells and main models.
     """
     known = known or {}
-    most: dict[Cell, int] = {}
-    for block in todo:
-        for cell in block.cells:
-            most[cell] = max(most.get(cell, 0), _at_most(block.seeds, seeds))
     trained: dict[str, Run] = {}
     data: dict[DataName, None] = {}
     models: list[MainModel] = []
     for block in todo:
         parts = {
-            cell: list(cell.runs(most[cell], scale, known.get(cell.name, ())))
+            cell: list(cell.runs(_at_most(block.seeds, seeds), scale, known.get(cell.name, ())))
             for cell in block.cells
         }
         for runs in itertools.zip_longest(*parts.values()):

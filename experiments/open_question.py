@@ -3,7 +3,7 @@
 Trains small VAEs whose code has a Gaussian, a uniform or another prior on images whose factors have
 chosen laws, and the main job's models on MNIST; measures what each code tells of each factor; and
 judges the hypotheses by rules that were fixed before (docs/open-question.md). Leaves a table
-(open_question.csv, a row for each run), a report (open_question.md) and figures, all from the runs'
+(open_question.csv, a row for each run), a report (open_question.md) and figures, from the runs'
 folders. What is done is skipped and what was stopped goes on: start the same command again. Seeds
 can be added to a table whose folders are gone: --earlier takes it.
 
@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from experiments._blocks import StudyConfig, chosen, run_stages
 from experiments._program import Switch, parse, smoke_folder
-from experiments._question_earlier import read_table, seeds_of
-from experiments._question_report import write_report
-from experiments._question_runs import blocks, smoke_blocks, stages
+from experiments._question_earlier import check_kept, key_of, read_table, seeds_of
+from experiments._question_numbers import Row, read_rows
+from experiments._question_report import report, write_report
+from experiments._question_runs import Block, blocks, smoke_blocks, stages
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class Config(StudyConfig):
     add_seeds: Switch = False
     """Add a block of seeds of G and T on re-inked digits, up to 80: once, if the verdict asks."""
     earlier: Path | None = None
-    """Table of earlier runs (docs/results/open_question.csv, for one): what it has is not run
-    again, and is in the report."""
+    """Table of earlier runs (docs/results/open_question.csv, for one): they are in the report, and
+    ten seeds of a cell that it has all are not run again."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -58,12 +60,31 @@ def main(arguments: list[str] | None = None) -> int:
             scale=scale,
             known=seeds_of(earlier),
         )
+        _check(every, config, folder, earlier)
         return run_stages(
             config, folder, todo, lambda: write_report(every, folder, config.docs, earlier)
         )
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+
+
+def _check(every: Sequence[Block], config: Config, folder: Path, earlier: Sequence[Row]) -> None:
+    """Finds what is wrong with tables before anything is trained; says what is in the report."""
+    rows = read_rows(every, folder, earlier)
+    for place in [folder, *([config.docs / "results"] if config.docs else [])]:
+        check_kept(rows, place)
+    if config.earlier is not None:
+        keys = {key_of(row) for row in read_rows(every, folder)}
+        taken = sum(key_of(row) not in keys for row in rows)
+        print(f"{len(keys)} runs of {folder}, {taken} of {config.earlier}")
+        try:
+            report(every, rows)
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"--earlier: {config.earlier} is of another version of the study ({error}): take "
+                "the code that it was made by"
+            ) from error
 
 
 if __name__ == "__main__":

@@ -14,10 +14,12 @@ from experiments._markdown import number
 from experiments._question_checks import checks
 from experiments._question_earlier import read_table, seeds_of
 from experiments._question_figures import draw
-from experiments._question_plan import without_fresh
+from experiments._question_fresh import INTERACTIONS
+from experiments._question_plan import planned_seeds, without_fresh
 from experiments._question_report import report, write_report
 from experiments._question_rules import judge_h1
 from experiments._question_runs import (
+    ADDED,
     AGAIN,
     FOLLOW_UP,
     MOST_SEEDS,
@@ -477,6 +479,46 @@ def test_a_secondary_hypothesis_does_not_wait_for_seeds_that_were_added(tmp_path
         assert size.outcome(size.find(rows), [*every, more], rows).startswith(word)
 
 
+def test_every_seed_that_was_added_is_in_the_table_of_interactions():
+    shown = {cell for again in INTERACTIONS for cell in again.cells}
+    for block in blocks(add_seeds=True):
+        if block.adds != "plan":
+            assert set(block.cells) <= shown, block.name
+            for cell in block.cells:
+                assert planned_seeds(blocks(), cell, "plan") < block.seeds
+    for again in INTERACTIONS:  # one number of planned seeds for all four cells
+        assert len({planned_seeds(blocks(), cell, "plan") for cell in again.cells}) == 1
+
+
+def test_the_rule_waits_for_the_seeds_that_it_adds(tmp_path):
+    every = study(tmp_path, effect=0.0)
+    added = Block("added-seeds", ADDED, MOST_SEEDS, adds="rule")
+    rows = numbers.read_rows(every, tmp_path)
+    assert judge_h1(every, rows).verdict is not None
+    asked = judge_h1([*every, added], rows)
+    assert asked.verdict is None
+    assert asked.missing["re-inked"] == 4 * (MOST_SEEDS - 12)
+
+
+def test_seeds_of_another_form_of_the_term_are_told_apart(tmp_path):
+    plain, scaled = Cell("I", "D3"), Cell("I", "D3", code_scale=1.0)
+    write(tmp_path, scaled, range(10), simulated)
+    rows = numbers.read_rows([Block("category", (plain, scaled), 10)], tmp_path)
+    assert seeds_of(rows) == {scaled.name: set(range(10))}
+    assert not list(scaled.runs(10, known=range(10)))
+    assert [run.name for run in scaled.runs(20, known=range(10))] == [f"{scaled.name}-seeds10-19"]
+    assert len(list(scaled.runs(10, known=range(9)))) == 1  # the last is lacking
+
+
+def test_planned_seeds_of_every_block_come_before_added_ones(tmp_path):
+    _, trained, _ = stages(blocks(), tmp_path, seeds=None, scale="full")
+    names = [run.name for run in trained]
+    last = max(names.index(n) for n in names if "D6" in n and n.endswith(("seeds0-9", "10-19")))
+    assert last < names.index("P-D6a-lambda2-seeds20-29")
+    assert names.index("T-D5-lambda2-seeds10-19") < names.index("P-D3-lambda2-seeds40-49")
+    assert len(set(names)) == len(names)
+
+
 def test_first_seeds_of_all_cells_come_first(tmp_path):
     _, trained, _ = stages(blocks()[:1], tmp_path, seeds=None, scale="full")
     parts = [run.name.rpartition("-seeds")[2] for run in trained]
@@ -554,11 +596,20 @@ def test_a_table_is_read_as_the_folders_it_was_made_of(tmp_path):
     assert alone.partition("![")[0] == report_of.partition("![")[0]
     assert "traversals_T_D3" in report_of
     assert "traversals_" not in alone
-    (other / "figures" / "traversals_T_D3.png").write_bytes(b"drawn before")
+    for name in ("T_D3", "G_D3"):
+        (other / "figures" / f"traversals_{name}.png").write_bytes(b"drawn before")
+    # That of G is of a run with other numbers, as the table beside it says.
+    changed = [{**row, "elbo": -1.0} if row["arm"] == "G" else row for row in earlier]
+    write_table(changed, other, "open_question.csv")
     again = write_report(every, other, earlier=earlier).read_text()
     assert "figures/traversals_T_D3.png" in again
     assert "traversals_G_D3" not in again
     assert (other / "figures" / "traversals_T_D3.png").read_bytes() == b"drawn before"
+    # Images without the numbers of their run are not drawn: the row is the table's.
+    half = other / "T-D3-lambda2-seeds0-9"
+    half.mkdir()
+    (half / "seed0.npz").write_bytes(b"")
+    assert "figures/traversals_T_D3.png" in write_report(every, other, earlier=earlier).read_text()
     # The folder's own runs count, and are counted once.
     write(other, Cell("T", "D3"), range(10, 14), lambda seed: simulated(seed, thickness=9.0))
     merged = numbers.of_cell(numbers.read_rows(every, other, earlier), Cell("T", "D3"))
@@ -571,6 +622,65 @@ def test_a_table_is_read_as_the_folders_it_was_made_of(tmp_path):
     model = MainModel("uniform", 1.0, "mean", 0)
     found = numbers.read_rows([Block("main", models=(model,))], other, [*merged, main])
     assert found == [main]
+    codes = other / f"codes-{model.name}"
+    codes.mkdir()
+    (codes / "metrics.json").write_text(json.dumps(simulated(0)))
+    own = numbers.read_rows([Block("main", models=(model,))], other, [main])
+    assert [row["I_T"] for row in own] == [0.4]
+
+
+def test_nothing_that_a_table_has_is_lost(tmp_path, capsys, monkeypatch):
+    study(tmp_path, effect=0.0)
+    docs = tmp_path / "docs"
+    (docs / "results").mkdir(parents=True)
+    write_table(numbers.read_rows(blocks(), tmp_path), docs / "results", "open_question.csv")
+    published = docs / "results" / "open_question.csv"
+    before = published.read_bytes()
+    flags = ["--blocks", "none", "--out", str(tmp_path / "other"), "--docs", str(docs)]
+    write(tmp_path / "other", Cell("T", "D3"), range(2), simulated)
+    assert open_question.main(flags) == 1
+    words = "has 142 runs that would be lost, ('G-D3-lambda2', 0) for one: give it with --earlier"
+    assert words in capsys.readouterr().err
+    assert published.read_bytes() == before
+    # A cell that the study does not have is not dropped, either.
+    alien = tmp_path / "alien.csv"
+    alien.write_text(before.decode().replace(",D6b,", ",D9,"))
+    published.write_bytes(alien.read_bytes())
+    assert open_question.main([*flags, "--earlier", str(alien)]) == 1
+    assert "has 24 runs that would be lost, ('T-D9-lambda2', 0)" in capsys.readouterr().err
+    published.write_bytes(before)
+    assert open_question.main([*flags, "--earlier", str(published)]) == 0
+    assert f"2 runs of {tmp_path / 'other'}, 142 of {published}" in capsys.readouterr().out
+    assert len(read_table(published)) == 144
+    assert (docs / "figures" / "open_question_interaction_I_T.png").exists()
+    # What the report needs is missed before anything is trained.
+    run = []
+    monkeypatch.setattr(open_question, "run_stages", lambda *_: run.append(1))
+    lacking = [{k: v for k, v in r.items() if k != "sum/label"} for r in read_table(published)]
+    write_table(lacking, tmp_path, "lacking.csv")
+    old = ["--earlier", str(tmp_path / "lacking.csv"), "--out", str(tmp_path / "third")]
+    assert open_question.main(old) == 1
+    assert "has no column 'sum/label'" in capsys.readouterr().err
+    lacking = [{k: v for k, v in r.items() if k[:6] != "exclus"} for r in read_table(published)]
+    write_table(lacking, tmp_path, "lacking.csv")
+    assert open_question.main(old) == 1
+    assert "is of another version of the study ('exclusivity/c[0]" in capsys.readouterr().err
+    assert not run
+
+
+def test_flags_choose_what_is_run(tmp_path, monkeypatch):
+    todo = []
+    monkeypatch.setattr(
+        open_question, "run_stages", lambda config, folder, stages, write: todo.extend(stages) or 0
+    )
+    out = ["--out", str(tmp_path)]
+    assert (
+        open_question.main([*out, "--blocks", "added-seeds", "--add-seeds", "--seeds", "50"]) == 0
+    )
+    assert [len(stage) for stage in todo] == [2, 4 * 5, 0]
+    todo.clear()
+    assert open_question.main([*out, "--blocks", "main", "--seeds", "2"]) == 0
+    assert [len(stage) for stage in todo] == [0, 12, 12]
 
 
 def test_codes_are_drawn_in_their_order_whatever_that_of_the_columns(monkeypatch, tmp_path):
@@ -611,6 +721,9 @@ def test_the_program_takes_a_table_of_earlier_runs(tmp_path, capsys, monkeypatch
         f"{head}\n{broken}\n": "line 2: expected as many cells",
         f"{head}\n{unnamed}\n": "line 2: expected a value of arm, found none. Take a whole copy",
         f"{head}\n{wrong}\n": "found '0.x'. Take a whole copy of the table",
+        f"{head}\n{line}\n{line}\n": "line 3: expected each run once, found ('G-D3-lambda2', 0)",
+        f"{head}\n{line.replace(',0,', ',,', 1)}\n": "line 2: expected a value of seed",
+        f'{head}\n"{line}\n': "is no CSV in UTF-8",
     }.items():
         bad.write_text(text)
         assert open_question.main(["--earlier", str(bad), "--blocks", "none"]) == 1
