@@ -517,6 +517,9 @@ def test_planned_seeds_of_every_block_come_before_added_ones(tmp_path):
     assert last < names.index("P-D6a-lambda2-seeds20-29")
     assert names.index("T-D5-lambda2-seeds10-19") < names.index("P-D3-lambda2-seeds40-49")
     assert len(set(names)) == len(names)
+    # Whatever comes after the main models, all of them are measured.
+    _, _, measured = stages(blocks(add_seeds=True), tmp_path, seeds=None, scale="full")
+    assert len(measured) == 30
 
 
 def test_first_seeds_of_all_cells_come_first(tmp_path):
