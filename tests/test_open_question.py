@@ -686,6 +686,21 @@ def test_flags_choose_what_is_run(tmp_path, monkeypatch):
     assert [len(stage) for stage in todo] == [0, 12, 12]
 
 
+def test_a_cell_whose_second_code_is_dead_in_every_run_is_read_back(tmp_path):
+    dead = simulated(0)
+    dead["alignment"]["top"] = ["thickness", None]
+    for name in ("slope", "exclusivity"):
+        dead["generator"][name][1] = [None] * 3
+    write(tmp_path, Cell("T", "D3"), range(2), lambda seed: {**dead, "seed": seed})
+    write(tmp_path, Cell("G", "D3"), range(2), simulated)
+    every = [Block("confirmatory", (Cell("T", "D3"), Cell("G", "D3")), 2)]
+    rows = numbers.read_rows(every, tmp_path)
+    write_table(rows, tmp_path, "open_question.csv")
+    earlier = read_table(tmp_path / "open_question.csv")
+    assert earlier == rows
+    assert report(every, earlier) == report(every, rows)
+
+
 def test_codes_are_drawn_in_their_order_whatever_that_of_the_columns(monkeypatch, tmp_path):
     rows = [numbers._arm_row(Cell("T", "D3"), simulated(0), "run")]
     names = ("c[0]", "z[10]", "z[2]", "c[1]")
