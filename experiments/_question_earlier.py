@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -30,21 +29,9 @@ def read_table(path: Path) -> list[Row]:
         ValueError: If it is no such table.
         OSError: If it can't be read.
     """
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        try:
-            reader = csv.DictReader(io.StringIO(file.read(), newline=""), strict=True)
-            lines = [(reader.line_num, line) for line in reader]
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is no CSV in UTF-8 ({error}): name another file") from None
-        columns = reader.fieldnames or ()
-        if lacking := [name for name in ALWAYS if name not in columns]:
-            raise ValueError(
-                f"expected a table of experiments.open_question (open_question.csv), but {path} "
-                f"has no column {lacking[0]!r}: name another file"
-            )
     rows: list[Row] = []
-    seen: set[tuple[object, ...]] = set()
-    for number, line in lines:
+    seen: set[tuple[str, int]] = set()
+    for number, line in _lines(path):
         try:
             rows.append(_row(line))
             if (key := key_of(rows[-1])) in seen:
@@ -55,6 +42,28 @@ def read_table(path: Path) -> list[Row]:
             raise ValueError(f"{where}: {error}. Take a whole copy of the table") from None
     if not rows:
         raise ValueError(f"{path} has no run: expected a row for each, name another file")
+    return _own_columns(rows)
+
+
+def _lines(path: Path) -> list[tuple[int, dict[str | None, Any]]]:
+    """The lines of a table that has the columns, with their numbers."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, strict=True)
+        try:
+            lines = [(reader.line_num, line) for line in reader]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} is no CSV in UTF-8 ({error}): name another file") from None
+    columns = reader.fieldnames or ()
+    if lacking := [name for name in ALWAYS if name not in columns]:
+        raise ValueError(
+            f"expected a table of experiments.open_question ({TABLE}), but {path} has no column "
+            f"{lacking[0]!r}: name another file"
+        )
+    return lines
+
+
+def _own_columns(rows: Sequence[Row]) -> list[Row]:
+    """The rows without the columns that only other cells have."""
     known: dict[object, set[str]] = {}
     for row in rows:
         there = {name for name, value in row.items() if value is not None}
@@ -69,9 +78,9 @@ def read_table(path: Path) -> list[Row]:
     ]
 
 
-def key_of(row: Row) -> tuple[object, ...]:
-    """What tells a run from all others."""
-    return (row["run"],) if row["data"] == "mnist" else (cell_of(row).name, row["seed"])
+def key_of(row: Row) -> tuple[str, int]:
+    """What tells a run from all others: its cell or main model, and its seed."""
+    return row["run"] if row["data"] == "mnist" else cell_of(row).name, row["seed"]
 
 
 def check_kept(rows: Sequence[Row], folder: Path) -> None:
@@ -93,9 +102,8 @@ def check_kept(rows: Sequence[Row], folder: Path) -> None:
 def seeds_of(rows: Iterable[Row]) -> dict[str, set[int]]:
     """The seeds that a table has, by the names of cells and main models."""
     found: dict[str, set[int]] = {}
-    for row in rows:
-        name = row["run"] if row["data"] == "mnist" else cell_of(row).name
-        found.setdefault(name, set()).add(row["seed"])
+    for name, seed in map(key_of, rows):
+        found.setdefault(name, set()).add(seed)
     return found
 
 

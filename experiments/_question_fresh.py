@@ -9,7 +9,7 @@ from experiments import _question_numbers as numbers
 from experiments._arm_data import DataName
 from experiments._arm_models import ArmName
 from experiments._markdown import number, span, table
-from experiments._question_numbers import Found, Row
+from experiments._question_numbers import PRIMARIES, Found, Row
 from experiments._question_plan import planned_seeds
 from experiments._question_runs import (
     MI_WEIGHT,
@@ -30,7 +30,7 @@ class Again:
     data: tuple[DataName, DataName]
     arms: tuple[ArmName, ArmName] = ("T", "G")
     mi_weight: float = MI_WEIGHT
-    measures: tuple[str, ...] = ("I_T", "share_T", "I_S")
+    measures: tuple[str, ...] = (*PRIMARIES, "I_S")
 
     @property
     def name(self) -> tuple[str, str]:
@@ -51,9 +51,9 @@ INTERACTIONS = (
     Again("sprites", SPRITES),
     Again("sprites", SPRITES, ("P", "G")),
     Again("sprites", SPRITES, ("T", "P")),
-    Again("permuted weights", PERMUTED, measures=("I_T", "share_T")),
+    Again("permuted weights", PERMUTED, measures=tuple(PRIMARIES)),
 )
-UNITS = {"I_T": "I_T (nats)", "share_T": "share_T", "I_S": "I_S (nats)"}
+LABELS = {**PRIMARIES, "I_S": "I_S (nats)"}
 GROUPS = ("planned seeds", "added seeds", "all")
 
 
@@ -100,6 +100,6 @@ def drawn(every: Sequence[Block], rows: Sequence[Row]) -> list[Row]:
         for group, one in zip(GROUPS, (part.contrast for part in found), strict=True):
             if one is not None:
                 low, high = one.interval(0.95)
-                place = {"panel": UNITS[measure], "line": "\n".join(again.name), "group": group}
+                place = {"panel": LABELS[measure], "line": "\n".join(again.name), "group": group}
                 estimates.append({**place, "value": one.mean, "low": low, "high": high})
     return estimates

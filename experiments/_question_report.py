@@ -48,14 +48,16 @@ def write_report(
     text = "\n\n".join(part for part in report(every, rows) if part)
     shown = without_fresh(every, rows)
     figures = draw(shown, folder, drawn(every, rows))
-    places = [(folder, folder, "")] + ([(docs, docs / "results", f"{NAME}_")] if docs else [])
-    for place, results, prefix in places:
+    places = [(folder, folder, "", "")]  # of figures, of tables; a name's start; the way there
+    if docs is not None:
+        places.append((docs, docs / "results", f"{NAME}_", "../"))
+    for place, results, prefix, way in places:
         old = _unchanged(shown, results)
         place.mkdir(parents=True, exist_ok=True)
         save({f"{prefix}{name}": figure for name, figure in figures.items() if figure}, place)
         there = [n for n in figures if (place / "figures" / f"{prefix}{n}.png").exists()]
         pictures = [name for name in there if figures[name] or name in old]
-        _write(rows, results, text, pictures, f"{'../' if docs == place else ''}figures/{prefix}")
+        _write(rows, results, text, pictures, f"{way}figures/{prefix}")
     return folder / f"{NAME}.md"
 
 

@@ -222,8 +222,11 @@ def stages(
             trained |= {run.name: run for run in runs if run is not None}
         if scale == "full":
             data |= dict.fromkeys(cell.data for cell, runs in parts.items() if runs)
-        chosen = [m for m in block.models if seeds is None or m.seed < seeds]
-        chosen = [m for m in chosen if m.seed not in known.get(m.name, ())]
+        chosen = [
+            model
+            for model in block.models
+            if (seeds is None or model.seed < seeds) and model.seed not in known.get(model.name, ())
+        ]
         trained |= {model.name: model.run(scale) for model in chosen}
         models += chosen
     return [

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from experiments._blocks import StudyConfig, chosen, run_stages
 from experiments._program import Switch, parse, smoke_folder
-from experiments._question_earlier import check_kept, key_of, read_table, seeds_of
+from experiments._question_earlier import check_kept, read_table, seeds_of
 from experiments._question_numbers import Row, read_rows
 from experiments._question_report import report, write_report
 from experiments._question_runs import Block, blocks, smoke_blocks, stages
@@ -75,9 +75,8 @@ def _check(every: Sequence[Block], config: Config, folder: Path, earlier: Sequen
     for place in [folder, *([config.docs / "results"] if config.docs else [])]:
         check_kept(rows, place)
     if config.earlier is not None:
-        keys = {key_of(row) for row in read_rows(every, folder)}
-        taken = sum(key_of(row) not in keys for row in rows)
-        print(f"{len(keys)} runs of {folder}, {taken} of {config.earlier}")
+        taken = len({id(row) for row in rows} & {id(row) for row in earlier})
+        print(f"{len(rows) - taken} runs of {folder}, {taken} of {config.earlier}")
         try:
             report(every, rows)
         except (KeyError, TypeError) as error:

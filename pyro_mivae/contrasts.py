@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-_FLIPS = 2**20
-"""Flips that are always enumerated (20 pairs: 8 MB), and signs that are drawn at once."""
+_ENUMERATED = 2**20
+"""Flips that are enumerated whatever number is asked for: of 20 pairs, in 8 MB."""
+_DRAWN = 2**20
+"""Signs that are drawn at once: memory then does not grow with the permutations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,13 +171,13 @@ def sign_flip_test(differences: ArrayLike, *, num_permutations: int = 9999, seed
     observed = abs(values.sum())
     # Sums of the same numbers in another order differ by rounding.
     limit = observed - 1e-9 * np.abs(values).sum()
-    if 2**number <= max(num_permutations, _FLIPS):
+    if 2**number <= max(num_permutations, _ENUMERATED):
         sums = np.zeros(1)
         for value in values:
             sums = np.concatenate([sums + value, sums - value])
         return float((np.abs(sums) >= limit).mean())
     rng = np.random.default_rng(seed)
-    size, extreme = max(1, _FLIPS // number), 0
+    size, extreme = max(1, _DRAWN // number), 0
     for start in range(0, num_permutations, size):
         count = min(size, num_permutations - start)
         signs = 1 - 2 * rng.integers(0, 2, (count, number))

@@ -14,8 +14,7 @@ from scipy import stats
 from pyro_mivae.plotting import drawing, tables
 from pyro_mivae.plotting.tables import Rows
 
-MARKERS = "osD^vPX*"
-COLOURS = ["#0072B2", "#D55E00", *drawing.OTHERS, "#332288", "#882255"]
+COLOURS = [*drawing.PAIR, *drawing.OTHERS, "#332288", "#882255"]
 
 
 def interaction_plot(rows: Rows, *, label: str) -> Figure:
@@ -55,12 +54,9 @@ def interaction_plot(rows: Rows, *, label: str) -> Figure:
     figure.legend(
         handles,
         labels,
-        loc="outside lower center",
         ncols=len(labels),
-        fontsize=drawing.MEDIUM,
-        frameon=False,
         title="A small point is a run, a thin line a seed; means with 95 % intervals over seeds",
-        title_fontsize=drawing.SMALL,
+        **drawing.OUTSIDE,
     )
     return figure
 
@@ -68,7 +64,7 @@ def interaction_plot(rows: Rows, *, label: str) -> Figure:
 def _draw_arm(
     axes: Axes, rows: Rows, data: Sequence[str], shift: float, number: int, arm: str
 ) -> None:
-    colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+    colour, marker = COLOURS[number % len(COLOURS)], drawing.MARKERS[number % len(drawing.MARKERS)]
     places, means, reaches = [], [], []
     for place, name in enumerate(data):
         values = np.array([float(r["value"]) for r in rows if str(r["data"]) == name])
@@ -138,12 +134,9 @@ def top_factors(rows: Rows) -> Figure:
     figure.legend(
         [chosen[name] for name in factors],
         factors,
-        loc="outside lower center",
         ncols=len(factors),
-        fontsize=drawing.MEDIUM,
-        frameon=False,
         title="The factor that the leading code tells most of",
-        title_fontsize=drawing.SMALL,
+        **drawing.OUTSIDE,
     )
     return figure
 

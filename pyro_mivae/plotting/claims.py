@@ -12,12 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from pyro_mivae.plotting import drawing, tables
+from pyro_mivae.plotting.drawing import MARKERS, OUTSIDE
 from pyro_mivae.plotting.placing import Label, label_points
 from pyro_mivae.plotting.tables import Rows
-
-MARKERS = "osD^vPX*"
-OUTSIDE: dict[str, Any] = {"loc": "outside lower center", "fontsize": drawing.MEDIUM}
-OUTSIDE |= {"frameon": False, "title_fontsize": drawing.SMALL}
 
 
 class _Curve(NamedTuple):
@@ -198,7 +195,11 @@ def dimension_loss(
         )
     runs = tables.distinct(rows, "run")
     markers = dict(
-        zip(runs, MARKERS if len(runs) <= len(MARKERS) else "o" * len(runs), strict=False)
+        zip(
+            runs,
+            MARKERS if len(runs) <= len(MARKERS) else "o" * len(runs),
+            strict=False,
+        )
     )
     figure = Figure(figsize=(15, 7.5), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)

@@ -18,7 +18,8 @@ from pyro_mivae.files import atomic_path
 from pyro_mivae.history import History
 
 # Okabe and Ito's colours, and Tol's "muted": both are told apart by the colour-blind.
-SITES = {"c": ("code c", "#0072B2"), "z": ("noise z", "#D55E00"), "d": ("category d", "#CC79A7")}
+PAIR = ["#0072B2", "#D55E00"]
+SITES = {"c": ("code c", PAIR[0]), "z": ("noise z", PAIR[1]), "d": ("category d", "#CC79A7")}
 OTHERS = ["#009E73", "#CC79A7", "#56B4E9", "#E69F00"]
 CLASSES = ["#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77"]
 CLASSES += ["#CC6677", "#882255", "#AA4499", "#888888"]
@@ -38,7 +39,11 @@ CHANNELS = {
     "none": (INK, "v"),
 }
 SHADES = {"mean": 0.4, "sample": 1.0, "straight-through": 0.8, "sleep": 0.6}
+MARKERS = "osD^vPX*"
 LARGE, MEDIUM, SMALL = 16, 14, 12
+# Of a figure's legend: below all axes, where it hides nothing.
+OUTSIDE: dict[str, Any] = {"loc": "outside lower center", "fontsize": MEDIUM}
+OUTSIDE |= {"frameon": False, "title_fontsize": SMALL}
 
 
 def shade(colour: str, channel: str) -> tuple[float, float, float]:

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from pyro_mivae.plotting import drawing, tables
 from pyro_mivae.plotting.tables import Rows
 
-STYLES = [("#0072B2", "o"), ("#D55E00", "s"), (drawing.INK, "D"), ("#009E73", "^")]
+COLOURS = [*drawing.PAIR, drawing.INK, drawing.OTHERS[0]]
 
 
 def forest_plot(rows: Rows, *, label: str) -> Figure:
@@ -42,12 +42,12 @@ def forest_plot(rows: Rows, *, label: str) -> Figure:
             ]
             shift = 0.7 * ((number + 0.5) / len(groups) - 0.5)
             places = [lines.index(str(row["line"])) + shift for row in some]
-            colour, marker = STYLES[number % len(STYLES)]
+            colour = COLOURS[number % len(COLOURS)]
             axes.errorbar(
                 values,
                 places,
                 xerr=reach,
-                fmt=marker,
+                fmt=drawing.MARKERS[number % len(drawing.MARKERS)],
                 color=colour,
                 ms=7,
                 capsize=4,
@@ -62,11 +62,8 @@ def forest_plot(rows: Rows, *, label: str) -> Figure:
     figure.legend(
         handles,
         labels,
-        loc="outside lower center",
         ncols=len(labels),
-        fontsize=drawing.MEDIUM,
-        frameon=False,
         title=label,
-        title_fontsize=drawing.SMALL,
+        **drawing.OUTSIDE,
     )
     return figure

@@ -66,10 +66,8 @@ def information_columns(rows: Rows) -> Figure:
         axes.set_yticks(range(len(names)), ticks, fontsize=drawing.MEDIUM)
     figure.legend(
         handles=_legend(),
-        loc="outside lower center",
         ncols=2,
-        fontsize=drawing.MEDIUM,
-        frameon=False,
+        **drawing.OUTSIDE,
     )
     return figure
 
@@ -159,12 +157,9 @@ def outcomes(rows: Rows, *, threshold: float | None = None) -> Figure:
         handles.append(axes.axvline(threshold, color=drawing.INK, ls="--", lw=1.5, label=label))
     figure.legend(
         handles=handles,
-        loc="outside lower center",
         ncols=3,
-        fontsize=drawing.MEDIUM,
-        frameon=False,
         title="A point is a seed; a seed has the same height in each variant",
-        title_fontsize=drawing.SMALL,
+        **drawing.OUTSIDE,
     )
     return figure
 

@@ -89,12 +89,9 @@ def information_traces(
     figure.legend(
         handles,
         labels,
-        loc="outside lower center",
         ncols=2,
-        fontsize=drawing.MEDIUM,
-        frameon=False,
         title=_note(each, any(len(h) > 1 for h in traces.values()), bool(reference)),
-        title_fontsize=drawing.SMALL,
+        **drawing.OUTSIDE,
     )
     return figure
 
