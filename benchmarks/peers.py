@@ -38,7 +38,12 @@ from benchmarks.contenders import (
     synthetic_images,
 )
 from benchmarks.machine import machine, versions
-from benchmarks.peers_report import Row, figure, table, write_csv
+from benchmarks.peers_report import (
+    Row,
+    figure,
+    table,
+    write_csv,
+)
 
 ROOT = Path(__file__).parents[1]
 SMALLEST_PROCESS = 1000  # images in a fresh process: for the libraries' memory, not the data's

@@ -29,12 +29,18 @@ from benchmarks.contenders import synthetic_images
 from benchmarks.contenders.by_hand import device_here, wait_for
 from benchmarks.contenders.library import make_loop, memory_mapped
 from benchmarks.machine import anonymous_memory, machine, versions
-from benchmarks.scaling_report import Curve, Point, figure, table, write_csv
+from benchmarks.scaling_report import (
+    Curve,
+    Point,
+    figure,
+    table,
+    write_csv,
+)
 from pyro_mivae.batches import Batches
 from pyro_mivae.infer import TraceMI_ELBO
-from pyro_mivae.loop import Loop
-from pyro_mivae.networks import MLPDecoder, MLPEncoder
+from pyro_mivae.training.loop import Loop
 from pyro_mivae.vae import MIVAE
+from pyro_mivae.vae.networks import MLPDecoder, MLPEncoder
 
 ROOT = Path(__file__).parents[1]
 IMAGES = 20_000  # of the curves other than that of the data-set size; on the device

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -76,3 +76,27 @@ def permutation(length: int, seed: int, epoch: int) -> Tensor:
     """The order of the data in an epoch, int64 ``(length,)``: a function of seed and epoch."""
     generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
     return torch.randperm(length, generator=generator)
+
+
+Data = Tensor | Sequence[Tensor]
+
+
+def as_tensors(data: Data) -> list[Tensor]:
+    """One tensor or several, checked to be of equal length."""
+    tensors = [data] if isinstance(data, Tensor) else list(data)
+    if not tensors or not all(isinstance(tensor, Tensor) for tensor in tensors):
+        raise ValueError("data must be a tensor or a sequence of tensors")
+    lengths = [len(tensor) for tensor in tensors]
+    if len(set(lengths)) > 1 or lengths[0] == 0:
+        raise ValueError(f"data must be tensors of equal length above 0, found lengths {lengths}")
+    return tensors
+
+
+def batches(
+    tensors: list[Tensor], batch_size: int, prepare: Prepare | None
+) -> Iterator[tuple[tuple[Any, ...], int]]:
+    """The arguments of model and guide by batch, and the number of data in it."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, found {batch_size}")
+    for batch in zip(*(torch.split(t, batch_size) for t in tensors), strict=True):
+        yield arguments(batch, prepare), len(batch[0])

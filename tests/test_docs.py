@@ -13,19 +13,19 @@ from pyro_mivae import infer, priors
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 MODULES = (
-    *("contrasts", "datasets", "disentanglement", "factors", "inference_data", "information"),
-    *("morphometry", "networks", "plotting", "priors", "runs", "training", "vae", "verdict"),
+    *("datasets", "disentanglement", "distributions", "inference_data", "information"),
+    *("morphometry", "plotting", "priors", "runs", "training", "vae", "vae.networks"),
 )
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 PAGES = [
-    "own_model.md",
-    "add_a_prior.md",
-    "priors.md",
-    "which_information.md",
-    "disentanglement.md",
-    "open-question.md",
+    "guide/own-model.md",
+    "guide/add-a-prior.md",
+    "guide/priors.md",
+    "theory/which-information.md",
+    "guide/disentanglement.md",
+    "studies/open-question.md",
 ]
 
 
@@ -44,7 +44,7 @@ def test_code_of_a_page_runs(page, monkeypatch):
 
 
 def test_pages_without_a_run_at_least_parse_and_import():
-    for page in ("index.md", "running.md"):
+    for page in ("index.md", "guide/running.md"):
         for block in FENCE.finditer((DOCS / page).read_text(encoding="utf-8")):
             for node in ast.walk(ast.parse(block.group(1))):
                 if isinstance(node, ast.ImportFrom):
@@ -75,14 +75,14 @@ def test_every_public_module_has_an_entry(module):
 
 def messages():
     """The parts between the placeholders of every text in `pyro_mivae.infer`."""
-    for path in (ROOT / "pyro_mivae" / "infer").glob("*.py"):
+    for path in (ROOT / "pyro_mivae" / "infer").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield node.value
 
 
 def test_messages_that_a_page_explains_are_the_librarys():
-    text = (DOCS / "own_model.md").read_text(encoding="utf-8")
+    text = (DOCS / "guide/own-model.md").read_text(encoding="utf-8")
     text = text[text.index("## What the errors mean") :]
     quoted = re.findall(r"^\| `(.+?)` \|", text, re.MULTILINE)
     quoted += re.findall(r"`([^`]+)`", text[text.index("Two warnings:") :])

@@ -12,7 +12,14 @@ from skimage.morphology import skeletonize
 from skimage.transform import pyramid_expand
 
 from pyro_mivae.datasets import load_digits
-from pyro_mivae.morphometry import UNITS, VERSION, enlarge, measure, skeletons, steps
+from pyro_mivae.morphometry import (
+    UNITS,
+    VERSION,
+    enlarge,
+    measure,
+    skeletons,
+    steps,
+)
 
 # The first image of MNIST's training set, and its row in Morpho-MNIST's original/train-morpho.csv.
 FIRST = (

@@ -11,14 +11,22 @@ import torch
 from pyro.infer import TraceMeanField_ELBO
 from torch import Tensor
 
-from benchmarks.contenders import CODE, LATENT, NOISE, Layers, Problem, cycle, weights
+from benchmarks.contenders import (
+    CODE,
+    LATENT,
+    NOISE,
+    Layers,
+    Problem,
+    cycle,
+    weights,
+)
 from benchmarks.contenders.by_hand import load, wait_for
 from pyro_mivae.batches import Batches
-from pyro_mivae.history import History
 from pyro_mivae.infer import TraceMI_ELBO
-from pyro_mivae.loop import Loop
-from pyro_mivae.objective import Objective
+from pyro_mivae.runs.history import History
 from pyro_mivae.training import adam, make_fabric
+from pyro_mivae.training.loop import Loop
+from pyro_mivae.training.objective import Objective
 from pyro_mivae.vae import MIVAE
 
 

@@ -28,7 +28,12 @@ from benchmarks.contenders import (
     cycle,
     weights,
 )
-from benchmarks.contenders.by_hand import device_here, load, networks, wait_for
+from benchmarks.contenders.by_hand import (
+    device_here,
+    load,
+    networks,
+    wait_for,
+)
 
 _numbers = itertools.count()
 

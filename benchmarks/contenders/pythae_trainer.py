@@ -20,8 +20,20 @@ from pythae.trainers import BaseTrainer, BaseTrainerConfig
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.contenders import LATENT, SCALE_FLOOR, SCALE_SHIFT, Problem, cycle, weights
-from benchmarks.contenders.by_hand import device_here, load, networks, wait_for
+from benchmarks.contenders import (
+    LATENT,
+    SCALE_FLOOR,
+    SCALE_SHIFT,
+    Problem,
+    cycle,
+    weights,
+)
+from benchmarks.contenders.by_hand import (
+    device_here,
+    load,
+    networks,
+    wait_for,
+)
 
 
 class Encoder(BaseEncoder):

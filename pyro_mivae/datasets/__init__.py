@@ -2,7 +2,7 @@
 
 All images are uint8 and in memory. The digits are MNIST's (:func:`load_digits`). Of the others the
 factors behind every image are known, and follow laws that can be chosen: :func:`sprites`,
-:func:`reinked_digits` and :func:`resampled_digits`; :func:`study_data` makes those of the study.
+:func:`reinked_digits` and :func:`resampled_digits`.
 """
 
 from pyro_mivae.datasets.digits import (
@@ -13,21 +13,29 @@ from pyro_mivae.datasets.digits import (
     load_digits,
 )
 from pyro_mivae.datasets.factored import FactorData, FactorSplit
-from pyro_mivae.datasets.laws import Law, Normal, Uniform, draw
+from pyro_mivae.datasets.laws import (
+    Law,
+    Normal,
+    Uniform,
+    draw,
+)
 from pyro_mivae.datasets.reinked import reink, reinked_digits
+from pyro_mivae.datasets.rendered import (
+    SHAPES,
+    SPRITE_LAWS,
+    render_sprites,
+    sprites,
+)
 from pyro_mivae.datasets.resampled import (
     effective_size,
     measured,
     resampled_digits,
     resampling_weights,
 )
-from pyro_mivae.datasets.sprites import SHAPES, SPRITE_LAWS, render_sprites, sprites
-from pyro_mivae.datasets.study import STUDY_LAWS, study_data
 
 __all__ = [
     "SHAPES",
     "SPRITE_LAWS",
-    "STUDY_LAWS",
     "Digits",
     "DigitsNotFoundError",
     "FactorData",
@@ -47,5 +55,4 @@ __all__ = [
     "resampled_digits",
     "resampling_weights",
     "sprites",
-    "study_data",
 ]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyro_mivae.files import atomic_path
+from pyro_mivae.runs.files import atomic_path
 
 logger = logging.getLogger(__name__)
 

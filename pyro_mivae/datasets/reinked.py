@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 
 from pyro_mivae.datasets.cache import cached, fingerprint
 from pyro_mivae.datasets.digits import Digits, Split
-from pyro_mivae.datasets.factored import FactorData, FactorSplit, make_split, pick, streams
+from pyro_mivae.datasets.factored import (
+    FactorData,
+    FactorSplit,
+    make_split,
+    pick,
+    streams,
+)
 from pyro_mivae.datasets.laws import Law, draw
 
 __all__ = ["REINK_VERSION", "reink", "reinked_digits"]

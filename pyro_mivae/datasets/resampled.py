@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 
 from pyro_mivae.datasets.cache import cached, fingerprint
 from pyro_mivae.datasets.digits import Digits, Split
-from pyro_mivae.datasets.factored import FactorData, FactorSplit, make_split, streams
+from pyro_mivae.datasets.factored import (
+    FactorData,
+    FactorSplit,
+    make_split,
+    streams,
+)
 from pyro_mivae.datasets.laws import Law
 
 if TYPE_CHECKING:

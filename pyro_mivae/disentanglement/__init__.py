@@ -3,17 +3,10 @@
 Arrays and tensors in, arrays out; nothing here needs a model.
 """
 
-from pyro_mivae.disentanglement.alignment import (
-    carried,
-    carried_share,
-    following,
-    leading_code,
-    top_factors,
-)
 from pyro_mivae.disentanglement.binning import bin_columns
 from pyro_mivae.disentanglement.evaluation import ceiling, evaluate
 from pyro_mivae.disentanglement.interventions import beta_vae_score, factor_vae_score
-from pyro_mivae.disentanglement.matrix import MIMatrix, ksg_matrix, mi_matrix
+from pyro_mivae.disentanglement.matrix import MIMatrix, ksg_matrix, mi_matrix, top_factors
 from pyro_mivae.disentanglement.predictors import DCI, dci, explicitness
 from pyro_mivae.disentanglement.scores import (
     completeness,
@@ -30,8 +23,6 @@ __all__ = [
     "TraversalEffects",
     "beta_vae_score",
     "bin_columns",
-    "carried",
-    "carried_share",
     "ceiling",
     "completeness",
     "dci",
@@ -39,9 +30,7 @@ __all__ = [
     "evaluate",
     "explicitness",
     "factor_vae_score",
-    "following",
     "ksg_matrix",
-    "leading_code",
     "mi_matrix",
     "modularity",
     "mutual_information_gap",

@@ -7,7 +7,13 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from scipy.stats import rankdata
 
-from pyro_mivae.disentanglement.tables import Factors, Floats, Ints, as_array, group_numbers
+from pyro_mivae.disentanglement.inputs import (
+    Factors,
+    Floats,
+    Ints,
+    as_array,
+    group_numbers,
+)
 
 Binning: TypeAlias = Literal["rank", "width"]
 

@@ -8,8 +8,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pyro_mivae.disentanglement.alignment import top_factors
 from pyro_mivae.disentanglement.binning import Binning, bin_factors
+from pyro_mivae.disentanglement.inputs import (
+    Factors,
+    Floats,
+    as_factors,
+    as_pair,
+    group_numbers,
+)
 from pyro_mivae.disentanglement.interventions import (
     Encode,
     Sampler,
@@ -21,10 +27,10 @@ from pyro_mivae.disentanglement.matrix import (
     from_bins,
     ksg_matrix,
     mi_matrix,
+    top_factors,
 )
 from pyro_mivae.disentanglement.predictors import dci, explicitness
 from pyro_mivae.disentanglement.scores import modularity, mutual_information_gap, sap
-from pyro_mivae.disentanglement.tables import Factors, Floats, as_factors, as_pair, group_numbers
 
 _MATRIX = ("code", "factor")
 _NATS = {"units": "nats"}

@@ -14,8 +14,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from pyro_mivae.disentanglement.inputs import Floats, Ints, as_array
 from pyro_mivae.disentanglement.matrix import mi_matrix
-from pyro_mivae.disentanglement.tables import Floats, Ints, as_array
 
 Sampler: TypeAlias = Callable[[int, np.random.Generator], Any]
 """``(number, rng) ->`` independent draws of all factors, shape ``(number, factors)``."""

@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
 
 from pyro_mivae.disentanglement.binning import Binning, bin_columns, bin_factors
-from pyro_mivae.disentanglement.tables import Floats, Ints, as_pair, group_numbers
+from pyro_mivae.disentanglement.inputs import (
+    Floats,
+    Ints,
+    as_pair,
+    group_numbers,
+)
 
 _ELEMENTS = 2**21
 """Numbers that are counted at once: memory then does not grow with the codes."""
@@ -244,3 +249,8 @@ def _without_rounding(nats: Floats, number: int) -> Floats:
     """0 for what is only rounding: a constant code's would count as specialised."""
     found: Floats = np.where(nats < 1e-12 * np.log(number), 0.0, nats)
     return found
+
+
+def top_factors(matrix: MIMatrix) -> Ints:
+    """The factor that each code tells most about, in corrected nats; -1 for codes not live."""
+    return np.where(matrix.live, matrix.values.argmax(1), -1)

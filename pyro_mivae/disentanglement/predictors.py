@@ -15,9 +15,15 @@ from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from pyro_mivae.disentanglement.inputs import (
+    Factors,
+    Floats,
+    Ints,
+    as_pair,
+    plain,
+)
 from pyro_mivae.disentanglement.matrix import subsample
 from pyro_mivae.disentanglement.scores import completeness, disentanglement
-from pyro_mivae.disentanglement.tables import Factors, Floats, Ints, as_pair, plain
 
 
 @dataclass(frozen=True, eq=False)

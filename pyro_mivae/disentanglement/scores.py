@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pyro_mivae.disentanglement.tables import Floats, as_array, as_pair
+from pyro_mivae.disentanglement.inputs import Floats, as_array, as_pair
 
 
 def mutual_information_gap(mi: Any, entropies: Any) -> Floats:

@@ -7,7 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from pyro_mivae.disentanglement.tables import Floats, Ints, as_array, plain
+from pyro_mivae.disentanglement.inputs import (
+    Floats,
+    Ints,
+    as_array,
+    plain,
+)
 
 
 @dataclass(frozen=True, eq=False)

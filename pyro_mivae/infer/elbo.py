@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,22 +12,20 @@ from pyro.infer.util import is_validation_enabled, torch_backward, torch_item
 from pyro.util import warn_if_nan
 from torch import Tensor
 
-from pyro_mivae.infer.assemble import assemble
-from pyro_mivae.infer.binding import DataArgs
-from pyro_mivae.infer.channel import Channel, check_channel
-from pyro_mivae.infer.checks import checked_weight, explain_support
-from pyro_mivae.infer.dual import DualPass
-from pyro_mivae.infer.fixed_scale import check_code_scale
-from pyro_mivae.infer.parts import base_parts, check_base
-from pyro_mivae.infer.sites import Codes, as_codes
+from pyro_mivae.infer.base_parts import base_parts, check_base
+from pyro_mivae.infer.dual.binding import DataArgs
+from pyro_mivae.infer.dual.channel import Channel, check_channel
+from pyro_mivae.infer.dual.dual_pass import DualPass
+from pyro_mivae.infer.dual.fixed_scale import check_code_scale
+from pyro_mivae.infer.guide_checks import explain_support
+from pyro_mivae.infer.schedule import Weight, checked_weight
+from pyro_mivae.infer.terms import assemble
+from pyro_mivae.traces.sites import Codes, as_codes
 
 if TYPE_CHECKING:
-    from pyro_mivae.infer.compiled import CompiledELBO
+    from pyro_mivae.infer.compiled.compiled_elbo import CompiledELBO
 
 logger = logging.getLogger(__name__)
-
-Weight = float | Callable[[int], float]
-"""A number, or a schedule: a function of the step."""
 
 
 class TraceMI_ELBO(ELBO):  # type: ignore[misc]
@@ -196,7 +194,9 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
 
     def compile(self, model: Any, guide: Any, **options: Any) -> CompiledELBO:
         """This ELBO of a model/guide pair as one compiled graph: see :func:`compile_elbo`."""
-        from pyro_mivae.infer.compiled import compile_elbo  # which imports this module
+        from pyro_mivae.infer.compiled.compiled_elbo import (
+            compile_elbo,  # which imports this module
+        )
 
         return compile_elbo(self, model, guide, **options)
 

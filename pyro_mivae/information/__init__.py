@@ -5,12 +5,12 @@ from pyro_mivae.information.aggregate import (
     aggregate_information,
     pairwise_information,
 )
-from pyro_mivae.information.dimensions import kl_per_dimension, mi_per_dimension
+from pyro_mivae.information.by_dimension import per_dimension
+from pyro_mivae.information.decomposition import ElboDecomposition, elbo_decomposition
+from pyro_mivae.information.dimension_terms import kl_per_dimension, mi_per_dimension
 from pyro_mivae.information.estimate import Estimate
 from pyro_mivae.information.evidence import LogEvidence, log_evidence
-from pyro_mivae.information.maps import per_dimension
-from pyro_mivae.information.sandwich import Sandwich, sandwich
-from pyro_mivae.information.surgery import ElboDecomposition, elbo_decomposition
+from pyro_mivae.information.two_sided import Sandwich, sandwich
 
 __all__ = [
     "AggregateInformation",

@@ -13,12 +13,17 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from pyro_mivae.batches import Prepare
-from pyro_mivae.infer.sites import Codes
+from pyro_mivae.batches import Data, Prepare, as_tensors
+from pyro_mivae.information.aggregate_scores import (
+    Scores,
+    blocks,
+    by_site,
+    score,
+)
 from pyro_mivae.information.estimate import Estimate
-from pyro_mivae.information.pairs import Scores, blocks, by_site, score
 from pyro_mivae.information.posteriors import Batch, posteriors
-from pyro_mivae.training import Data, as_tensors, evaluation
+from pyro_mivae.isolation import evaluation
+from pyro_mivae.traces.sites import Codes
 
 logger = logging.getLogger(__name__)
 

@@ -12,12 +12,12 @@ from pyro.ops.provenance import detach_provenance
 from torch import Tensor
 from tqdm import tqdm
 
-from pyro_mivae.infer.dependencies import dependencies
-from pyro_mivae.infer.dual import DualPass
-from pyro_mivae.infer.rerun import keep_masked
-from pyro_mivae.infer.sites import Codes, latent_sites, site_log_prob
-from pyro_mivae.infer.weights import Cells, log_weight, shared_cells
-from pyro_mivae.information.importance import Proposal, depth, log_sums
+from pyro_mivae.infer.dual.channel import keep_masked
+from pyro_mivae.infer.dual.dual_pass import DualPass
+from pyro_mivae.information.proposal import Proposal, depth, log_sums
+from pyro_mivae.traces.dependencies import dependencies
+from pyro_mivae.traces.importance import Cells, log_weight, shared_cells
+from pyro_mivae.traces.sites import Codes, latent_sites, site_log_prob
 
 
 class Bounds:

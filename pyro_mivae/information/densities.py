@@ -9,8 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_mivae.families import at_least_single
-from pyro_mivae.infer.sites import dimension_shape, is_one_hot, marginals, unmasked, unwrap
+from pyro_mivae.distributions.precision import at_least_single
+from pyro_mivae.traces.sites import (
+    dimension_shape,
+    is_one_hot,
+    marginals,
+    unmasked,
+    unwrap,
+)
 
 
 class Density:

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
 
-import torch
 from torch import Tensor
-
-from pyro_mivae.batches import Prepare, arguments
 
 
 @dataclass(frozen=True)
@@ -50,13 +45,3 @@ class Estimate:
 
     def __str__(self) -> str:
         return f"{self.mean:.3f} ± {self.standard_error:.3f}"
-
-
-def batches(
-    tensors: list[Tensor], batch_size: int, prepare: Prepare | None
-) -> Iterator[tuple[tuple[Any, ...], int]]:
-    """The arguments of model and guide by batch, and the number of data in it."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, found {batch_size}")
-    for batch in zip(*(torch.split(t, batch_size) for t in tensors), strict=True):
-        yield arguments(batch, prepare), len(batch[0])

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pyro_mivae.batches import Prepare
-from pyro_mivae.infer.rerun import observed_sites
-from pyro_mivae.infer.sites import latent_sites
-from pyro_mivae.infer.weights import plates, shared_cells
-from pyro_mivae.information.dimensions import pair
-from pyro_mivae.information.estimate import Estimate, batches
-from pyro_mivae.information.importance import Proposal, depth
+from pyro_mivae.batches import Data, Prepare, as_tensors, batches
+from pyro_mivae.information.dimension_terms import pair
+from pyro_mivae.information.estimate import Estimate
 from pyro_mivae.information.posteriors import data_dims
-from pyro_mivae.training import Data, as_tensors, evaluation
+from pyro_mivae.information.proposal import Proposal, depth
+from pyro_mivae.isolation import evaluation
+from pyro_mivae.traces.importance import plates, shared_cells
+from pyro_mivae.traces.rerun import observed_sites
+from pyro_mivae.traces.sites import latent_sites
 
 logger = logging.getLogger(__name__)
 

@@ -11,12 +11,16 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyro_mivae.batches import Prepare, arguments
-from pyro_mivae.infer.dependencies import dependencies
-from pyro_mivae.infer.sites import Codes, as_codes, latent_sites, unwrap
-from pyro_mivae.infer.weights import plates
+from pyro_mivae.batches import Prepare, arguments, batches
 from pyro_mivae.information.densities import Density
-from pyro_mivae.information.estimate import batches
+from pyro_mivae.traces.dependencies import dependencies
+from pyro_mivae.traces.importance import plates
+from pyro_mivae.traces.sites import (
+    Codes,
+    as_codes,
+    latent_sites,
+    unwrap,
+)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from pyro_mivae.plotting import drawing
+from pyro_mivae.plotting import lookup
+from pyro_mivae.plotting import style as drawing
 
 Bars = list[tuple[str, Any, Any, Any]]
 """Label, heights, standard errors or None, colour."""
@@ -28,7 +29,7 @@ def information_bars(tree: xr.DataTree) -> Figure:
 
     def bars(data: xr.Dataset, site: str, colour: str) -> Bars:
         found: Bars = []
-        for channel, values in drawing.mi_by_channel(tree, site).items():
+        for channel, values in lookup.mi_by_channel(tree, site).items():
             error = data[f"mi_{site}_se"].sel(channel=channel) if f"mi_{site}_se" in data else None
             fill = drawing.shade(colour, channel)
             found.append((drawing.mi_name(channel), values, error, fill))
@@ -61,11 +62,9 @@ def pairwise_information(tree: xr.DataTree) -> Figure:
     Args:
         tree: With ``pairwise_mi`` in ``information``.
     """
-    matrix = drawing.get_values(tree, "information", "pairwise_mi")
-    error = drawing.get_values(tree, "information", "pairwise_mi_se")
-    names = [
-        drawing.tex(str(name)) for name in drawing.get_values(tree, "information", "dimension")
-    ]
+    matrix = lookup.get_values(tree, "information", "pairwise_mi")
+    error = lookup.get_values(tree, "information", "pairwise_mi_se")
+    names = [drawing.tex(str(name)) for name in lookup.get_values(tree, "information", "dimension")]
     size = 0.62 * len(names) + 2.2
     figure = Figure(figsize=(size + 1, size), layout="constrained")
     axes = figure.subplots()
@@ -150,9 +149,9 @@ def _bars(data: xr.Dataset, name: str, label: str, colour: Any) -> Bars:
 
 def _by_dimension(tree: xr.DataTree, rows: Sequence[Any], names: Sequence[str]) -> Figure:
     """Bars of each dimension by descending MI, a column for each site."""
-    data = drawing.get_group(tree, "information")
+    data = lookup.get_group(tree, "information")
     # A site whose marginals are not known was not measured by dimension.
-    sites = [s for s in drawing.sites_of(data) if any(make(data, s, drawing.INK) for make in rows)]
+    sites = [s for s in lookup.sites_of(data) if any(make(data, s, drawing.INK) for make in rows)]
     sizes = [data.sizes.get(f"{site}_dim", 1) for site in sites]
     width = min(max(8.0, 1.15 * sum(sizes) + 1.5), 20.0)
     height = 6.0 if len(rows) == 1 else 3.4 * len(rows)
@@ -161,12 +160,12 @@ def _by_dimension(tree: xr.DataTree, rows: Sequence[Any], names: Sequence[str]) 
     for number, (make, name) in enumerate(zip(rows, names, strict=True)):
         for axes, site, size in zip(panels[number], sites, sizes, strict=True):
             title, colour = drawing.SITES[site]
-            order, _, _ = drawing.by_information(tree, site, size)
+            order, _, _ = lookup.by_information(tree, site, size)
             _draw_bars(axes, make(data, site, colour), order)
             ylabel = name if site == sites[0] else ""
             drawing.finish(axes, title.capitalize() if number == 0 else "", ylabel=ylabel)
             axes.grid(visible=False, axis="x")
-            ticks = [drawing.tick(site, d) for d in order]
+            ticks = [lookup.tick(site, d) for d in order]
             axes.set_xticks(range(size), ticks, fontsize=drawing.MEDIUM)
             drawing.legend_below(axes, -0.09)
     return figure

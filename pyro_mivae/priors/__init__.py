@@ -14,7 +14,12 @@ from typing import Any
 from pyro_mivae.priors.base import Prior
 from pyro_mivae.priors.bounded import ProbitPrior, RotatedUniformPrior, UniformPrior
 from pyro_mivae.priors.categorical import CategoricalPrior
-from pyro_mivae.priors.unbounded import BimodalPrior, GaussianPrior, LaplacePrior, MixturePrior
+from pyro_mivae.priors.unbounded import (
+    BimodalPrior,
+    GaussianPrior,
+    LaplacePrior,
+    MixturePrior,
+)
 
 __all__ = [
     "PRIORS",

@@ -9,7 +9,13 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from pyro_mivae.families import Family, FullFamily, FullPosterior, Posterior, Wrap
+from pyro_mivae.priors.families import (
+    Family,
+    FullFamily,
+    FullPosterior,
+    Posterior,
+    Wrap,
+)
 
 
 class Prior(nn.Module):

@@ -13,17 +13,17 @@ from torch import Tensor
 
 from pyro_mivae.distributions import IntervalUniform, ProbitNormal, RotatedPairs
 from pyro_mivae.distributions.interval import check_interval
-from pyro_mivae.families import (
+from pyro_mivae.distributions.precision import at_least_single
+from pyro_mivae.priors.base import Prior
+from pyro_mivae.priors.families import (
     Family,
     FullFamily,
-    at_least_single,
     beta,
     full_logit_normal,
     full_probit_normal,
     logit_normal,
     probit_normal,
 )
-from pyro_mivae.priors.base import Prior
 
 
 class UniformPrior(Prior):

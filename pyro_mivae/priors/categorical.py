@@ -10,14 +10,14 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from pyro_mivae.distributions import GumbelOneHot
-from pyro_mivae.families import (
+from pyro_mivae.distributions.precision import at_least_single
+from pyro_mivae.priors.base import Prior
+from pyro_mivae.priors.families import (
     CategoryPosterior,
     Family,
     Posterior,
-    at_least_single,
     gumbel,
 )
-from pyro_mivae.priors.base import Prior
 
 
 class CategoricalPrior(Prior):

@@ -11,18 +11,18 @@ from pyro import distributions as dist
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from pyro_mivae.families import (
+from pyro_mivae.distributions.mixture import NormalMixture
+from pyro_mivae.distributions.precision import at_least_single
+from pyro_mivae.priors.base import Prior
+from pyro_mivae.priors.families import (
     SCALE_FLOOR,
     Family,
     FullFamily,
-    at_least_single,
     full_normal,
     laplace,
     normal,
     positive,
 )
-from pyro_mivae.mixture import NormalMixture
-from pyro_mivae.priors.base import Prior
 
 
 class GaussianPrior(Prior):

@@ -14,7 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from pyro_mivae.datasets import DigitsNotFoundError, Split, binarize, load_digits
+from pyro_mivae.datasets import (
+    DigitsNotFoundError,
+    Split,
+    binarize,
+    load_digits,
+)
 from pyro_mivae.datasets import digits as datasets
 
 FULL = next(

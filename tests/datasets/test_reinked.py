@@ -3,7 +3,15 @@ import pytest
 import torch
 from scipy import stats
 
-from pyro_mivae.datasets import Digits, Normal, Split, Uniform, measured, reink, reinked_digits
+from pyro_mivae.datasets import (
+    Digits,
+    Normal,
+    Split,
+    Uniform,
+    measured,
+    reink,
+    reinked_digits,
+)
 from pyro_mivae.morphometry import measure, skeletons, steps
 
 THICKNESS, SLANT = Uniform(1.5, 4.5), Normal(0.1, 0.25, reach=1.0)

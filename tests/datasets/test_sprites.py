@@ -5,7 +5,14 @@ import pytest
 import torch
 from scipy import stats
 
-from pyro_mivae.datasets import SHAPES, SPRITE_LAWS, Normal, Uniform, render_sprites, sprites
+from pyro_mivae.datasets import (
+    SHAPES,
+    SPRITE_LAWS,
+    Normal,
+    Uniform,
+    render_sprites,
+    sprites,
+)
 
 # From a heart's centroid to its tip: a square of side a and two half discs on its upper sides.
 _A = 1 / math.sqrt(1 + math.pi / 4)

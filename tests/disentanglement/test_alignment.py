@@ -9,17 +9,19 @@ import pytest
 import torch
 import xarray as xr
 
-from pyro_mivae.disentanglement import (
-    MIMatrix,
+from experiments.open_question.jobs.carried import (
     carried,
     carried_share,
+    following,
+    leading_code,
+)
+from pyro_mivae.disentanglement import (
+    MIMatrix,
     ceiling,
     dci,
     evaluate,
     explicitness,
-    following,
     ksg_matrix,
-    leading_code,
     mi_matrix,
     modularity,
     sap,

@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 import torch
 
+from experiments.open_question.jobs.carried import following
 from pyro_mivae.disentanglement import (
     bin_columns,
     ceiling,
     dci,
     evaluate,
     explicitness,
-    following,
     mi_matrix,
     modularity,
     mutual_information_gap,

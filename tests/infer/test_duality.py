@@ -10,8 +10,8 @@ from pyro.infer import SVI, Trace_ELBO, TraceGraph_ELBO
 from torch import nn
 
 from pyro_mivae.infer import dualize
-from pyro_mivae.infer.dual import DualPass
-from pyro_mivae.infer.sites import latent_sites
+from pyro_mivae.infer.dual.dual_pass import DualPass
+from pyro_mivae.traces.sites import latent_sites
 
 pytestmark = pytest.mark.usefixtures("float64")
 

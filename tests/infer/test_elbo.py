@@ -647,7 +647,9 @@ def test_supports_are_compared_on_one_device(device):
 
 def test_supports_are_compared_in_the_first_call_only(monkeypatch):
     calls = []
-    monkeypatch.setattr("pyro_mivae.infer.parts.require_support", lambda *traces: calls.append(1))
+    monkeypatch.setattr(
+        "pyro_mivae.infer.base_parts.require_support", lambda *traces: calls.append(1)
+    )
     elbo = TraceMI_ELBO(channel="sample", elbo=Trace_ELBO())
     for _ in range(3):
         elbo.loss(bit_model, bit_guide, torch.ones(3))

@@ -25,8 +25,8 @@ from pyro.infer import ReweightedWakeSleep, Trace_ELBO, TraceGraph_ELBO, TraceMe
 from torch import nn
 
 from pyro_mivae.infer import CHANNELS, TraceMI_ELBO
-from pyro_mivae.infer.channel import generate
-from pyro_mivae.infer.dual import DualPass
+from pyro_mivae.infer.dual.channel import generate
+from pyro_mivae.infer.dual.dual_pass import DualPass
 
 pytestmark = pytest.mark.usefixtures("float64")
 

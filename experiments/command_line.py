@@ -1,0 +1,64 @@
+"""What the programs of this folder share: the command line, in and out."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import tyro
+
+Settings = TypeVar("Settings")
+Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+"""A setting that a flag turns on, and none turns off; a plain bool has ``--no-...``, too."""
+
+
+def parse(
+    kind: type[Settings], name: str, description: str | None, arguments: Sequence[str] | None
+) -> Settings:
+    """The settings that a command line says.
+
+    Args:
+        kind: A dataclass of them.
+        name: The program's, in this folder.
+        description: Its docstring.
+        arguments: The words; None for those of this process.
+    """
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    return tyro.cli(
+        kind,
+        args=sys.argv[1:] if arguments is None else arguments,
+        prog=f"python -m experiments.{name}",
+        description=description,
+    )
+
+
+def smoke_folder(out: Path | None) -> Path:
+    """Where a smoke run goes: `out`, or a folder of its own."""
+    return out or Path("runs") / f"smoke-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def plain(value: object) -> str:
+    """A setting as a word: whole numbers without ``.0``."""
+    return str(value).removesuffix(".0")
+
+
+def as_arguments(flags: Mapping[str, object]) -> tuple[str, ...]:
+    """The words that say flags, by name without ``--``."""
+    return tuple(word for flag, value in flags.items() for word in (f"--{flag}", plain(value)))
+
+
+@contextmanager
+def errors_only(name: str) -> Iterator[None]:
+    """Keeps back a logger's warnings, where a program's tables hold what they say."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

@@ -1,0 +1,277 @@
+"""The interaction of two arms and two data sets over shared seeds, with interval and tests.
+
+Rows in, numbers out: a study's table, one row a run, whatever made it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from experiments.tables import Row, number
+
+_ENUMERATED = 2**20
+"""Flips that are enumerated whatever number is asked for: of 20 pairs, in 8 MB."""
+_DRAWN = 2**20
+"""Signs that are drawn at once: memory then does not grow with the permutations."""
+
+
+@dataclass(frozen=True, eq=False)
+class Contrast:
+    r"""The interaction :math:`[y(T, D_3) - y(T, D_4)] - [y(G, D_3) - y(G, D_4)]`.
+
+    Attributes:
+        treated: :math:`y(T, D_3) - y(T, D_4)` of each seed, shape ``(seeds,)``.
+        control: :math:`y(G, D_3) - y(G, D_4)` of each seed.
+        permutation_p: Two-sided, from swapping `treated` and `control` within seeds.
+    """
+
+    treated: NDArray[np.float64]
+    control: NDArray[np.float64]
+    permutation_p: float
+
+    @property
+    def per_seed(self) -> NDArray[np.float64]:
+        """The interaction of each seed, shape ``(seeds,)``."""
+        return self.treated - self.control
+
+    @property
+    def num_seeds(self) -> int:
+        """The number of seeds."""
+        return len(self.treated)
+
+    @property
+    def mean(self) -> float:
+        """The estimate, in the unit of y."""
+        return float(self.per_seed.mean())
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean over seeds."""
+        return float(self.per_seed.std(ddof=1)) / float(np.sqrt(self.num_seeds))
+
+    @property
+    def welch_p(self) -> float:
+        """Two-sided, of Welch's test, which takes `treated` and `control` for independent."""
+        return float(stats.ttest_ind(self.treated, self.control, equal_var=False).pvalue)
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Student's interval of the mean over seeds.
+
+        It is paired: what a seed does to both arms alike cancels before.
+
+        Raises:
+            ValueError: If `level` does not lie between 0 and 1.
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"level must lie in (0, 1), found {level}")
+        reach = stats.t.ppf((1 + level) / 2, self.num_seeds - 1) * self.standard_error
+        return self.mean - float(reach), self.mean + float(reach)
+
+    def __str__(self) -> str:
+        low, high = self.interval()
+        return f"{self.mean:.3f} [{low:.3f}, {high:.3f}], {self.num_seeds} seeds"
+
+
+def interaction(
+    rows: Iterable[Mapping[str, Any]],
+    value: str,
+    *,
+    arms: tuple[Any, Any] = ("T", "G"),
+    data: tuple[Any, Any] = ("D3", "D4"),
+    columns: tuple[str, str, str] = ("prior", "data", "seed"),
+    num_permutations: int = 9999,
+    seed: int = 0,
+) -> Contrast:
+    """Computes the interaction of a study's table.
+
+    Every seed must have a run in each of the four cells, and one only: a run that is lacking is an
+    error, since leaving its seed out would be to choose among runs.
+
+    Args:
+        rows: One for each run (of a data frame: ``frame.to_dict("records")``). Rows of other arms
+            or data are passed over. What else varies in the study has to be fixed beforehand.
+        value: The column of y.
+        arms: The arm in question and the one that it is compared with.
+        data: The two data sets, the one where y is expected to be larger first.
+        columns: Names of the columns of the arm, the data and the seed.
+        num_permutations: Of the test, random sign flips; all 2^n of them if these are not more, and
+            for up to 20 seeds.
+        seed: Of the permutations.
+
+    Raises:
+        ValueError: If there are fewer than two seeds, a cell lacks a seed or has it twice, or a
+            value is not finite.
+    """
+    arm_column, data_column, seed_column = columns
+    cells: dict[tuple[Any, Any], dict[Any, float]] = {(a, d): {} for a in arms for d in data}
+    for row in rows:
+        cell = cells.get((row[arm_column], row[data_column]))
+        if cell is None:
+            continue
+        where = f"{arm_column} {row[arm_column]}, {data_column} {row[data_column]}"
+        run = f"{where}, {seed_column} {row[seed_column]}"
+        if row[seed_column] in cell:
+            raise ValueError(
+                f"rows: expected one run for {run}, found two: fix what else varies, for example "
+                "the weight, before the contrast"
+            )
+        cell[row[seed_column]] = number = float(row[value])
+        if not np.isfinite(number):
+            raise ValueError(f"rows: expected a finite {value} for {run}, found {number}")
+    seeds = sorted(
+        {s for cell in cells.values() for s in cell}, key=lambda s: (len(str(s)), str(s))
+    )
+    for (arm, which), cell in cells.items():
+        if missing := [s for s in seeds if s not in cell]:
+            raise ValueError(
+                f"rows: expected every seed in each of the four cells, found none for {arm_column} "
+                f"{arm}, {data_column} {which}, {seed_column} {missing[0]}: finish this run"
+            )
+    if len(seeds) < 2:
+        raise ValueError(f"rows: expected at least two seeds of {arms} and {data}, found {seeds}")
+    y = {key: np.array([cell[s] for s in seeds]) for key, cell in cells.items()}
+    treated, control = (y[arm, data[0]] - y[arm, data[1]] for arm in arms)
+    p_value = sign_flip_test(treated - control, num_permutations=num_permutations, seed=seed)
+    return Contrast(treated, control, p_value)
+
+
+def sign_flip_test(differences: ArrayLike, *, num_permutations: int = 9999, seed: int = 0) -> float:
+    """Tests whether paired differences are around 0, two-sided, by flipping their signs.
+
+    The flips are the permutations of two arms within a pair: exact if the arms of a pair may be
+    swapped.
+
+    Args:
+        differences: One for each pair, shape ``(pairs,)``.
+        num_permutations: Random flips; all of them where these are not more, and for up to 20
+            pairs.
+        seed: Of the flips.
+
+    Returns:
+        The share of flips, the given signs among them, whose mean is at least as far from 0.
+
+    Raises:
+        ValueError: If there is no difference, or one that is not finite.
+
+    References:
+        Phipson and Smyth (2010), *Permutation p-values should never be zero*.
+    """
+    values = np.asarray(differences, np.float64)
+    if values.ndim != 1 or not values.size or not np.isfinite(values).all():
+        raise ValueError(
+            "differences: expected finite numbers of shape (pairs,), at least one, found "
+            f"{np.count_nonzero(~np.isfinite(values))} that are not finite in shape {values.shape}"
+            ". Find the runs without a value: to leave them out is to choose among runs"
+        )
+    number = len(values)
+    observed = abs(values.sum())
+    # Sums of the same numbers in another order differ by rounding.
+    limit = observed - 1e-9 * np.abs(values).sum()
+    if 2**number <= max(num_permutations, _ENUMERATED):
+        sums = np.zeros(1)
+        for value in values:
+            sums = np.concatenate([sums + value, sums - value])
+        return float((np.abs(sums) >= limit).mean())
+    rng = np.random.default_rng(seed)
+    size, extreme = max(1, _DRAWN // number), 0
+    for start in range(0, num_permutations, size):
+        count = min(size, num_permutations - start)
+        signs = 1 - 2 * rng.integers(0, 2, (count, number))
+        extreme += int((np.abs(signs @ values) >= limit).sum())
+    return (extreme + 1) / (num_permutations + 1)
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Adjusts the p-values of several hypotheses, so that any false rejection is at the level.
+
+    Args:
+        p_values: By hypothesis.
+
+    Returns:
+        Adjusted, in the given order: reject those not above the level.
+
+    Raises:
+        ValueError: If a number does not lie in [0, 1].
+
+    References:
+        Holm (1979), *A simple sequentially rejective multiple test procedure*.
+    """
+    if wrong := {name: p for name, p in p_values.items() if not 0 <= p <= 1}:
+        raise ValueError(f"p_values: expected numbers from 0 to 1, found {wrong}")
+    adjusted, largest = {}, 0.0
+    for rank, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[name]))
+        adjusted[name] = largest
+    return {name: adjusted[name] for name in p_values}
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over seeds and Student's intervals."""
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """NaN without a value."""
+        return float(np.mean(self.values)) if self.values else math.nan
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """NaN with fewer than two."""
+        number = len(self.values)
+        if number < 2:
+            return math.nan, math.nan
+        error = float(np.std(self.values, ddof=1)) / math.sqrt(number)
+        reach = float(stats.t.ppf((1 + level) / 2, number - 1)) * error
+        return self.mean - reach, self.mean + reach
+
+
+def is_number(value: Any) -> bool:
+    """Whether a run has a value: JSON has null for NaN."""
+    return value is not None and math.isfinite(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """An estimate and its bootstrap interval of 95 %."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{number(self.value)} ({number(self.low)} to {number(self.high)})"
+
+
+def rank_correlation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Spearman's along the last dimension; NaN if one of the two is constant.
+
+    For all samples of a bootstrap at once: ``scipy.stats.spearmanr`` takes one at a time.
+    """
+    first, second = (stats.rankdata(values, axis=-1) for values in (x, y))
+    first = first - first.mean(-1, keepdims=True)
+    second = second - second.mean(-1, keepdims=True)
+    norms = np.sqrt((first**2).sum(-1) * (second**2).sum(-1))
+    products = (first * second).sum(-1)
+    return np.divide(products, norms, out=np.full_like(norms, math.nan), where=norms > 0)
+
+
+def _bootstrap(
+    rows: Sequence[Row], columns: Sequence[str], statistic: Callable[..., np.ndarray]
+) -> Interval:
+    data = np.array([[row[column] for column in columns] for row in rows], float)
+    if len(data) < 3:
+        return Interval(math.nan, math.nan, math.nan)
+    rng = np.random.default_rng(0)
+    drawn = [rng.integers(len(data), size=len(data)) for _ in range(2000)]
+    values = statistic(*data.T[:, np.array(drawn)])
+    low, high = np.nanquantile(values, (0.025, 0.975))
+    return Interval(float(statistic(*data.T)), float(low), float(high))

@@ -1,0 +1,1 @@
+"""How the measured factors of MNIST's digits are distributed."""

@@ -1,0 +1,1 @@
+"""The information of a trained run, from both sides."""

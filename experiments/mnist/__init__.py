@@ -1,0 +1,1 @@
+"""The main job: a VAE with the information term on digits."""

@@ -1,0 +1,159 @@
+"""What the main experiment measures of a trained VAE, and the table of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import xarray as xr
+from rich.console import Console
+from rich.table import Table
+
+from experiments.mnist.config import Config
+from pyro_mivae.datasets import Split
+from pyro_mivae.disentanglement.classes import ClassMatch, match_classes
+from pyro_mivae.infer import Channel, TraceMI_ELBO
+from pyro_mivae.information import LogEvidence, log_evidence, per_dimension
+from pyro_mivae.information.by_dimension import as_lists
+from pyro_mivae.runs.history import by_channel
+from pyro_mivae.training import evaluate, evaluation
+from pyro_mivae.vae import MIVAE
+
+SITES = {"c": "code c", "z": "noise z", "d": "category d"}
+CHANNELS: tuple[Channel, ...] = ("mean", "sample")
+"""The channels under which the mutual information is always reported."""
+FIXED_SCALE = "fixed-scale"
+"""In the place of the channel, where --code-scale scores the code."""
+
+
+def evaluate_channels(vae: MIVAE, images: torch.Tensor) -> dict[str, float]:
+    """The terms over `images` in nats per datum, every site as code under both channels."""
+    terms: dict[str, float] = {}
+    for channel in CHANNELS:
+        measured = evaluate(
+            vae.model,
+            vae.guide,
+            TraceMI_ELBO(channel=channel),
+            images,
+            prepare=vae.observe,
+        )
+        terms.update(by_channel(measured, channel))
+    terms["elbo"] = terms["log_likelihood"] - terms["kl"]
+    return terms
+
+
+def evaluate_loss(vae: MIVAE, elbo: TraceMI_ELBO, images: torch.Tensor) -> dict[str, float]:
+    """The same, with the training's loss and with a score that only this has."""
+    terms = evaluate_channels(vae, images)
+    # The value of the drawing channels is one and the same; only their gradients differ.
+    channel: Channel = "mean" if elbo.channel == "mean" else "sample"
+    mi = sum(terms[f"mi/{site}/{channel}"] for site in vae.codes)
+    if elbo.code_scale is not None:
+        scored = TraceMI_ELBO(channel=channel, codes=vae.codes, code_scale=elbo.code_scale)
+        found = evaluate(vae.model, vae.guide, scored, images, prepare=vae.observe)
+        mi = found["mi"]
+        terms[f"mi/c/{FIXED_SCALE}"] = found["mi/c"]
+    mi_weight, kl_weight = elbo.weights()
+    terms["loss"] = -terms["log_likelihood"] + kl_weight * terms["kl"] - mi_weight * mi
+    return terms
+
+
+def measure(
+    config: Config, vae: MIVAE, elbo: TraceMI_ELBO, test: Split
+) -> tuple[dict[str, Any], xr.Dataset]:
+    """All measurements on the test images, in nats per datum, and those of every dimension."""
+    images, prepare = test.images, vae.observe
+    terms = evaluate_loss(vae, elbo, images)
+    dimensions = per_dimension(vae.model, vae.guide, images, channels=CHANNELS, prepare=prepare)
+    evidence = log_evidence(
+        vae.model,
+        vae.guide,
+        images[: config.output.evidence_images],
+        num_samples=config.output.evidence_samples,
+        prepare=prepare,
+    )
+    metrics = {
+        "units": "nats per datum",
+        "test": terms,
+        "per_dimension": as_lists(dimensions),
+        "not_measured": {
+            name: text for name, text in dimensions.attrs.items() if "mi" in name.split("_")
+        },
+        "log_evidence": summary(evidence),
+        "kl_estimators": kl_estimators(vae, images),
+    }
+    if "d" in vae.priors:
+        metrics["categories"] = dataclasses.asdict(match(vae, test, seed=config.training.seed))
+    return metrics, dimensions
+
+
+def kl_estimators(vae: MIVAE, images: torch.Tensor) -> dict[str, str]:
+    """How the KL of each site is computed."""
+    elbo = TraceMI_ELBO(channel="sample", mi_weight=0.0)
+    evaluate(vae.model, vae.guide, elbo, images[:10], prepare=vae.observe)
+    return elbo.kl_estimators
+
+
+def match(vae: MIVAE, test: Split, *, seed: int) -> ClassMatch:
+    """The class accuracy of the likeliest category."""
+    found = []
+    with evaluation(vae, device=test.images.device, seed=seed):
+        for part in test.images.split(1000):
+            found.append(vae.guide.encode(vae.observe(part))["d"].logits.argmax(-1))
+    return match_classes(torch.cat(found), test.labels, vae.priors["d"].dim)
+
+
+def summary(evidence: LogEvidence) -> dict[str, float]:
+    """The numbers of a log-evidence that a run keeps; the share of images that are unreliable."""
+    return {
+        "mean": evidence.mean,
+        "standard_error": evidence.standard_error,
+        "num_samples": evidence.num_samples,
+        "num_images": len(evidence.per_datum),
+        "effective_samples": float(evidence.effective_samples.median()),
+        "unreliable": float(evidence.unreliable.double().mean()),
+    }
+
+
+def report(config: Config, metrics: Mapping[str, Any], folder: Path) -> None:
+    """Prints the table of a run."""
+    test, evidence = metrics["test"], metrics["log_evidence"]
+    table = Table(title="On the test images, nats per image")
+    table.add_column("")
+    table.add_column("nats", justify="right")
+    table.add_row("ELBO", f"{test['elbo']:.2f}")
+    table.add_row(
+        f"log-evidence ({evidence['num_samples']} samples, {evidence['num_images']} images)",
+        f"{evidence['mean']:.2f} ± {evidence['standard_error']:.2f}",
+    )
+    if evidence["unreliable"] > 0:
+        share = f"{100 * evidence['unreliable']:.0f} %"
+        table.add_row("  of these with too few samples (Pareto k)", share)
+    table.add_row("log-likelihood", f"{test['log_likelihood']:.2f}")
+    for site in SITES:
+        if f"kl/{site}" not in test:
+            continue
+        name = SITES[site]
+        table.add_row(f"KL of the {name}", f"{test[f'kl/{site}']:.2f}")
+        table.add_row(f"I({site}; x') bound, x' sampled", f"{test[f'mi/{site}/sample']:.2f}")
+        table.add_row(f"I({site}; x') score, x' the mean", f"{test[f'mi/{site}/mean']:.2f}")
+        if f"mi/{site}/{FIXED_SCALE}" in test:
+            score = f"I({site}; x') score of standard deviation {config.objective.code_scale:g}"
+            table.add_row(score, f"{test[f'mi/{site}/{FIXED_SCALE}']:.2f}")
+    if "categories" in metrics:
+        accuracy = metrics["categories"]["accuracy"]
+        table.add_row("class accuracy of the category (no nats)", f"{100 * accuracy:.1f} %")
+    console = Console()
+    console.print(table)
+    for site in SITES:
+        if f"mi_{site}" in metrics["not_measured"]:
+            console.print(f"{site} was not measured by dimension: see not_measured in metrics.json")
+    seconds = metrics["seconds"]
+    console.print(
+        f"trained with channel {config.objective.channel}, lambda {config.objective.mi_weight:g}; "
+        f"{seconds['training']:.0f} s training, {seconds['total']:.0f} s in total"
+    )
+    print(f"run folder: {folder}")

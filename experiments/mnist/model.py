@@ -1,0 +1,70 @@
+"""Model and ELBO of a configuration of the main job, new or trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from pyro.infer import TraceEnum_ELBO
+
+from experiments.mnist.config import (
+    STRUCTURES,
+    Config,
+    code_dim,
+    read_settings,
+)
+from pyro_mivae import runs
+from pyro_mivae.datasets import Digits
+from pyro_mivae.infer import TraceMI_ELBO
+from pyro_mivae.training.checkpoints import load_checkpoint
+from pyro_mivae.vae import MIVAE
+
+
+def load(folder: Path, device: torch.device) -> MIVAE:
+    """The trained model of a run's folder."""
+    vae, _ = build(read_settings(folder))
+    vae.load_state_dict(load_checkpoint(folder)["objective"])
+    return vae.to(device)
+
+
+def build(config: Config) -> tuple[MIVAE, TraceMI_ELBO]:
+    """Model, with the weights of its seed, and ELBO of a configuration."""
+    seed = config.training.seed if config.training.init_seed is None else config.training.init_seed
+    torch.manual_seed(seed)
+    prior, categories = STRUCTURES.get(config.model.prior, (config.model.prior, 0))
+    vae = MIVAE(
+        code_dim=code_dim(config.model),
+        noise_dim=config.model.noise_dim,
+        categories=categories,
+        prior=prior,
+        posterior=config.model.posterior,
+        noise_prior=config.model.noise_prior,
+        likelihood=config.model.likelihood,
+        encoder=config.model.networks,
+        decoder=config.model.networks,
+    )
+    if config.model.init_gain != 1:
+        with torch.no_grad():
+            for name, weight in vae.named_parameters():
+                if name.endswith("weight"):
+                    weight.mul_(config.model.init_gain)
+    weight, warmup = config.objective.mi_weight, config.objective.mi_warmup
+    elbo = TraceMI_ELBO(
+        channel=config.objective.channel,
+        mi_weight=(lambda step: weight * min(1.0, step / warmup)) if warmup else weight,
+        kl_weight=config.objective.kl_weight,
+        codes=vae.codes,
+        code_scale=config.objective.code_scale,
+        elbo=TraceEnum_ELBO(max_plate_nesting=1) if categories else None,
+    )
+    return vae, elbo
+
+
+def check_same_data(folder: Path, digits: Digits) -> None:
+    """Raises a ``ValueError`` unless the run in `folder` was on these data."""
+    before = runs.read_config(folder)["data"]
+    if before["checksum"] != digits.checksum:
+        raise ValueError(
+            f"the run in {folder} was on {before['name']} ({before['checksum'][:12]}), but the "
+            f"data found now are {digits.name} ({digits.checksum[:12]}): say --data-dir"
+        )

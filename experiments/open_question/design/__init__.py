@@ -1,0 +1,1 @@
+"""What is run: data sets, arms, cells and blocks."""

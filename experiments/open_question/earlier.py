@@ -1,0 +1,131 @@
+"""The table of earlier runs of `experiments.open_question`, read as their folders are."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from experiments.open_question.rows import SCORES, cell_of
+from experiments.tables import Row
+
+ALWAYS = ("run", "arm", "data", "mi_weight", "code_scale", "seed", *SCORES)
+ALWAYS += ("posterior_ks", "factor_ks", "set_measured", "mi", "mi/c", "elbo", "kl/c")
+ALWAYS += ("r2/T", "r2/S", "sum/label", "top/c[0]", "top/c[1]")
+"""Columns that every run has, though some of them may be empty."""
+TABLE = "open_question.csv"
+TEXT = ("run", "arm", "data", "channel", "leading_top")
+
+
+def read_table(path: Path) -> list[Row]:
+    """The rows of a table that :func:`~.report.report.write_report` has written.
+
+    A CSV does not tell a value that is not defined from one that a run has not at all: a column
+    belongs to a run if any run of its cell has a value there, of the slopes any of its data.
+
+    Raises:
+        ValueError: If it is no such table.
+        OSError: If it can't be read.
+    """
+    rows: list[Row] = []
+    seen: set[tuple[str, int]] = set()
+    for number, line in _lines(path):
+        try:
+            rows.append(_row(line))
+            if (key := key_of(rows[-1])) in seen:
+                raise ValueError(f"expected each run once, found {key} again")
+            seen.add(key)
+        except ValueError as error:
+            where = f"{path}, line {number}"
+            raise ValueError(f"{where}: {error}. Take a whole copy of the table") from None
+    if not rows:
+        raise ValueError(f"{path} has no run: expected a row for each, name another file")
+    return _own_columns(rows)
+
+
+def _lines(path: Path) -> list[tuple[int, dict[str | None, Any]]]:
+    """The lines of a table that has the columns, with their numbers."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, strict=True)
+        try:
+            lines = [(reader.line_num, line) for line in reader]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} is no CSV in UTF-8 ({error}): name another file") from None
+    columns = reader.fieldnames or ()
+    if lacking := [name for name in ALWAYS if name not in columns]:
+        raise ValueError(
+            f"expected a table of experiments.open_question ({TABLE}), but {path} has no column "
+            f"{lacking[0]!r}: name another file"
+        )
+    return lines
+
+
+def _own_columns(rows: Sequence[Row]) -> list[Row]:
+    """The rows without the columns that only other cells have."""
+    known: dict[object, set[str]] = {}
+    for row in rows:
+        there = {name for name, value in row.items() if value is not None}
+        known.setdefault(cell_of(row), set(ALWAYS)).update(there)
+        moved = {name.partition("/")[2] for name in there if name.startswith("slope/")}
+        # A code that moves nothing has slopes, of which no share is defined.
+        slopes = {f"{kind}/{name}" for name in moved for kind in ("slope", "exclusivity")}
+        known.setdefault(row["data"], set()).update(slopes)
+    return [
+        {n: v for n, v in row.items() if n in known[cell_of(row)] | known[row["data"]]}
+        for row in rows
+    ]
+
+
+def key_of(row: Row) -> tuple[str, int]:
+    """What tells a run from all others: its cell or main model, and its seed."""
+    return row["run"] if row["data"] == "mnist" else cell_of(row).name, row["seed"]
+
+
+def check_kept(rows: Sequence[Row], folder: Path) -> None:
+    """Checks that the table of a folder can be replaced without the loss of a run.
+
+    Raises:
+        ValueError: If it has a run that is not among the rows, or is no table.
+    """
+    path = folder / TABLE
+    if path.exists():
+        there = {key_of(row) for row in rows}
+        if lost := [key for key in map(key_of, read_table(path)) if key not in there]:
+            raise ValueError(
+                f"{path} has {len(lost)} runs that would be lost, {lost[0]} for one: give it with "
+                "--earlier, or choose other folders for the results"
+            )
+
+
+def seeds_of(rows: Iterable[Row]) -> dict[str, set[int]]:
+    """The seeds that a table has, by the names of cells and main models."""
+    found: dict[str, set[int]] = {}
+    for name, seed in map(key_of, rows):
+        found.setdefault(name, set()).add(seed)
+    return found
+
+
+def _row(line: Mapping[str | None, Any]) -> Row:
+    """The values of a line; ``csv`` marks cells too many or too few by None."""
+    if None in line or None in line.values():
+        raise ValueError("expected as many cells as there are columns")
+    row = {str(column): _value(str(column), text) for column, text in line.items()}
+    if lacking := [n for n in ("run", "arm", "data", "mi_weight", "seed") if row[n] is None]:
+        raise ValueError(f"expected a value of {lacking[0]}, found none")
+    return row
+
+
+def _value(column: str, text: str) -> object:
+    """As it was in the run's JSON."""
+    if text == "":
+        return None
+    if column in TEXT or column.startswith("top/"):
+        return text
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    if column not in ALWAYS and "/" not in column:
+        return text  # of another version
+    raise ValueError(f"expected a number for {column}, found {text!r}")

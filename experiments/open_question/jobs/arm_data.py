@@ -1,0 +1,157 @@
+"""The data of the open question, as the runs of its arms take them: a pool, a test set, checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+from torch import Tensor
+
+from experiments.open_question.design.datasets import (
+    LABEL,
+    SPRITES,
+    STROKES,
+    DataName,
+    Kind,
+    kind_of,
+    study_data,
+)
+from pyro_mivae import morphometry
+from pyro_mivae.datasets import (
+    FactorSplit,
+    Law,
+    Split,
+    load_digits,
+    measured,
+)
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class ArmData:
+    """A data set of the study.
+
+    Attributes:
+        name: ``D0`` to ``D6b``.
+        kind: What is measured of it.
+        pool: uint8 (P, H, W), of which each seed takes some to train on.
+        pool_factors: Of the pool, by name, (P,) each.
+        test: uint8 (N, H, W).
+        factors: Of the test images, the label among them, by name, (N,) each.
+        laws: What the factors were drawn from or resampled to.
+        set_measured: Correlation of the set and the measured factor on the test images, by name;
+            of re-inked digits only.
+        unmeasured: Test images that were left out, since a factor could not be measured.
+        source: What the images were made of.
+    """
+
+    name: DataName
+    kind: Kind
+    pool: Tensor
+    pool_factors: Mapping[str, Array]
+    test: Tensor
+    factors: Mapping[str, Array]
+    laws: Mapping[str, Law]
+    set_measured: Mapping[str, float]
+    unmeasured: int
+    source: Mapping[str, Any]
+
+    def rows(self, seed: int, number: int) -> NDArray[np.int64]:
+        """The part of the pool that a seed trains on; of D3, D4 and D5 the same digits."""
+        if number > len(self.pool):
+            raise ValueError(
+                f"--train: expected at most the {len(self.pool)} images of --pool, found {number}"
+            )
+        return np.random.default_rng(seed).permutation(len(self.pool))[:number]
+
+    def distance(self, rows: NDArray[np.int64]) -> dict[str, float]:
+        """How far T and S are from their laws, by Kolmogorov and Smirnov.
+
+        The larger distance of two: of the images to train on, and of those to test on.
+        """
+        return {
+            name: max(
+                float(stats.kstest(values, law.cdf).statistic)
+                for values in (self.pool_factors[name][rows], self.factors[name])
+            )
+            for name, law in self.laws.items()
+            if name in self.kind.pair
+        }
+
+
+def load(
+    name: DataName,
+    *,
+    pool: int,
+    test: int,
+    digits: Literal["auto", "mnist", "mnist-5k"] = "auto",
+    data_dir: Path | None = None,
+    cache_dir: Path | None = None,
+) -> ArmData:
+    """Makes a data set, or reads what was kept of it.
+
+    Args:
+        name: ``D0`` to ``D6b``.
+        pool: Images of which each seed takes some.
+        test: Images to test on, the same for all seeds.
+        digits: What D0 to D5 are made of.
+        data_dir: Folder of the digits.
+        cache_dir: Folder in which drawn images and measurements are kept.
+    """
+    kind, source = kind_of(name), None
+    if kind is not SPRITES:
+        source = load_digits(digits, data_dir=data_dir)
+    made = study_data(name, num_train=pool, num_test=test, digits=source, cache_dir=cache_dir)
+    factors = {n: made.test.factors[n].values for n in kind.factors}
+    there = np.isfinite(np.stack(list(factors.values()))).all(0)
+    factors = {n: values[there] for n, values in factors.items()}
+    factors[LABEL] = made.test.labels.numpy()[there].astype(np.float64)
+    return ArmData(
+        name,
+        kind,
+        made.train.images,
+        {n: made.train.factors[n].values for n in kind.factors},
+        made.test.images[torch.from_numpy(there)],
+        factors,
+        made.laws,
+        _set_measured(made.test, kind, cache_dir) if kind is STROKES else {},
+        int((~there).sum()),
+        {
+            "name": name,
+            "source": made.source,
+            "checksum": None if source is None else source.checksum,
+            "effective_size": made.train.effective_size,
+        },
+    )
+
+
+def _set_measured(split: FactorSplit, kind: Kind, cache_dir: Path | None) -> dict[str, float]:
+    found = measured(Split(split.images, split.labels), cache_dir=cache_dir)
+    correlations = {}
+    for name in kind.pair:
+        there = np.isfinite(found[name].values)
+        pairs = split.factors[name].values[there], found[name].values[there]
+        correlations[name] = float(np.corrcoef(*pairs)[0, 1])
+    return correlations
+
+
+def measure(images: Tensor, kind: Kind) -> Array:
+    """What is measured of images in [0, 1], (N, H, W), in the order of ``kind.moved``: (N, M)."""
+    if kind is not SPRITES:
+        found = morphometry.measure(images)
+        return np.stack([found[name].values for name in kind.moved], 1)
+    grey = images.double().numpy()
+    height, width = grey.shape[1:]
+    area = grey.sum((1, 2))
+    mass = np.where(area > 0, area, np.nan)
+    x = grey.sum(1) @ (np.arange(width) + 0.5) / mass - width / 2
+    y = grey.sum(2) @ (np.arange(height) + 0.5) / mass - height / 2
+    values = {"scale": np.sqrt(mass), "x": x, "y": y}
+    return np.stack([values[name] for name in kind.moved], 1)

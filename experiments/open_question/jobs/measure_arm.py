@@ -1,0 +1,84 @@
+"""What is measured of a trained arm."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.open_question.design.datasets import LABEL
+from experiments.open_question.jobs import alignment
+from experiments.open_question.jobs.alignment import Factors
+from experiments.open_question.jobs.arm_data import ArmData, measure
+from pyro_mivae.infer import TraceMI_ELBO
+from pyro_mivae.training import evaluate
+from pyro_mivae.vae import MIVAE
+
+_SOME = 2000  # test images, for the spread of what is measured
+
+
+class Known:
+    """A data set to measure on, with what is the same for all models.
+
+    Args:
+        data: The data set.
+    """
+
+    def __init__(self, data: ArmData) -> None:
+        self.data = data
+        self.factors = Factors.of(data.factors, data.kind.pair, LABEL)
+        some = measure(data.test[:_SOME] / 255, data.kind)
+        self.scale: NDArray[np.float64] = np.nanstd(some, axis=0)
+
+    def measure(
+        self,
+        vae: MIVAE,
+        *,
+        seed: int,
+        trained_on: NDArray[np.int64],
+        traversals: int,
+        code_scale: float | None,
+    ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """The numbers of a model, and its traversals.
+
+        Args:
+            vae: The model.
+            seed: Of all draws.
+            trained_on: The part of the pool that it was trained on.
+            traversals: Of each code.
+            code_scale: Standard deviation by which the term scored the codes, if it was given one:
+                then this score is measured, too.
+        """
+        data = self.data
+        encoded = alignment.encode(vae, data.test, seed=seed)
+        terms = alignment.terms(vae, data.test)
+        if code_scale is not None:
+            elbo = TraceMI_ELBO(channel="sample", codes=vae.codes, code_scale=code_scale)
+            score = evaluate(vae.model, vae.guide, elbo, data.test, prepare=vae.observe)
+            terms["fixed_scale/c"] = score["mi/c"]
+        moved, arrays = alignment.generator(
+            vae,
+            partial(measure, kind=data.kind),
+            names=data.kind.moved,
+            scale=self.scale,
+            number=traversals,
+            seed=seed,
+        )
+        prior = vae.priors["c"]
+        numbers = {
+            "seed": seed,
+            "units": "nats",
+            "terms": terms,
+            "alignment": alignment.information(encoded, self.factors),
+            "category": alignment.category(encoded, data.factors[LABEL]),
+            "generator": moved,
+            "checks": {
+                "posterior_ks": alignment.aggregate_distance(encoded.draws["c"], prior),
+                "factor_ks": data.distance(trained_on),
+                "set_measured": dict(data.set_measured),
+                "unmeasured": data.unmeasured,
+            },
+        }
+        return numbers, arrays

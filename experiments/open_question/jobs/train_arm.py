@@ -1,0 +1,206 @@
+r"""Train and measure several seeds of an arm of the open question, one after the other.
+
+A small VAE with a code of 2 dimensions and a noise of 4 is trained on images whose factors are
+known. Each seed leaves seedN.json and seedN.npz as soon as it is done; metrics.json is there when
+all are. Started again, the program goes on with the seeds that are lacking.
+
+    python -m experiments.open_question.jobs.train_arm --arm T --data D3 --mi-weight 2 \
+        --num-seeds 10 --out runs/T-D3
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pyro.infer import TraceEnum_ELBO
+
+from experiments import command_line as _program
+from experiments.open_question.design.arms import ArmName, build
+from experiments.open_question.design.datasets import DataName
+from experiments.open_question.jobs.arm_data import ArmData, load
+from experiments.open_question.jobs.measure_arm import Known
+from pyro_mivae import runs
+from pyro_mivae.infer import Channel, TraceMI_ELBO, compile_elbo
+from pyro_mivae.runs.files import atomic_path
+from pyro_mivae.training import NonFiniteError, adam, fit
+from pyro_mivae.vae import MIVAE
+
+
+@dataclass(frozen=True)
+class Config:
+    """An arm, its data, and the training, which is the same for all."""
+
+    arm: ArmName = "T"
+    """Prior and guide of the code: experiments/_arm_models.py."""
+    data: DataName = "D3"
+    """Which of the study's data sets (pyro_mivae.datasets.study_data)."""
+    mi_weight: float = 2.0
+    """lambda, the weight of the information term; 0 leaves it out."""
+    code_scale: float | None = None
+    """Score continuous codes by normals of this standard deviation (1 is InfoGAN's form)."""
+    channel: Channel = "straight-through"
+    """How x' is generated."""
+    first_seed: int = 0
+    """The first seed: of images, weights, batches and draws."""
+    num_seeds: int = 10
+    """Their number; 0 only draws the images, to be kept in the cache."""
+    pool: int = 50_000
+    """Images of which each seed takes some, the same for all arms."""
+    train: int = 10_000
+    """Images that a seed trains on."""
+    test: int = 10_000
+    """Images to measure on."""
+    epochs: int = 15
+    """Passes over the images."""
+    batch_size: int = 100
+    """Images in a step."""
+    learning_rate: float = 1e-3
+    """Of Adam."""
+    traversals: int = 40
+    """Of each code, for what it does to the images."""
+    hidden: tuple[int, ...] = (256, 256)
+    """Layers of encoder and decoder."""
+    compile: bool = True
+    """Train through compile_elbo, once for all seeds."""
+    digits: Literal["auto", "mnist", "mnist-5k"] = "auto"
+    """What the images are made of: auto takes the full MNIST where it finds it."""
+    data_dir: Path | None = None
+    """Folder with MNIST/raw/*; the environment variable PYRO_MIVAE_DATA says it too."""
+    cache_dir: Path | None = None
+    """Folder in which drawn images and measurements are kept; by default ~/.cache/pyro_mivae."""
+    out: Path | None = None
+    """Folder of the results; by default runs/arm-ARM-DATA."""
+    smoke: _program.Switch = False
+    """Seconds: few images of mnist-5k, one epoch, not compiled."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the program; returns its exit code."""
+    try:
+        config = parse(arguments)
+        run(config, config.out or Path("runs") / f"arm-{config.arm}-{config.data}")
+    except (ValueError, OSError, RuntimeError, NonFiniteError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parse(arguments: list[str] | None) -> Config:
+    """Parses the command line."""
+    config = _program.parse(Config, "_arms", __doc__, arguments)
+    if not config.smoke:
+        return config
+    few = {"pool": 200, "train": 100, "test": 200, "epochs": 1, "traversals": 3}
+    settings = {"digits": "mnist-5k", "hidden": (32,), "compile": False, **few}
+    return dataclasses.replace(config, **settings)
+
+
+def seed_file(folder: Path, seed: int) -> Path:
+    """Where the numbers of a seed are."""
+    return folder / f"seed{seed}.json"
+
+
+def run(config: Config, folder: Path) -> None:
+    """Trains and measures the seeds that are lacking in `folder`."""
+    started = time.monotonic()
+    seeds = range(config.first_seed, config.first_seed + config.num_seeds)
+    folder.mkdir(parents=True, exist_ok=True)
+    todo = [seed for seed in seeds if not seed_file(folder, seed).exists()]
+    if todo or not seeds:
+        data = load(
+            config.data,
+            pool=config.pool,
+            test=config.test,
+            digits=config.digits,
+            data_dir=config.data_dir,
+            cache_dir=config.cache_dir or (folder / "cache" if config.smoke else None),
+        )
+        _claim(config, data, folder)
+    if todo:
+        known = Known(data)
+        first, processor = time.monotonic(), time.process_time()
+        for seed, vae, trained in _train(config, data, todo):
+            numbers, arrays = known.measure(
+                vae,
+                seed=seed,
+                trained_on=data.rows(seed, config.train),
+                traversals=config.traversals,
+                code_scale=config.code_scale,
+            )
+            seconds = {"training": trained, "total": time.monotonic() - first}
+            numbers["seconds"] = {**seconds, "processor": time.process_time() - processor}
+            with atomic_path(folder / f"seed{seed}.npz") as path, path.open("wb") as file:
+                np.savez_compressed(file, **arrays)
+            runs.write_json(seed_file(folder, seed), numbers)  # last: a seed that has it is done
+            print(f"{config.arm} on {config.data}, seed {seed}: {seconds['total']:.1f} s")
+            first, processor = time.monotonic(), time.process_time()
+    done = {"seeds": list(seeds), "seconds": {"total": time.monotonic() - started}}
+    runs.write_json(folder / runs.METRICS, done)
+    print(f"run folder: {folder}")
+
+
+def _claim(config: Config, data: ArmData, folder: Path) -> None:
+    """Writes the settings; a ``ValueError`` if the folder has a run with others."""
+    settings = dataclasses.asdict(config)
+    if (folder / runs.CONFIG).exists():
+        before = runs.read_config(folder)["settings"]
+        where = ("out", "data_dir", "cache_dir")  # the same numbers
+        for name in (n for n in settings if n not in where):
+            now = settings[name]
+            if before[name] != (list(now) if isinstance(now, tuple) else now):
+                raise ValueError(
+                    f"--{name.replace('_', '-')} is {now}, but the run in {folder} was started "
+                    f"with {before[name]}: say the same, or choose another --out"
+                )
+    runs.write_config(folder, settings, data.source)
+
+
+def _train(
+    config: Config, data: ArmData, seeds: Sequence[int]
+) -> Iterator[tuple[int, MIVAE, float]]:
+    """The one model, trained anew from each seed, with the seconds that it took."""
+    make = partial(build, config.arm, hidden=config.hidden)
+    vae = make(seed=seeds[0])
+    # A category is summed out: with a gradient through its draws it stays unused.
+    summed = "d" in vae.priors
+    elbo = TraceMI_ELBO(
+        channel=config.channel,
+        mi_weight=config.mi_weight,
+        codes=vae.codes,
+        code_scale=config.code_scale,
+        elbo=TraceEnum_ELBO(max_plate_nesting=1) if summed else None,
+    )
+    guide = vae.guide.enumerated() if summed else vae.guide
+    compiled = config.compile and not summed and compile_elbo(elbo, vae.model, guide)
+    for seed in seeds:
+        started = time.monotonic()
+        vae.load_state_dict(make(seed=seed).state_dict())
+        fit(
+            vae.model,
+            guide,
+            elbo,
+            data.pool[torch.from_numpy(data.rows(seed, config.train))],
+            steps=config.epochs * math.ceil(config.train / config.batch_size),
+            batch_size=config.batch_size,
+            prepare=vae.observe,
+            optimizer=lambda parameters: adam(parameters, config.learning_rate),
+            seed=seed,
+            device="cpu",
+            progress=False,
+            compile=compiled,
+        )
+        yield seed, vae, time.monotonic() - started
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""Interactions of `experiments.open_question` in seeds that were added to those of the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from experiments.open_question import rows as numbers
+from experiments.open_question.design.arms import ArmName
+from experiments.open_question.design.cells import (
+    MI_WEIGHT,
+    PERMUTED,
+    REINKED,
+    SPRITES,
+    Block,
+    Cell,
+)
+from experiments.open_question.design.datasets import DataName
+from experiments.open_question.report.tables import p_value
+from experiments.open_question.rows import PRIMARIES, Found, Row, planned_seeds
+from experiments.tables import number, span, table
+
+
+@dataclass(frozen=True)
+class Again:
+    """An interaction that was looked at again."""
+
+    on: str
+    data: tuple[DataName, DataName]
+    arms: tuple[ArmName, ArmName] = ("T", "G")
+    mi_weight: float = MI_WEIGHT
+    measures: tuple[str, ...] = (*PRIMARIES, "I_S")
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """Where, and of which arms."""
+        return f"{self.on}, λ {self.mi_weight:g}", f"{self.arms[0]} against {self.arms[1]}"
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The four of them."""
+        return [Cell(arm, data, self.mi_weight) for arm in self.arms for data in self.data]
+
+
+INTERACTIONS = (
+    Again("re-inked", REINKED),
+    Again("re-inked", REINKED, ("P", "G")),
+    Again("re-inked", REINKED, ("T", "P")),
+    Again("re-inked", REINKED, mi_weight=0.0),
+    Again("sprites", SPRITES),
+    Again("sprites", SPRITES, ("P", "G")),
+    Again("sprites", SPRITES, ("T", "P")),
+    Again("permuted weights", PERMUTED, measures=tuple(PRIMARIES)),
+)
+LABELS = {**PRIMARIES, "I_S": "I_S (nats)"}
+GROUPS = ("planned seeds", "added seeds", "all")
+
+
+def interactions(
+    every: Sequence[Block], rows: Sequence[Row]
+) -> Iterator[tuple[Again, str, list[Found]]]:
+    """Each over the seeds that were planned, those that were added, and all, if any were added."""
+    for again in INTERACTIONS:
+        first = min(planned_seeds(every, cell, "plan") for cell in again.cells)
+        parts = (
+            [row for row in rows if row["seed"] < first],
+            [row for row in rows if row["seed"] >= first],
+            rows,
+        )
+        settings = {"arms": again.arms, "data": again.data, "mi_weight": again.mi_weight}
+        for measure in again.measures if first else ():
+            found = [numbers.contrast(part, measure, **settings) for part in parts]
+            if found[1].contrast or found[1].note:
+                yield again, measure, found
+
+
+def fresh_seeds(every: Sequence[Block], rows: Sequence[Row]) -> str:
+    """A table of the interactions."""
+    body = [
+        (*again.name, measure, *map(_told, found))
+        for again, measure, found in interactions(every, rows)
+    ]
+    head = ("data", "arms", "of", *GROUPS)
+    title = "Interactions in the planned seeds and in those that were added: mean (95 %; p of sign "
+    return table(f"{title}flips; seeds)", head, body)
+
+
+def _told(found: Found) -> str:
+    if (one := found.contrast) is None:
+        return found.note
+    within = f"{span(one.interval(0.95))}; {p_value(one.permutation_p)}; {one.num_seeds}"
+    return f"{number(one.mean, 3)} ({within})"
+
+
+def drawn(every: Sequence[Block], rows: Sequence[Row]) -> list[Row]:
+    """The interactions as :func:`experiments.plots.forest.forest_plot` takes them."""
+    estimates: list[Row] = []
+    for again, measure, found in interactions(every, rows):
+        for group, one in zip(GROUPS, (part.contrast for part in found), strict=True):
+            if one is not None:
+                low, high = one.interval(0.95)
+                place = {"panel": LABELS[measure], "line": "\n".join(again.name), "group": group}
+                estimates.append({**place, "value": one.mean, "low": low, "high": high})
+    return estimates

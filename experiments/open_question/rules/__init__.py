@@ -1,0 +1,1 @@
+"""The rules, fixed before the runs, by which the claims are judged."""

@@ -1,0 +1,62 @@
+"""What figures of many runs read: rows by name of column, as tables and CSV files give them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pyro_mivae.plotting import style as drawing
+
+Rows = Sequence[Mapping[str, Any]]
+"""Numbers may be text, as :class:`csv.DictReader` gives them."""
+
+
+def check(rows: Rows, needed: Iterable[str], expected: str) -> None:
+    """That there are rows, and that they have what is needed, and known channels and sites.
+
+    Args:
+        rows: The rows.
+        needed: Columns that no row may lack.
+        expected: What the rows should have been, for the message.
+
+    Raises:
+        ValueError: If there is no row, or one lacks a column or has an unknown channel or site.
+    """
+    if not rows:
+        raise ValueError(f"there is no run to draw: expected {expected}")
+    known: dict[str, Iterable[str]] = {"channel": drawing.CHANNELS, "site": drawing.SITES}
+    for position, row in enumerate(rows):
+        if missing := [name for name in needed if row.get(name) in (None, "")]:
+            raise ValueError(f"row {position} has no {', '.join(missing)}: expected {expected}")
+        for name in known.keys() & set(needed):
+            if row[name] not in known[name]:
+                raise ValueError(
+                    f"row {position} has {name} {row[name]!r}: expected one of {list(known[name])}"
+                )
+
+
+def distinct(rows: Rows, name: str) -> list[str]:
+    """The values of a column, each once, in the order in which they come up."""
+    return list(dict.fromkeys(str(row[name]) for row in rows))
+
+
+def grouped(rows: Rows, key: str, *columns: str) -> dict[float, list[tuple[float, ...]]]:
+    """The numbers of some columns for each value of another, by ascending value."""
+    found: dict[float, list[tuple[float, ...]]] = {
+        v: [] for v in sorted({float(r[key]) for r in rows})
+    }
+    for row in rows:
+        found[float(row[key])].append(tuple(float(row[c]) for c in columns))
+    return found
+
+
+def seeds_note(rows: Rows) -> str:
+    """How many seeds there are, and how a figure shows them."""
+    seeds = len(distinct(rows, "seed"))
+    if seeds == 1:
+        return "One seed"
+    channels = distinct(rows, "channel")
+    each = [len(distinct([r for r in rows if r["channel"] == c], "seed")) for c in channels]
+    least = min(each, default=seeds)
+    number = f"{seeds}" if least == seeds else f"{least} to {seeds}"
+    return f"{number} seeds: each is a small point, lines go through their means"

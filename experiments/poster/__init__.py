@@ -1,0 +1,1 @@
+"""The poster's figures and claims."""

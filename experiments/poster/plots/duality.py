@@ -1,0 +1,147 @@
+"""The poster's duality as a figure: a VAE and the dual whose reconstruction term is the bound."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
+
+from pyro_mivae.plotting import style as drawing
+
+# A colour is a distribution, which keeps it in both graphs; the stroke is its role there.
+DECODER, ENCODER = drawing.SITES["c"][1], drawing.SITES["z"][1]
+P = r"$p_\theta(x\,|\,z)$"
+Q = r"$q_\phi(z\,|\,x)$"
+TOP, BOTTOM, RADIUS = 5.0, 1.2, 0.72
+
+
+class _Graph(NamedTuple):
+    title: str
+    latent: str
+    prior: str
+    observed: str
+    source: str
+    plate: str
+    likelihood: tuple[str, str]
+    guide: tuple[str, str]
+    formula: str
+    caption: str
+
+
+GRAPHS = (
+    _Graph(
+        title="The VAE: x is observed, z latent",
+        latent="z",
+        prior=r"$z \sim p(z)$",
+        observed="x",
+        source=r"$x \sim p_{\mathrm{data}}(x)$",
+        plate="N data",
+        likelihood=(P, DECODER),
+        guide=(Q, ENCODER),
+        formula=r"$\mathbb{E}_{p_{\mathrm{data}}(x)\,q_\phi(z|x)}\,[\,\log p_\theta(x\,|\,z)\,]$",
+        caption=(
+            "plus the entropy of the data (constant) is a lower\n"
+            "bound on I(x; z) between data and the guide's z."
+        ),
+    ),
+    _Graph(
+        title="Its dual: z is observed, x latent",
+        latent="x",
+        prior="the density of x\nis left out",
+        observed="z",
+        source=r"$z \sim p(z)$",
+        plate="draws of z",
+        likelihood=(Q, ENCODER),
+        guide=(P, DECODER),
+        formula=r"$\mathbb{E}_{p(z)\,p_\theta(x'|z)}\,[\,\log q_\phi(z\,|\,x')\,]$",
+        caption=(
+            "plus the entropy of z (pointwise, −log p(z)) is the lower\n"
+            "bound on I(z; x') between the prior's z and generated x'."
+        ),
+    ),
+)
+
+
+def duality() -> Figure:
+    r"""A VAE and its dual as directed graphical models, side by side.
+
+    In the dual z is observed and x latent, the likelihood is :math:`q_\phi(z|x)` and the guide
+    :math:`p_\theta(x|z)`. Observed variables are shaded, generative arrows solid, those of the
+    guide dashed; each distribution has one colour in both.
+
+    References:
+        Ducau and Trénous (2016), *Mutual information in variational autoencoders*, Figure 2 and
+        "Duality".
+    """
+    figure = Figure(figsize=(15, 9.3), layout="constrained")
+    for axes, graph in zip(figure.subplots(1, 2), GRAPHS, strict=True):
+        _draw(axes, graph)
+    note = (
+        "shaded: observed   ·   solid: likelihood   ·   dashed: guide   ·   "
+        "a distribution has one colour in both\n"
+        "The density of x under the data is unknown: the dual leaves out log p(x), and with it "
+        "its KL divergence."
+    )
+    figure.supxlabel(note, fontsize=drawing.MEDIUM, color=drawing.INK, linespacing=1.6)
+    return figure
+
+
+def _draw(axes: Axes, graph: _Graph) -> None:
+    axes.set(xlim=(-5.2, 5.2), ylim=(-4.0, 6.6), aspect="equal")
+    axes.set_axis_off()
+    axes.set_title(graph.title, fontsize=drawing.LARGE + 2)
+    plate = FancyBboxPatch(
+        (-4.7, -0.45),
+        9.4,
+        6.75,
+        "round,pad=0,rounding_size=0.4",
+        fc="none",
+        ec=drawing.GREY,
+        lw=1.5,
+    )
+    axes.add_patch(plate)
+    axes.text(4.45, -0.2, graph.plate, ha="right", va="bottom", fontsize=drawing.MEDIUM)
+    for name, height, fill in (
+        (graph.latent, TOP, "white"),
+        (graph.observed, BOTTOM, drawing.PALE),
+    ):
+        axes.add_patch(Circle((0, height), RADIUS, fc=fill, ec=drawing.INK, lw=2, zorder=3))
+        name = f"${name}$"
+        axes.text(0, height, name, ha="center", va="center", fontsize=24, zorder=4)
+    for side, height, text in ((1, TOP, graph.prior), (1, BOTTOM, graph.source)):
+        place = (side * (RADIUS + 0.35), height)
+        axes.text(*place, text, ha="left", va="center", fontsize=drawing.LARGE)
+    arrows = (
+        (-1, TOP, BOTTOM, "-", "likelihood", graph.likelihood),
+        (1, BOTTOM, TOP, "--", "guide", graph.guide),
+    )
+    for side, start, end, stroke, role, (name, colour) in arrows:
+        _draw_arrow(axes, side, start, end, stroke, colour)
+        place = (side * 1.45, (start + end) / 2)
+        text = f"{role}\n{name}"
+        align = "right" if side < 0 else "left"
+        axes.text(*place, text, ha=align, va="center", fontsize=drawing.LARGE + 2, color=colour)
+    lines = (
+        (-0.95, "Reconstruction term", drawing.LARGE),
+        (-1.75, graph.formula, 22),
+        (-2.9, graph.caption, drawing.LARGE),
+    )
+    for height, text, size in lines:
+        axes.text(0, height, text, ha="center", va="top", fontsize=size, linespacing=1.4)
+
+
+def _draw_arrow(axes: Axes, side: int, start: float, end: float, stroke: str, colour: str) -> None:
+    """A bent arrow between the two nodes, from rim to rim."""
+    reach = 0.8 * RADIUS
+    sign = 1 if end > start else -1
+    ends = [
+        (side * 0.62 * RADIUS, start + sign * reach),
+        (side * 0.62 * RADIUS, end - sign * reach),
+    ]
+    style: dict[str, Any] = {"connectionstyle": "arc3,rad=0.3", "color": colour, "shrinkA": 2}
+    head = "-|>,head_length=14,head_width=7"
+    # The head is a patch of its own: a dashed rim would fray it.
+    axes.add_patch(FancyArrowPatch(*ends, arrowstyle="-", shrinkB=12, lw=3, ls=stroke, **style))
+    axes.add_patch(FancyArrowPatch(*ends, arrowstyle=head, shrinkB=2, lw=0, **style))

@@ -1,0 +1,215 @@
+"""What runs came to: measured information by run, and what decides whether z is ignored."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from experiments.plots import rows as tables
+from experiments.plots.rows import Rows
+from pyro_mivae.plotting import style as drawing
+
+GUIDES = {"own": drawing.GREY, "refitted": ""}
+"""Colours of the intervals, by guide; "" for the site's."""
+YES, NO = ("true", "1", "1.0", "yes"), ("false", "0", "0.0", "no")
+
+
+def information_columns(rows: Rows) -> Figure:
+    """What is said of the information of c and z: score, bound, and the interval it lies in.
+
+    A band for each run. Intervals reach from L_K to U_K of
+    :func:`~pyro_mivae.information.two_sided` with the run's own guide and with one refitted to
+    generated data; an infinite one runs to the rim with an arrow, one that is NaN is not drawn.
+    Left of zero, which is marked, numbers are negative.
+
+    Args:
+        rows: One for each run and site, with ``label``, ``channel`` (of the training, or
+            ``none``), ``site`` (``c`` or ``z``) and, in nats per datum, ``score`` (channel mean),
+            ``bound`` (channel sample), ``own_lower``, ``own_upper``, ``refitted_lower`` and
+            ``refitted_upper``.
+
+    Raises:
+        ValueError: If there is no row, or one lacks a column.
+    """
+    ends = [f"{guide}_{end}" for guide in GUIDES for end in ("lower", "upper")]
+    needed = ("label", "channel", "site", "score", "bound", *ends)
+    tables.check(rows, needed, "a row for each run and site")
+    names = list(dict.fromkeys((str(r["label"]), str(r["channel"])) for r in rows))
+    sites = [site for site in drawing.SITES if any(r["site"] == site for r in rows)]
+    numbers = [float(r[name]) for r in rows for name in ("score", "bound", *ends)]
+    finite = [n for n in numbers if math.isfinite(n)] + [0.0]
+    room = 0.06 * (max(finite) - min(finite) or 1.0)
+    rim = min(finite) - room, max(finite) + room
+    figure = Figure(figsize=(8 * len(sites) + 2, 1.15 * len(names) + 2.6), layout="constrained")
+    panels = figure.subplots(1, len(sites), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, site in zip(panels, sites, strict=True):
+        title, colour = drawing.SITES[site]
+        drawing.finish(axes, f"I({site}; x'), {title}", "nats per datum")
+        axes.grid(visible=False, axis="y")
+        axes.axvspan(rim[0], 0, color=drawing.PALE, alpha=0.5, lw=0, zorder=0)
+        axes.axvline(0, color=drawing.INK, lw=1.2)
+        for place in range(1, len(names)):
+            axes.axhline(place - 0.5, color=drawing.PALE, lw=1)
+        for row in rows:
+            if row["site"] == site:
+                place = names.index((str(row["label"]), str(row["channel"])))
+                _draw_column(axes, row, place, colour, rim)
+        axes.set(xlim=rim, ylim=(len(names) - 0.5, -0.5))
+        axes.tick_params(axis="y", length=0)
+        ticks = [f"{label}\n{drawing.training(channel)}" for label, channel in names]
+        axes.set_yticks(range(len(names)), ticks, fontsize=drawing.MEDIUM)
+    figure.legend(
+        handles=_legend(),
+        ncols=2,
+        **drawing.OUTSIDE,
+    )
+    return figure
+
+
+def _draw_column(
+    axes: Axes, row: Mapping[str, Any], place: float, colour: str, rim: tuple[float, float]
+) -> None:
+    for (guide, shade), below in zip(GUIDES.items(), (0.08, 0.3), strict=True):
+        ends = [float(row[f"{guide}_{end}"]) for end in ("lower", "upper")]
+        if any(map(math.isnan, ends)):
+            continue
+        shown = [e if math.isfinite(e) else r for e, r in zip(ends, rim, strict=True)]
+        style: dict[str, Any] = {"color": shade or colour, "label": f"{guide} guide"}
+        axes.plot(shown, [place + below] * 2, lw=5, solid_capstyle="butt", **style)
+        for end, at, arrow in zip(ends, shown, "<>", strict=True):
+            cap = ("|", 12, 2.5) if math.isfinite(end) else (arrow, 11, 0)
+            axes.plot(
+                at,
+                place + below,
+                cap[0],
+                color=style["color"],
+                ms=cap[1],
+                mew=cap[2],
+                clip_on=False,
+            )
+    marks: dict[str, Any] = {"color": colour, "ms": 11, "mew": 2.5, "zorder": 4}
+    axes.plot(float(row["bound"]), place - 0.14, "o", label="bound", **marks)
+    axes.plot(float(row["score"]), place - 0.34, "D", label="score", mfc="white", **marks)
+
+
+def _legend() -> list[Line2D]:
+    ink: dict[str, Any] = {"color": drawing.INK, "ms": 10, "mew": 2}
+    return [
+        Line2D(
+            [], [], marker="D", ls="", mfc="white", label="score, channel mean (no bound)", **ink
+        ),
+        Line2D([], [], marker="o", ls="", label="bound, channel sample", **ink),
+        Line2D([], [], color=drawing.GREY, lw=5, label="$L_K$ to $U_K$, the run's own guide"),
+        Line2D([], [], color=drawing.INK, lw=5, label="$L_K$ to $U_K$, refitted guide (coloured)"),
+    ]
+
+
+def outcomes(rows: Rows, *, threshold: float | None = None) -> Figure:
+    """The final KL of z by variant, a point for each seed, and how often z is ignored.
+
+    Args:
+        rows: One for each run, with ``variant``, ``seed``, ``kl_z`` in nats per datum and
+            ``ignored`` (true or false).
+        threshold: The KL below which z counts as ignored, to be drawn.
+
+    Raises:
+        ValueError: If there is no row, one lacks a column, or ``ignored`` is neither.
+    """
+    tables.check(rows, ("variant", "seed", "kl_z", "ignored"), "a row for each run")
+    variants, seeds = tables.distinct(rows, "variant"), tables.distinct(rows, "seed")
+    figure = Figure(figsize=(14, 0.95 * len(variants) + 2.4), layout="constrained")
+    axes = figure.subplots()
+    colour = drawing.SITES["z"][1]
+    heights = dict(zip(seeds, np.linspace(0.3, -0.3, len(seeds) + 2)[1:-1], strict=True))
+    for place, variant in enumerate(variants):
+        chosen = [r for r in rows if str(r["variant"]) == variant]
+        flags = [_is_true(r["ignored"]) for r in chosen]
+        for row, ignored in zip(chosen, flags, strict=True):
+            style: dict[str, Any] = {"ms": 10, "mew": 2, "color": colour, "clip_on": False}
+            style["mfc"] = "white" if ignored else colour
+            axes.plot(float(row["kl_z"]), place + heights[str(row["seed"])], "o", **style)
+        share = f"{sum(flags)} of {len(flags)}  ({100 * sum(flags) / len(flags):.0f} %)"
+        right: dict[str, Any] = {
+            "transform": axes.get_yaxis_transform(),
+            "fontsize": drawing.MEDIUM,
+        }
+        axes.text(1.03, place, share, ha="left", va="center", **right)
+        if place:
+            axes.axhline(place - 0.5, color=drawing.PALE, lw=1)
+    drawing.finish(axes, "", "final KL of z in nats per datum")
+    axes.text(1.03, -0.55, "z ignored", va="bottom", weight="bold", **right)
+    axes.grid(visible=False, axis="y")
+    axes.set_ylim(len(variants) - 0.5, -0.5)
+    axes.set_yticks(range(len(variants)), variants, fontsize=drawing.MEDIUM)
+    axes.tick_params(axis="y", length=0)
+    axes.axvline(0, color=drawing.GREY, lw=1, zorder=1)
+    handles = [Line2D([], [], marker="o", ls="", color=colour, ms=10, label="z used")]
+    hollow: dict[str, Any] = {"mfc": "white", "mew": 2, "label": "z ignored"}
+    handles.append(Line2D([], [], marker="o", ls="", color=colour, ms=10, **hollow))
+    if threshold is not None:
+        label = f"z counts as ignored below {threshold:g} nats"
+        handles.append(axes.axvline(threshold, color=drawing.INK, ls="--", lw=1.5, label=label))
+    figure.legend(
+        handles=handles,
+        ncols=3,
+        title="A point is a seed; a seed has the same height in each variant",
+        **drawing.OUTSIDE,
+    )
+    return figure
+
+
+def _is_true(value: Any) -> bool:
+    text = str(value).lower()
+    if text not in (*YES, *NO):
+        raise ValueError(f"ignored is {value!r}: expected true or false")
+    return text in YES
+
+
+def by_init_and_order(
+    matrix: NDArray[Any], *, init_seeds: Sequence[Any], order_seeds: Sequence[Any]
+) -> Figure:
+    """The final KL of z for each seed of the weights with each seed of the data's order.
+
+    Args:
+        matrix: KL of z in nats per datum, (init_seeds, order_seeds); NaN for a run that is not
+            there.
+        init_seeds: Names of the rows.
+        order_seeds: Names of the columns.
+
+    Raises:
+        ValueError: If the matrix is empty or does not fit the seeds.
+    """
+    expected = len(init_seeds), len(order_seeds)
+    if matrix.shape != expected or matrix.size == 0:
+        raise ValueError(
+            f"expected a matrix of shape {expected}, init_seeds by order_seeds and not empty, "
+            f"found {tuple(matrix.shape)}"
+        )
+    size = 0.9 * expected[1] + 4.2, 0.75 * expected[0] + 2.2
+    figure = Figure(figsize=(max(size[0], 7.0), max(size[1], 5.0)), layout="constrained")
+    axes = figure.subplots()
+    axes.set_facecolor(drawing.PALE)
+    top = max(float(np.nanmax(matrix, initial=0.0)), 0.01)
+    image = axes.imshow(matrix, cmap="Oranges", vmin=0, vmax=top, aspect="auto")
+    for (row, column), value in np.ndenumerate(matrix):
+        text = drawing.number(value) if np.isfinite(value) else "–"
+        colour = "white" if value > 0.6 * top else drawing.INK
+        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": drawing.MEDIUM}
+        axes.text(column, row, text, color=colour, **style)
+    axes.set_xticks(range(expected[1]), [str(s) for s in order_seeds], fontsize=drawing.MEDIUM)
+    axes.set_yticks(range(expected[0]), [str(s) for s in init_seeds], fontsize=drawing.MEDIUM)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title("Final KL of z", fontsize=drawing.LARGE)
+    axes.set_xlabel("seed of the data's order and of all draws", fontsize=drawing.MEDIUM)
+    axes.set_ylabel("seed of the initial weights", fontsize=drawing.MEDIUM)
+    bar = figure.colorbar(image, ax=axes)
+    bar.set_label("nats per datum", fontsize=drawing.MEDIUM)
+    return figure

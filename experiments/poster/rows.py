@@ -1,0 +1,232 @@
+"""The numbers of `experiments.poster`, from its runs' folders alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import interpolate, stats
+
+from experiments.contrasts import Interval, _bootstrap, rank_correlation
+from experiments.poster.trainings import Training
+from experiments.tables import number, span
+from pyro_mivae import runs
+from pyro_mivae.runs.history import History
+
+Row = dict[str, Any]
+USUAL = "as the poster"
+"""The variant of the block "what-decides" that changes nothing."""
+IGNORED = 0.5
+"""Nats of KL below which a site is said to be ignored."""
+EARLY = (100, 250, 550, 1100, 2750)
+"""Steps at which the KL of the noise is noted, to see when its fate is decided."""
+SIDES, GUIDES = ("lower", "upper"), ("own", "refitted")
+
+
+def read_row(training: Training, folder: Path) -> Row | None:
+    """What a finished run says, with its measurement if there is one; None if it is not done."""
+    path = folder / training.name / runs.METRICS
+    if not path.exists():
+        return None
+    metrics = json.loads(path.read_text(encoding="utf-8"))
+    row = {"run": training.name, **dataclasses.asdict(training), **metrics["test"]}
+    row["log_evidence"] = metrics["log_evidence"]["mean"]
+    row["training_seconds"] = metrics["seconds"]["training"]
+    history = History.read_csv(folder / training.name / runs.HISTORY)
+    steps, values = history.series("kl/z")
+    by_step = dict(zip(steps, values, strict=True))
+    row |= {f"kl/z after {s}": by_step.get(s, math.nan) for s in EARLY if s <= training.steps}
+    measured = folder / f"information-{training.name}" / "information.json"
+    if measured.exists():
+        row |= _information(json.loads(measured.read_text(encoding="utf-8"))["curves"])
+    return row
+
+
+def _information(curves: Mapping[str, Any]) -> Row:
+    """The bounds at the largest number of samples, by guide and code."""
+    row: Row = {}
+    for g, guide in enumerate(curves["coords"]["guide"]):
+        for c, code in enumerate(curves["coords"]["codes"]):
+            code = code.replace(", ", "+")
+            row[f"bound/{code}/{guide}"] = curves["barber_agakov"][g][c]
+            for side in SIDES:
+                values = np.array(curves[side][g][c], float)
+                last = int(np.flatnonzero(~np.isnan(values))[-1])
+                row[f"{side}/{code}/{guide}"] = float(values[last])
+                row[f"{side}/{code}/{guide}_se"] = float(curves[f"{side}_se"][g][c][last])
+    return row
+
+
+def read_rows(trainings: Iterable[Training], folder: Path) -> list[Row]:
+    """The rows of those that are done, each once."""
+    found = (read_row(training, folder) for training in dict.fromkeys(trainings))
+    return [row for row in found if row is not None]
+
+
+def dimension_rows(trainings: Iterable[Training], folder: Path) -> list[Row]:
+    """A row for each dimension: KL, score, bound and what it is worth to the reconstruction."""
+    rows = []
+    for training in dict.fromkeys(trainings):
+        path = folder / training.name / runs.METRICS
+        if not path.exists():
+            continue
+        found = json.loads(path.read_text(encoding="utf-8"))["per_dimension"]
+        for site in ("c", "z"):
+            columns = {
+                "kl": found[site]["kl"],
+                "score": found[site]["mi/mean"],
+                "bound": found[site]["mi/sample"],
+                "aggregate": found[site]["aggregate_mi"],
+                "loss": found[site]["resampling_loss"],
+            }
+            for d, values in enumerate(zip(*columns.values(), strict=True)):
+                own = dict(zip(columns, values, strict=True))
+                rows.append({**dataclasses.asdict(training), "site": site, "dimension": d, **own})
+    return rows
+
+
+def spearman(rows: Sequence[Row], first: str, second: str = "loss") -> Interval:
+    """Rank correlation of two columns over dimensions; the bootstrap resamples dimensions."""
+    return _bootstrap(rows, (first, second), rank_correlation)
+
+
+def spearman_difference(rows: Sequence[Row], first: str, other: str) -> Interval:
+    """By how much `first` ranks the loss better than `other`: the paired difference."""
+    return _bootstrap(
+        rows,
+        (first, other, "loss"),
+        lambda x, y, loss: rank_correlation(x, loss) - rank_correlation(y, loss),
+    )
+
+
+def frontier(rows: Iterable[Row], column: str) -> Callable[[float], float]:
+    """The value of a column on the beta-frontier (lambda = 0) at a KL; NaN beyond its ends.
+
+    Between the points it is a monotone cubic: chords would lie below a frontier that is concave.
+    """
+    points: dict[float, list[float]] = {}
+    for row in rows:
+        if row["mi_weight"] == 0:
+            points.setdefault(row["kl"], []).append(row[column])
+    if len(points) < 2:
+        return lambda kl: math.nan
+    x = sorted(points)
+    y = [np.mean(points[kl]) for kl in x]
+    curve = interpolate.PchipInterpolator(x, y, extrapolate=False)
+    return lambda kl: float(curve(kl))
+
+
+def gaps(rows: Sequence[Row]) -> list[Row]:
+    """How far each point with the term lies from the beta-frontier at its KL, in nats."""
+    columns = ("log_likelihood", "mi/mean", "mi/sample")
+    curves = {column: frontier(rows, column) for column in columns}
+    found = []
+    for row in rows:
+        if row["mi_weight"] and row["kl_weight"] == 1:
+            gap = {column: row[column] - curves[column](row["kl"]) for column in columns}
+            names = ("channel", "mi_weight", "seed")
+            found.append({**{name: row[name] for name in names}, **gap})
+    return found
+
+
+def shares(rows: Iterable[Row]) -> list[Row]:
+    """The share of the code in the KL and in the score."""
+    return [
+        {
+            **{name: row[name] for name in ("run", "size", "channel", "seed", "kl/c", "kl/z")},
+            "share_kl": row["kl/c"] / row["kl"],
+            "share_score": row["mi/c/mean"] / row["mi/mean"],
+        }
+        for row in rows
+    ]
+
+
+def variant(training: Row) -> str:
+    """What a training of the block "what-decides" changes."""
+    if training["mi_warmup"]:
+        return f"lambda grows over {training['mi_warmup']} steps"
+    if training["init_gain"] != 1:
+        return f"initial weights times {training['init_gain']:g}"
+    return USUAL
+
+
+def init_seed(training: Row) -> int:
+    """The seed of the weights, which is that of all else unless it is said."""
+    own: int | None = training["init_seed"]
+    return int(training["seed"]) if own is None else own
+
+
+def crossed(rows: Sequence[Row], column: str) -> dict[str, tuple[float, float]]:
+    """What the seeds of weights and of batches explain where each of one meets each of the other.
+
+    Args:
+        rows: A row for each pair of seeds; others are left out.
+        column: What is explained.
+
+    Returns:
+        For each seed and for the rest, its share of the sum of squares and the p of its F test
+        against the rest (two factors, no replication; NaN for the rest). Empty unless the
+        crossing is whole.
+    """
+    found = {(r["init_seed"], r["seed"]): r[column] for r in rows if r["init_seed"] is not None}
+    weights, batches = (sorted({pair[i] for pair in found}) for i in (0, 1))
+    if min(len(weights), len(batches)) < 2 or len(found) < len(weights) * len(batches):
+        return {}
+    values = np.array([[found[w, b] for b in batches] for w in weights])
+    parts = {
+        "seed of the weights": values.mean(1, keepdims=True) - values.mean(),
+        "seed of the batches and draws": values.mean(0, keepdims=True) - values.mean(),
+    }
+    rest = values - values.mean() - sum(parts.values())
+    whole, left = float(np.square(values - values.mean()).sum()), float(np.square(rest).sum())
+    if whole == 0:
+        return {}
+    free = (len(weights) - 1) * (len(batches) - 1)
+    shares = {}
+    for name, part in parts.items():
+        squares = float(np.square(np.broadcast_to(part, values.shape)).sum())
+        own = part.size - 1
+        f = (squares / own) / (left / free) if left else math.inf
+        shares[name] = (squares / whole, float(stats.f.sf(f, own, free)))
+    return {**shares, "neither alone": (left / whole, math.nan)}
+
+
+def changes(rows: Sequence[Row], column: str) -> dict[str, list[float]]:
+    """By variant, what it changes against the poster's training with the same seeds."""
+    usual = {
+        row["seed"]: row[column]
+        for row in rows
+        if variant(row) == USUAL and init_seed(row) == row["seed"]
+    }
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        if variant(row) != USUAL and row["seed"] in usual:
+            found.setdefault(variant(row), []).append(row[column] - usual[row["seed"]])
+    return found
+
+
+def mean_and_range(values: Iterable[float]) -> str:
+    """For a table: the mean, and the smallest and largest of several."""
+    found = [v for v in values if not math.isnan(v)]
+    if not found:
+        return "-"
+    text = number(float(np.mean(found)), 1)
+    if len(found) > 1:
+        text += f" ({span((min(found), max(found)), 1)})"
+    return text
+
+
+def label(row: Row) -> str:
+    """A run, in a table or a figure that has several channels."""
+    return f"{row['size']} + {row['size']}, λ {row['mi_weight']:g}, seed {row['seed']}"
+
+
+def best_dimensions(run: Path) -> dict[str, int]:
+    """By site, the dimension with the largest KL."""
+    metrics = json.loads((run / runs.METRICS).read_text(encoding="utf-8"))
+    return {site: int(np.argmax(metrics["per_dimension"][site]["kl"])) for site in ("c", "z")}

@@ -1,0 +1,1 @@
+"""Runs many trainings: in parallel, each resumable, one study a folder."""

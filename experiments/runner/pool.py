@@ -1,0 +1,198 @@
+"""Many runs: those of a list that are not done yet, on this machine or on a Dask cluster.
+
+A run is a program, ``python -m MODULE ARGUMENTS --out FOLDER``, that leaves ``metrics.json`` (or
+another file that the run names) in its folder when it is done, goes on from a checkpoint there
+with ``--resume FOLDER``, and writes one at SIGTERM: ``experiments.mnist``, for example. Each is a
+process of its own, whose environment limits its threads. A study's folder holds a folder for each
+run, ``logs/NAME.log``, and ``.study`` with what the engine has to know.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from joblib import Parallel, delayed, parallel_config
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from experiments.runner.run import (
+    Outcome,
+    Run,
+    Study,
+    execute,
+)
+
+
+def run_study(
+    todo: Sequence[Run],
+    folder: Path,
+    *,
+    workers: int = 1,
+    scheduler: str | None = None,
+    threads: int | None = None,
+    report: Callable[[Outcome], None] = lambda outcome: None,
+) -> list[Outcome]:
+    """Executes the runs that are not done, each once, whatever else works on the folder.
+
+    Ctrl-C (or SIGTERM) stops the runs after a checkpoint; a second Ctrl-C does not wait for them.
+
+    Args:
+        todo: The runs.
+        folder: The study's; on a cluster all machines must see it under this path.
+        workers: Runs at a time on this machine.
+        scheduler: Address of a Dask scheduler, whose workers' threads take a run each, instead.
+        threads: Of each run; None shares the cores of this machine, or on a cluster leaves what a
+            worker's environment says (Dask's nannies say 1).
+        report: Called here with what became of each run, once.
+
+    Returns:
+        What became of each run, in their order.
+
+    Raises:
+        ValueError: If names are doubled or no names of folders, or a number is below 1.
+        RuntimeError: If the cluster is not there or breaks down.
+    """
+    names = [run.name for run in todo]
+    for name in names:
+        if not name or Path(name).name != name or name.startswith(".") or name == "logs":
+            raise ValueError(f"a run's name must be that of a folder, found {name!r}: rename it")
+        if names.count(name) > 1:
+            raise ValueError(f"the names of runs must differ, found {name!r} twice: drop one")
+    for flag, number in (("workers", workers), ("threads", threads)):
+        if number is not None and number < 1:
+            raise ValueError(f"--{flag} must be at least 1, found {number}")
+    folder = folder.resolve()
+    (folder / ".study").mkdir(parents=True, exist_ok=True)
+    (folder / "logs").mkdir(exist_ok=True)
+    if threads is None and scheduler is None:
+        threads = max(1, _cores() // workers)
+    stop = folder / ".study" / f"stop-{uuid.uuid4().hex}"
+    study = Study(folder, threads, stop, os.getcwd())
+    found: dict[str, Outcome] = {}
+    with _backend(workers, scheduler) as options, _stopped_by_signals(stop):
+        # What another process has, or what was stopped with its worker, gets a second chance.
+        for patient in (False, True):
+            calls = [delayed(execute)(r, study, patient) for r in todo if r.name not in found]
+            for outcome in _parallel(calls, options, scheduler):
+                retry = outcome.status in ("busy", "stopped") and not (patient or stop.exists())
+                if not retry:
+                    found[outcome.name] = outcome
+                    report(outcome)
+    return [found[name] for name in names]
+
+
+def run_with_bar(todo: Sequence[Run], folder: Path, **settings: Any) -> list[Outcome]:
+    """:func:`run_study`, with a progress bar on the terminal and a line for each run that fails."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), transient=True) as progress:
+        bar = progress.add_task("runs", total=len(todo))
+
+        def report(outcome: Outcome) -> None:
+            progress.advance(bar)
+            if outcome.status == "failed":
+                progress.console.print(f"{outcome.name} failed: {outcome.log}", soft_wrap=True)
+
+        return run_study(todo, folder, report=report, **settings)
+
+
+def report_outcomes(outcomes: Sequence[Outcome], folder: Path) -> int:
+    """Prints what became of the runs; returns the program's exit code."""
+    by_status: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_status.setdefault(outcome.status, []).append(outcome)
+    words = {
+        "done": "done",
+        "skipped": "done before",
+        "failed": "failed",
+        "stopped": "stopped: start the same command again to go on",
+        "busy": "with another process",
+    }
+    for status, text in words.items():
+        if status in by_status:
+            print(f"{len(by_status[status])} {text}")
+    for outcome in by_status.get("failed", []):
+        print(f"error: {outcome.name}: {outcome.note}\n  log: {outcome.log}", file=sys.stderr)
+    print(f"study folder: {folder}")
+    if "failed" in by_status:
+        return 1
+    return 130 if "stopped" in by_status else 0
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _parallel(calls: list[Any], options: dict[str, Any], scheduler: str | None) -> Iterator[Any]:
+    parallel = Parallel(
+        batch_size=1, pre_dispatch="all", return_as="generator_unordered", **options
+    )
+    try:
+        yield from parallel(calls)
+    except Exception as error:  # `execute` raises nothing: it is the cluster's
+        if scheduler is None:
+            raise
+        raise RuntimeError(
+            f"the cluster at {scheduler} lost a run ({type(error).__name__}: {error}); what is "
+            "done is kept: see to the workers' logs, and start the same command again"
+        ) from error
+
+
+@contextmanager
+def _stopped_by_signals(stop: Path) -> Iterator[None]:
+    """Makes the file at SIGINT or SIGTERM; a second SIGINT is a KeyboardInterrupt as usual."""
+    old: dict[int, Any] = {}
+
+    def note(number: int, frame: Any) -> None:
+        # SIGTERM may come twice: `timeout` and Slurm signal the process and its group.
+        if stop.exists() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.touch()
+
+    if threading.current_thread() is threading.main_thread():
+        old |= {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+        stop.unlink(missing_ok=True)  # not after an exception: runs of a cluster may go on
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _backend(workers: int, scheduler: str | None) -> Iterator[dict[str, Any]]:
+    """Sets joblib's backend; gives the options of ``Parallel``."""
+    if scheduler is None:
+        # Threads: they only wait for the processes of the runs.
+        yield {"n_jobs": workers, "backend": "threading"}
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise RuntimeError("--scheduler needs Dask: pip install 'pyro-mivae[cluster]'") from error
+    from joblib._dask import DaskDistributedBackend
+
+    class Backend(DaskDistributedBackend):
+        """joblib's, but for a cluster of one thread: Parallel would run its tasks *here*."""
+
+        def effective_n_jobs(self, n_jobs: int) -> int:
+            return max(2, super().effective_n_jobs(n_jobs))
+
+    try:
+        client = Client(scheduler, timeout=20, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise RuntimeError(
+            f"expected a Dask scheduler at {scheduler}, found none ({error}): start one with "
+            "`dask scheduler`, and give the address that it prints"
+        ) from error
+    with client, parallel_config(Backend(client=client, wait_for_workers_timeout=60)):
+        yield {"n_jobs": -1}

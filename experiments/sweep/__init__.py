@@ -1,0 +1,1 @@
+"""Many runs of the main job, over weights, priors, channels and seeds."""

@@ -1,0 +1,161 @@
+"""Train and measure the main experiment for every combination of lambda, prior, channel and seed.
+
+Runs that are done are skipped and stopped ones go on: start the same command again after whatever
+has stopped it. Flags after -- go to experiments.mnist. Leaves a folder for each run, a table
+(sweep.csv, a row for each run) and a figure of them.
+
+    python -m experiments.sweep --mi-weights 0 0.5 1 2 --seeds 0 1 2 --workers 2 -- --steps 2000
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from experiments.command_line import (
+    Switch,
+    as_arguments,
+    parse,
+    plain,
+    smoke_folder,
+)
+from experiments.mnist.config import CodePrior, parse_run
+from experiments.runner.pool import report_outcomes
+from experiments.runner.run import Run
+from experiments.runner.stages import Engine
+from experiments.sweep.figure import sweep_curves
+from experiments.tables import percent, write_table
+from pyro_mivae import runs
+from pyro_mivae.infer import Channel
+from pyro_mivae.plotting.saving import save
+
+TABLE = "sweep.csv"
+SETTINGS = {
+    "model": ("prior", "posterior", "noise_prior", "code_dim", "noise_dim", "likelihood"),
+    "objective": ("channel", "mi_weight", "kl_weight", "code_scale"),
+    "training": ("seed", "steps", "batch_size"),
+}
+OWN = ("--prior", "--channel", "--mi-weight", "--seed", "--out", "--resume", "--overwrite")
+
+
+@dataclass(frozen=True)
+class Config(Engine):
+    """The runs, and where they run."""
+
+    mi_weights: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0)
+    """Values of lambda."""
+    priors: tuple[CodePrior, ...] = ("gaussian", "uniform")
+    """Priors of the code."""
+    channels: tuple[Channel, ...] = ("straight-through",)
+    """How x' is generated in the training."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds of each combination."""
+    out: Path | None = None
+    """Folder of the study; runs/sweep by default, to be started again and added to."""
+    smoke: Switch = False
+    """Two runs of seconds in a folder of their own."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the study; returns the program's exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    split = arguments.index("--") if "--" in arguments else len(arguments)
+    config = parse(Config, "sweep", __doc__, arguments[:split])
+    folder = config.out or Path("runs") / "sweep"
+    if config.smoke:
+        folder = smoke_folder(config.out)
+        config = dataclasses.replace(
+            config, mi_weights=(0.0, 1.0), priors=("uniform",), seeds=(0,), workers=2
+        )
+    try:
+        todo = make_runs(config, arguments[split + 1 :])
+        outcomes = config.run(todo, folder)
+        rows = read_rows(folder)
+        if rows:
+            write_table(rows, folder)
+            save({"sweep_curves": sweep_curves(rows)}, folder)
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    _report(rows)
+    return report_outcomes(outcomes, folder)
+
+
+def make_runs(config: Config, extra: Sequence[str]) -> list[Run]:
+    """The runs of a sweep; those of the first seed come first.
+
+    Raises:
+        ValueError: If a flag for experiments.mnist is the sweep's own.
+    """
+    given = [flag.partition("=")[0].replace("_", "-") for flag in extra]
+    if own := [flag for flag in given if flag in OWN]:
+        raise ValueError(
+            f"{', '.join(own)} after -- would be the same for every run: expected flags that the "
+            "sweep has not itself; use --priors, --channels, --mi-weights, --seeds and --out "
+            "before the --"
+        )
+    found = []
+    combinations = itertools.product(
+        config.seeds, config.channels, config.priors, config.mi_weights
+    )
+    for seed, channel, prior, number in combinations:
+        flags = {"prior": prior, "channel": channel, "mi-weight": number, "seed": seed}
+        command = (*as_arguments(flags), *(["--smoke"] if config.smoke else []), *extra)
+        found.append(Run(f"{prior}-{channel}-lambda{plain(number)}-seed{seed}", command))
+    # What a run would refuse, before there is one.
+    parse_run([*found[0].arguments, "--out", "run"], __doc__ or "")
+    return found
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """A row for each finished run in a study's folder, from the runs' folders alone."""
+    rows = []
+    for path in folder.glob(f"*/{runs.METRICS}"):
+        config = runs.read_config(path.parent)
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        row = {"run": path.parent.name, "data": config["data"]["name"]}
+        for group, names in SETTINGS.items():
+            row |= {name: config["settings"][group].get(name) for name in names}
+        row |= metrics["test"]
+        evidence = metrics["log_evidence"]
+        row |= {"log_evidence": evidence["mean"], "log_evidence_se": evidence["standard_error"]}
+        if "categories" in metrics:
+            row["class_accuracy"] = metrics["categories"]["accuracy"]
+        row["training_seconds"] = metrics["seconds"]["training"]
+        rows.append(row)
+    return sorted(rows, key=lambda r: (r["prior"], r["channel"], r["mi_weight"], r["seed"]))
+
+
+def _report(rows: Sequence[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    table = Table(title="On the test images, nats per image: mean over seeds")
+    for name in ("prior", "channel", "λ", "seeds", "ELBO", "KL of c", "I(c; x') bound"):
+        table.add_column(name, justify="left" if name in ("prior", "channel") else "right")
+    classes: list[str] = []
+    groups = itertools.groupby(rows, key=lambda r: (r["prior"], r["channel"], r["mi_weight"]))
+    for (prior, channel, weight), group in groups:
+        found = list(group)
+        means = (sum(r[n] for r in found) / len(found) for n in ("elbo", "kl/c", "mi/c/sample"))
+        table.add_row(
+            prior, channel, f"{weight:g}", str(len(found)), *(f"{mean:.2f}" for mean in means)
+        )
+        accuracies = [r["class_accuracy"] for r in found if "class_accuracy" in r]
+        if accuracies:
+            classes.append(f"{prior}, {channel}, λ {weight:g}: {percent(accuracies, 1)}")
+    Console().print(table)
+    if classes:
+        print("class accuracy of the category, mean and range over seeds:", *classes, sep="\n  ")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

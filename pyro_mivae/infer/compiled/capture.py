@@ -1,0 +1,208 @@
+"""Capturing a function of tensors, gradients included, as one graph without hidden inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.nn import PyroModule
+from torch import Tensor, fx, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from pyro_mivae.isolation import modules_of, undisturbed
+
+_READS = (
+    "DataDependentOutputException",
+    "GuardOnDataDependentSymNode",
+    "PendingUnbackedSymbolNotFound",
+)
+"""What PyTorch raises where a value is needed; the classes moved between its versions."""
+
+
+class NotCapturedError(RuntimeError):
+    """A function can't be captured; the message says why."""
+
+
+@dataclass
+class Graph:
+    """A captured function.
+
+    Attributes:
+        module: Takes the arguments, then `lifted`; returns a flat tuple.
+        lifted: Parameters, buffers and other tensors that the function read from elsewhere,
+            the very objects: what an optimiser changes in place is seen.
+    """
+
+    module: fx.GraphModule
+    lifted: list[Tensor]
+
+
+def capture(
+    function: Callable[..., tuple[Tensor, ...]],
+    example: Sequence[Tensor],
+    *,
+    keep_draws: bool = False,
+) -> Graph:
+    """Records what `function` does with tensors, below autograd.
+
+    Nothing is computed and no random number drawn: the tensors stand for their shapes. What
+    depends on their values can't be recorded.
+
+    Args:
+        function: Takes the tensors, returns a flat tuple of tensors.
+        example: Tensors of the shapes to record.
+        keep_draws: Whether random numbers that nothing depends on are drawn all the same, as
+            further outputs: those after them are then the same as without a graph.
+
+    Raises:
+        NotCapturedError: If the function reads a value, has a shape that depends on one, or uses
+            an operation without a rule for shapes.
+    """
+    try:
+        recorded = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*example)
+    except Exception as error:
+        raise NotCapturedError(_reason(error)) from error
+    if keep_draws:
+        _keep_draws(recorded.graph)
+    return _lift(recorded)
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip().split("\n")[0]
+    kind = type(error).__name__
+    if "ProvenanceTensor" in text:
+        return "TraceGraph_ELBO follows the dependencies of draws, which can't be recorded"
+    if kind in _READS or "_local_scalar_dense" in str(error):
+        return f"the program depends on the value of a tensor (if, .item(), float()): {text}"
+    if kind == "DynamicOutputShapeException":
+        return f"the shape of a tensor depends on the values of another: {text}"
+    return f"{kind}: {text}"
+
+
+def _keep_draws(graph: fx.Graph) -> None:
+    """Makes the random numbers that nothing depends on outputs."""
+    [output] = [node for node in graph.nodes if node.op == "output"]
+    live: set[fx.Node] = set()
+    waiting = [output]
+    while waiting:
+        node = waiting.pop()
+        if node not in live:
+            live.add(node)
+            waiting += node.all_input_nodes
+    draws = [node for node in graph.nodes if _is_draw(node) and node not in live]
+    output.args = ((*output.args[0], *draws),)
+
+
+def _is_draw(node: fx.Node) -> bool:
+    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+
+
+def leaves_of(loss: Tensor) -> list[Tensor]:
+    """The tensors that get a gradient from a loss: its parameters, wherever they are from."""
+    found: dict[int, Tensor] = {}
+    seen: set[Any] = set()
+    waiting = [loss.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        variable = getattr(node, "variable", None)
+        if variable is not None:
+            found[id(variable)] = variable
+        waiting += [following for following, _ in node.next_functions]
+    return list(found.values())
+
+
+def _lift(module: fx.GraphModule) -> Graph:
+    """Makes the tensors that a graph holds as attributes its last arguments."""
+    graph = module.graph
+    last = [node for node in graph.nodes if node.op == "placeholder"][-1]
+    lifted: list[Tensor] = []
+    placed: dict[int, fx.Node] = {}
+    for node in list(graph.nodes):
+        if node.op != "get_attr":
+            continue
+        tensor = getattr(module, str(node.target))
+        if id(tensor) not in placed:
+            with graph.inserting_after(last):
+                last = graph.placeholder(str(node.target))
+            last.meta = dict(node.meta)
+            placed[id(tensor)] = last
+            lifted.append(tensor)
+        node.replace_all_uses_with(placed[id(tensor)])
+        graph.erase_node(node)
+    graph.eliminate_dead_code()
+    return Graph(fx.GraphModule(nn.Module(), graph), lifted)
+
+
+class Reliance:
+    """What a captured graph relies on besides its arguments, to notice when it changes.
+
+    Args:
+        parts: Model and guide.
+        used: Names of the parameters that they read from Pyro's store.
+    """
+
+    def __init__(self, parts: Sequence[Any], used: Sequence[str]) -> None:
+        self.modules = modules_of(parts)
+        self._slots: list[tuple[dict[str, Any], str, Any]] = []
+        self._tables: list[tuple[dict[str, Any], int]] = []
+        for module in self.modules:
+            tables: list[Any] = [module._modules, module._parameters, module._buffers]
+            if isinstance(module, PyroModule):
+                tables += [module._pyro_params, module._pyro_samples]
+            for table in tables:
+                self._tables.append((table, len(table)))
+                self._slots += [(table, name, value) for name, value in table.items()]
+        store = pyro.get_param_store()
+        parameters = [p for m in self.modules for p in m.parameters(recurse=False)]
+        self._flags = [(p, p.requires_grad) for p in parameters]
+        for table in ("_params", "_constraints"):
+            self._slots.append((vars(store), table, vars(store)[table]))  # clear() makes new ones
+            # Not by their number: other models in the process may add to the store.
+            self._slots += [(vars(store)[table], name, vars(store)[table][name]) for name in used]
+
+    def holds(self) -> bool:
+        """Whether everything is the object that it was."""
+        return (
+            all(len(table) == size for table, size in self._tables)
+            and all(table.get(name, self) is value for table, name, value in self._slots)
+            and all(p.requires_grad == flag for p, flag in self._flags)
+        )
+
+    def changed(self) -> list[str]:
+        """Names of what is another object now, for messages."""
+        return [name for table, name, value in self._slots if table.get(name, self) is not value]
+
+    def modes(self) -> tuple[bool, ...]:
+        """Training or evaluation, module by module."""
+        return tuple([module.training for module in self.modules])
+
+
+def parameters_used(run: Callable[[], Any]) -> list[str]:
+    """The names of the parameters that a run reads from Pyro's store."""
+    with poutine.trace(param_only=True) as trace:
+        run()
+    return [name for name in trace.trace.nodes if name in pyro.get_param_store()._params]
+
+
+@contextmanager
+def repeatable(parts: Sequence[Any], device: torch.device) -> Iterator[None]:
+    """The same for a block that a graph is to repeat.
+
+    Raises:
+        NotCapturedError: If the block replaces buffers, which a graph can't.
+    """
+    with undisturbed(parts, device) as replaced:
+        yield
+    if replaced:
+        raise NotCapturedError(
+            f"the program puts new tensors in the place of its buffers {replaced}, which a graph "
+            "can't repeat: change them in place (copy_, add_)"
+        )

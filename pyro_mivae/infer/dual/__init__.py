@@ -1,0 +1,1 @@
+"""The dual pass: draw the code, generate the data, score the guide."""

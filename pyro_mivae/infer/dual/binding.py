@@ -1,0 +1,240 @@
+"""Where the generated x' goes: finding the guide's data among its arguments."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from pyro import poutine
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from pyro_mivae.infer.dual.channel import Forward
+from pyro_mivae.infer.dual.views import (
+    Frames,
+    Writer,
+    describe,
+    fit,
+    full_shape,
+    is_part,
+    is_view,
+    part_writer,
+    plate_frames,
+    scatter,
+    whole_writer,
+)
+
+Rebind = Callable[
+    [dict[str, Tensor], tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]
+]
+DataArgs = Mapping[str, str | int | None] | Rebind
+"""``{"site": "argument"}`` (a name, a position, or None where the guide does not
+read the site), or ``(generated, args, kwargs) -> (args, kwargs)``."""
+
+
+def parameters_of(fn: Any) -> Mapping[str, inspect.Parameter]:
+    """The named parameters of a model or guide; empty where there is no signature."""
+    fn = poutine.unwrap(fn)
+    target = fn.forward if isinstance(fn, torch.nn.Module) else fn
+    try:
+        return inspect.signature(target).parameters
+    except (TypeError, ValueError):
+        return {}
+
+
+def argument_of(
+    value: Tensor, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> str | None:
+    """The name of the parameter of `fn` whose argument holds `value` or a view of it."""
+    names = [n for n, p in parameters_of(fn).items() if p.kind is not p.VAR_POSITIONAL]
+    for name, argument in [*zip(names, args, strict=False), *kwargs.items()]:
+        if any(is_view(value, leaf) for leaf in pytree.tree_leaves(argument)):
+            return name
+    return None
+
+
+class Binding:
+    """Puts x' where a guide expects the data.
+
+    In this order: `data_args`; the arguments that *are* the observed value or a
+    view of it; under plates the argument that the observed value was taken from,
+    at the plates' indices; the keyword ``observations`` (the convention of
+    :class:`pyro.infer.CSIS` and :class:`pyro.infer.ReweightedWakeSleep`).
+    """
+
+    def __init__(self, data_args: DataArgs | None = None) -> None:
+        self.data_args = data_args
+        # An argument that the plates' indices were applied to is recognised by its
+        # values, which a GPU would have to be waited for: once found, it is remembered.
+        self._by_value: dict[str, list[int]] = {}
+
+    def __call__(
+        self,
+        forward: Forward,
+        generated: dict[str, Tensor],
+        guide: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Returns the guide's arguments with x' in place of the data.
+
+        Args:
+            forward: The forward run of the model.
+            generated: x' by site.
+            guide: The guide, for the names of its parameters.
+            args: The positional arguments of model and guide.
+            kwargs: The keyword arguments of model and guide.
+
+        Raises:
+            ValueError: If a site has no place, with the line to write.
+        """
+        if callable(self.data_args):
+            bound = self.data_args(dict(generated), args, kwargs)
+            if not (isinstance(bound, tuple) and [type(b) for b in bound] == [tuple, dict]):
+                raise ValueError(f"data_args must return (args, kwargs), found {describe(bound)}")
+            return bound
+        named = dict(self.data_args or {})
+        self._check_named(named, forward, generated)
+        kwargs = dict(kwargs)
+        leaves, spec = pytree.tree_flatten((args, kwargs))
+        originals, leaves, missing = list(leaves), list(leaves), []
+        taken: dict[int, str] = {}
+        for site, value in generated.items():
+            if site in named:
+                continue
+            places, whole = self._places(site, forward, originals)
+            for index, write in places:
+                _check_place(site, value, forward.originals[site], taken.get(index))
+                leaves[index] = write(leaves[index], value)
+                taken |= {index: site} if whole else {}
+            if not places:
+                missing.append(site)
+        args, kwargs = pytree.tree_unflatten(leaves, spec)
+        for site, argument in named.items():
+            if site in generated and argument is not None:
+                args, kwargs = _bind_named(
+                    argument, site, generated[site], forward, guide, args, kwargs
+                )
+        if missing and "observations" in parameters_of(guide):
+            # Only covariates keep the values that the caller gave.
+            kwargs["observations"] = dict(kwargs.get("observations") or {}, **generated)
+            missing = []
+        if missing:
+            raise ValueError(_no_place(missing, forward, guide, args, kwargs))
+        return args, kwargs
+
+    @staticmethod
+    def _check_named(
+        named: Mapping[str, Any], forward: Forward, generated: Mapping[str, Tensor]
+    ) -> None:
+        for site in named:
+            if site not in generated and site not in forward.trace:
+                raise ValueError(
+                    f"data_args names the site '{site}', which the model does not have; "
+                    f"its generated sites are {sorted(generated)}"
+                )
+
+    def _places(
+        self, site: str, forward: Forward, leaves: Sequence[Any]
+    ) -> tuple[list[tuple[int, Writer]], bool]:
+        """Arguments that hold the observed value, and whether they hold nothing else."""
+        original = forward.originals[site]
+        if not isinstance(original, Tensor):
+            return [], False
+        tensors = [(i, leaf) for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+        whole = [i for i, leaf in tensors if is_view(original, leaf)]
+        if whole:
+            return [(i, whole_writer(original, leaves[i])) for i in whole], True
+        parts = [i for i, leaf in tensors if is_part(original, leaf)]
+        if parts:
+            return [(i, part_writer(original, leaves[i])) for i in parts], False
+        frames = plate_frames(forward.trace, site)
+        found = self._find_by_value(site, original, frames, tensors) if frames else []
+        return [(i, lambda leaf, value: scatter(leaf, value, frames)) for i in found], True
+
+    def _find_by_value(
+        self, site: str, original: Tensor, frames: Frames, tensors: list[tuple[int, Tensor]]
+    ) -> list[int]:
+        shape = full_shape(original.shape, frames)
+        candidates = {i: leaf for i, leaf in tensors if leaf.numel() == shape.numel()}
+        known = self._by_value.get(site, [])
+        if known and candidates.keys() >= set(known):
+            return known
+        found = []
+        for index, leaf in candidates.items():
+            taken = leaf.reshape(shape)
+            for dim, indices, _ in frames:
+                taken = taken.index_select(dim, indices)
+            if taken.dtype == original.dtype and torch.equal(taken, original):
+                found.append(index)
+        self._by_value[site] = found
+        return found
+
+
+def _check_place(site: str, value: Tensor, original: Tensor, other: str | None) -> None:
+    if other is not None:
+        raise ValueError(
+            f"sites '{other}' and '{site}' are observed at the same argument: say whose x' the "
+            f"guide reads, for example data_args={{'{site}': None}}"
+        )
+    if value.numel() != original.numel():
+        raise ValueError(
+            f"the data drawn at site '{site}' have shape {tuple(value.shape)}, the observed ones "
+            f"{tuple(original.shape)}: give the distribution the shape of its data. (Instead of a "
+            "plate of particles in the model, use num_particles of the base ELBO.) Or pass a "
+            "callable data_args=lambda generated, args, kwargs: (new_args, new_kwargs)"
+        )
+
+
+def _bind_named(
+    argument: str | int,
+    site: str,
+    value: Tensor,
+    forward: Forward,
+    guide: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    names = list(parameters_of(guide))
+    position = argument if isinstance(argument, int) else None
+    if isinstance(argument, str) and argument not in kwargs and argument in names:
+        position = names.index(argument)
+    if position is not None and position < len(args):
+        placed = fit(value, args[position], site, forward.trace, argument)
+        return (*args[:position], placed, *args[position + 1 :]), kwargs
+    if isinstance(argument, int) or (
+        names and argument not in names and argument not in kwargs and not _takes_any_keyword(guide)
+    ):
+        raise ValueError(
+            f"data_args sends site '{site}' to {argument!r}, but the guide takes "
+            f"{names or f'{len(args)} positional arguments'}"
+        )
+    placed = fit(value, kwargs.get(argument), site, forward.trace, argument)
+    return args, {**kwargs, argument: placed}
+
+
+def _takes_any_keyword(guide: Any) -> bool:
+    return any(p.kind is p.VAR_KEYWORD for p in parameters_of(guide).values())
+
+
+def _no_place(
+    missing: list[str],
+    forward: Forward,
+    guide: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> str:
+    parameters = list(parameters_of(guide))
+    named = {**dict(zip(parameters, args, strict=False)), **kwargs}
+    sites = ", ".join(f"'{s}' {describe(forward.originals[s])}" for s in missing)
+    arguments = ", ".join(f"{n}: {describe(v)}" for n, v in named.items()) or "none"
+    example = parameters[0] if parameters else "data"
+    return (
+        "the guide has to read the generated data in place of the real ones, but no argument "
+        f"is the value observed at {sites}, or a view of it (arguments: {arguments}). "
+        f"Say where it goes, for example data_args={{'{missing[0]}': '{example}'}} (None if the "
+        "guide does not read it), or pass a callable "
+        "data_args=lambda generated, args, kwargs: (new_args, new_kwargs)"
+    )

@@ -1,0 +1,243 @@
+"""How the dual pass generates x': running a model forward through a *channel*.
+
+The channel says what is handed to the guide in place of the data and how
+gradients reach the decoder. It decides what is learnt, so it never has a default.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+
+from pyro_mivae.distributions import RotatedPairs
+from pyro_mivae.traces.sites import unwrap
+
+Channel = Literal["mean", "sample", "straight-through", "sleep"]
+"""The four channels.
+
+============================ ==================== ==========================================
+channel                      x'                   gradient
+============================ ==================== ==========================================
+``"mean"``                   E[x | z]             pathwise; the value is a *score*, no bound
+``"sample"``                 a draw               unbiased: pathwise and score-function
+``"straight-through"``       a draw               biased, low variance: draw forward, mean
+                                                  backward where a site has no ``rsample``
+``"sleep"``                  a draw               the guide only
+============================ ==================== ==========================================
+"""
+
+CHANNELS: tuple[Channel, ...] = get_args(Channel)
+
+
+def check_channel(channel: str) -> None:
+    """Raises a ``ValueError`` that lists the channels unless `channel` is one."""
+    if channel not in CHANNELS:
+        raise ValueError(f"unknown channel {channel!r}: expected one of {', '.join(CHANNELS)}")
+
+
+def has_useful_mean(fn: Any) -> bool:
+    """Whether ``fn.mean`` is a value that data could have, decided by type.
+
+    A Categorical's mean is NaN (without an exception), a Cauchy has none, and a
+    general transformed distribution does not define one.
+    """
+    base = unwrap(fn)
+    if isinstance(base, torch.distributions.MixtureSameFamily):
+        return has_useful_mean(base.component_distribution)
+    if isinstance(base, RotatedPairs):
+        return has_useful_mean(base.base_dist)
+    meanless = (
+        torch.distributions.Categorical,
+        torch.distributions.Cauchy,
+        torch.distributions.HalfCauchy,
+    )
+    inherits_none = type(base).mean is torch.distributions.Distribution.mean
+    return not isinstance(base, meanless) and not inherits_none
+
+
+class _StraightThrough(torch.autograd.Function):
+    """The draw forward, the mean's gradient backward.
+
+    ``draw + mean - mean.detach()`` would be inexact by a rounding error, and a
+    draw has to lie exactly in the support.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(draw: Tensor, mean: Tensor) -> Tensor:
+        return draw.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
+        return None, grad
+
+
+def straight_through(draw: Tensor, mean: Tensor) -> Tensor:
+    """Returns `draw` exactly, with the gradient of `mean` (Bengio et al. 2013).
+
+    Args:
+        draw: A draw from a distribution, any shape.
+        mean: Its mean, broadcastable to the shape of `draw`.
+    """
+    value: Tensor = _StraightThrough.apply(draw, mean.expand(draw.shape))
+    return value
+
+
+@dataclass
+class Forward:
+    """One unconditioned run of a model.
+
+    Attributes:
+        trace: The run's trace; subsample sites included.
+        generated: x' by the name of its site, with the channel's gradient.
+        originals: The data value of each site in `generated`.
+        score_sites: Sites whose draw has no pathwise gradient: a score-function
+            term has to carry it.
+    """
+
+    trace: poutine.Trace
+    generated: dict[str, Tensor] = field(default_factory=dict)
+    originals: dict[str, Tensor] = field(default_factory=dict)
+    score_sites: list[str] = field(default_factory=list)
+
+
+def is_generated(msg: dict[str, Any], observed: tuple[str, ...]) -> bool:
+    """Whether data stand at a sample statement: observed, and not a value that is given."""
+    infer = msg["infer"]
+    only_looks_observed = infer.get("_deterministic") or infer.get("is_auxiliary")
+    return bool(msg["is_observed"] and not only_looks_observed and msg["name"] not in observed)
+
+
+class _Generate(Messenger):  # type: ignore[misc]
+    """Draws every latent site and every observed one that data can stand at."""
+
+    def __init__(self, channel: Channel, observed: tuple[str, ...], forward: Forward) -> None:
+        super().__init__()
+        self.channel = channel
+        self.observed = observed
+        self.forward = forward
+
+    def _pyro_sample(self, msg: dict[str, Any]) -> None:
+        # As the outermost messenger of the model it acts last: the plates have
+        # broadcast msg["fn"], and condition() has put its data in msg["value"].
+        if msg["done"] or site_is_subsample(msg):
+            return
+        name, fn, is_data = msg["name"], msg["fn"], is_generated(msg, self.observed)
+        if not is_data and (msg["is_observed"] or msg["value"] is not None):
+            return  # given, or set by a handler of the user's
+        useful_mean = has_useful_mean(fn)
+        if is_data:
+            self._check_mean(name, fn, useful_mean)
+        if is_data and self.channel == "mean":
+            value = fn.mean
+        else:
+            value = fn(*msg["args"], **msg["kwargs"])
+            if not getattr(fn, "has_rsample", False):
+                if self.channel == "straight-through" and useful_mean:
+                    value = straight_through(value, fn.mean)
+                else:
+                    self.forward.score_sites.append(name)
+        if is_data:
+            self.forward.generated[name] = value
+            self.forward.originals[name] = msg["value"]
+            msg["is_observed"] = False
+        msg["value"] = value
+        msg["done"] = True
+
+    def _check_mean(self, name: str, fn: Any, useful_mean: bool) -> None:
+        needs_mean = self.channel == "mean" or (
+            self.channel == "straight-through" and not getattr(fn, "has_rsample", False)
+        )
+        if needs_mean and not useful_mean:
+            raise ValueError(
+                f"channel {self.channel!r} needs the mean of every observed site"
+                f"{'' if self.channel == 'mean' else ' without a reparameterised sampler'}, but "
+                f"site '{name}' is a {type(unwrap(fn)).__name__}, which has no useful mean: use "
+                "channel='sample' or channel='sleep'"
+            )
+
+
+def generate(
+    model: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    channel: Channel,
+    observed: tuple[str, ...] = (),
+) -> Forward:
+    """Runs `model` forward: latents from their priors, data through the channel.
+
+    Args:
+        model: A Pyro model.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
+        channel: How x' is generated, see :data:`Channel`.
+        observed: Observed sites that keep their data value (covariates).
+
+    Returns:
+        The trace with x'. Under ``"sleep"`` nothing in it carries a gradient.
+
+    Raises:
+        ValueError: If the channel needs a mean that a site does not have, or a
+            name in `observed` is no site of the model.
+    """
+    forward = Forward(trace=poutine.Trace())
+    traced = poutine.trace(_Generate(channel, observed, forward)(model))
+    with torch.set_grad_enabled(torch.is_grad_enabled() and channel != "sleep"):
+        forward.trace = traced.get_trace(*args, **kwargs)
+    unknown = [name for name in observed if name not in forward.trace]
+    if unknown:
+        raise ValueError(
+            f"observed={list(observed)}: the model has no site {unknown}; its sites are "
+            f"{[n for n, s in forward.trace.nodes.items() if s['type'] == 'sample']}"
+        )
+    return forward
+
+
+def keep_masked(forward: Forward) -> bool:
+    """Puts the data back where x' is masked: what no density counts shall tell nothing.
+
+    Returns:
+        Whether there was anything to do.
+    """
+    found = False
+    for name, original in forward.originals.items():
+        site = forward.trace.nodes[name]
+        masks = _masks(site)
+        if masks and isinstance(original, Tensor):
+            counted = functools.reduce(torch.logical_and, masks)
+            kept = original.reshape(site["value"].shape)
+            kept = torch.where(counted, site["value"], kept)
+            forward.generated[name] = site["value"] = kept
+            found = True
+    return found
+
+
+def _masks(site: Mapping[str, Any]) -> list[Tensor]:
+    """The masks around a site and inside of its distribution, over batch and event dimensions."""
+    fn, found = site["fn"], [(site["mask"], site["fn"].event_dim)]
+    wrappers = torch.distributions.Independent | dist.MaskedDistribution | dist.ExpandedDistribution
+    while isinstance(fn, wrappers):
+        if isinstance(fn, dist.MaskedDistribution):
+            found.append((fn._mask, fn.event_dim))
+        fn = fn.base_dist
+    tensors = [
+        (torch.as_tensor(mask, device=site["value"].device), event_dim)
+        for mask, event_dim in found
+        if mask is not None and mask is not True
+    ]
+    return [mask.reshape(mask.shape + (1,) * event_dim) for mask, event_dim in tensors]

@@ -1,0 +1,109 @@
+"""Which sites are scored in a call of the dual pass: the codes that are latent in it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pyro.distributions as dist
+from pyro import poutine
+from torch import Tensor
+
+from pyro_mivae.infer.dual.binding import argument_of, parameters_of
+from pyro_mivae.infer.dual.channel import Forward
+from pyro_mivae.traces.sites import (
+    Codes,
+    Dims,
+    latent_sites,
+    unwrap,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class CodeSites:
+    """The code sites that were asked for, and those of a call.
+
+    Args:
+        named: Sites and their event dimensions (None: all of them); None for all latent sites
+            that model and guide share.
+        observed: Observed sites that keep their data value.
+    """
+
+    def __init__(self, named: Codes | None, observed: tuple[str, ...]) -> None:
+        self.named = named
+        self.observed = observed
+        self._seen_latent: set[str] = set()
+
+    def latent(
+        self, forward: Forward, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Codes:
+        """The code sites that are latent in this call."""
+        latent = [name for name in latent_sites(forward.trace) if name not in forward.generated]
+        if self.named is None:
+            return dict.fromkeys(latent)
+        present: dict[str, Dims | None] = {}
+        for name, dims in self.named.items():
+            if name not in forward.trace:
+                raise ValueError(
+                    f"codes names the site '{name}', which the model does not have; its latent "
+                    f"sites are {latent}"
+                )
+            if name in latent:
+                self._seen_latent.add(name)
+                present[name] = dims
+            elif name not in self._seen_latent:
+                self._check_can_be_latent(name, forward, model, args, kwargs, latent)
+        return present
+
+    def _check_can_be_latent(
+        self,
+        name: str,
+        forward: Forward,
+        model: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        latent: list[str],
+    ) -> None:
+        """Tells a label that is observed in some calls from data, which always is."""
+        site = forward.trace.nodes[name]
+        data = forward.originals.get(name, site["value"])
+        argument = None
+        if site["type"] == "sample" and isinstance(data, Tensor):
+            argument = argument_of(data, model, args, kwargs)
+        parameter = parameters_of(model).get(argument or "")
+        required = parameter is not None and parameter.default is parameter.empty
+        is_auxiliary = name not in forward.originals and name not in self.observed
+        if is_auxiliary or required:
+            why = f"it is the argument '{argument}'" if required else "the model never draws it"
+            raise ValueError(
+                f"codes names the site '{name}', which is not latent: {why}. A code is drawn from "
+                f"its prior; the latent sites of this call are {latent}. (For a label that some "
+                "calls observe, give the argument the default None, or start with a call in which "
+                "it is latent.)"
+            )
+        logger.info("code site '%s' is observed in this call and left out of the bound", name)
+
+    def shared(self, codes: Codes, guide_trace: poutine.Trace) -> Codes:
+        """The codes that the guide has, in its order."""
+        drawn = latent_sites(guide_trace)
+        if self.named is None:
+            codes = {name: dims for name, dims in codes.items() if name in drawn}
+            if not codes:
+                raise ValueError(
+                    f"model and guide share no latent site (the guide's are {drawn}): there is no "
+                    "code to score"
+                )
+        for name in codes:
+            if name not in drawn:
+                raise ValueError(
+                    f"the guide has no site for the code '{name}': q({name}|x') is what the bound "
+                    f"scores. The guide's latent sites are {drawn}"
+                )
+            if isinstance(unwrap(guide_trace.nodes[name]["fn"]), dist.Delta):
+                raise ValueError(
+                    f"the guide's code site '{name}' is a Delta, a point without a density to "
+                    "score (so are the sites of Pyro's autoguides, which do not read the data "
+                    f"either): write a guide with a density q({name}|x)"
+                )
+        return {name: codes[name] for name in drawn if name in codes}

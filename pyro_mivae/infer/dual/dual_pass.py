@@ -1,0 +1,205 @@
+"""The dual pass: draw the code, generate x', score the guide on it.
+
+    I(c; x') >= E_{z ~ p(z), x' ~ p(x|z)} [ log q(c|x') - log p(c) ]
+
+is the bound of Barber and Agakov (2003) on the information, in nats, between the
+code c and what the model generates, and the reconstruction term of a dual VAE in
+which z is observed and x is latent.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.infer.util import MultiFrameTensor
+from pyro.ops.provenance import detach_provenance
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from pyro_mivae.infer.dual.binding import DataArgs
+from pyro_mivae.infer.dual.channel import Channel, Forward, generate
+from pyro_mivae.infer.dual.code_sites import CodeSites
+from pyro_mivae.infer.dual.fixed_scale import code_log_prob
+from pyro_mivae.infer.dual.guide_run import GuideRun
+from pyro_mivae.infer.dual.multisample import ManySamples, many_samples
+from pyro_mivae.infer.dual.score_function import (
+    BatchNormWatch,
+    Scores,
+    forward_scores,
+    guide_scores,
+    leave_one_out,
+)
+from pyro_mivae.traces.sites import Codes, site_log_prob
+
+Costs = list[tuple[Any, Tensor]]
+"""Terms of the bound with the plates that each of them is in."""
+
+_COUPLED = (
+    "batch normalisation in training mode makes the data depend on each other, so the "
+    "score-function terms weigh each draw by the cost of the whole batch, without a baseline: "
+    "unbiased, but of high variance. Use another normalisation or channel='straight-through'"
+)
+
+
+@dataclass
+class DualTerms:
+    """What one dual pass gives, in nats, summed over the data as Pyro's losses are.
+
+    Attributes:
+        value: The bound (or, under ``"mean"``, the score), shape ``()``.
+        per_site: The share of each code site, in the guide's order (chain rule); with several
+            samples the value of a single site, else none.
+        surrogate: Its gradient is the estimator's; its value means nothing.
+    """
+
+    value: Tensor | float = 0.0
+    per_site: dict[str, Tensor] = field(default_factory=dict)
+    surrogate: Tensor | float = 0.0
+
+
+class DualPass:
+    """Computes the bound, and a surrogate that carries its gradient.
+
+    Args:
+        channel: How x' is generated.
+        codes: Code sites and their event dimensions (None: all of them); None for
+            all latent sites that model and guide share.
+        observed: Observed sites that keep their data value.
+        data_args: Where x' goes, see :class:`~pyro_mivae.infer.dual.binding.Binding`.
+        num_samples: Draws K of the bound L_K, see
+            :func:`~pyro_mivae.infer.dual.multisample.many_samples`.
+        code_scale: See :func:`~pyro_mivae.infer.dual.fixed_scale.code_log_prob`.
+        baseline: Whether score-function terms use the leave-one-out mean over
+            independent data as a control variate.
+    """
+
+    def __init__(
+        self,
+        *,
+        channel: Channel,
+        codes: Codes | None,
+        observed: tuple[str, ...],
+        data_args: DataArgs | None,
+        num_samples: int = 1,
+        code_scale: float | None = None,
+        baseline: bool = True,
+    ) -> None:
+        self.channel = channel
+        self.num_samples = num_samples
+        self.code_scale = code_scale
+        self.code_sites = CodeSites(codes, observed)
+        self.observed = observed
+        self.baseline = baseline
+        self.run_guide = GuideRun(data_args)
+        self._has_scores: bool | None = None  # until the first run has shown it
+
+    def __call__(
+        self, model: Any, guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> DualTerms:
+        """Runs model and guide once on the arguments of both."""
+        with BatchNormWatch(self._has_scores is not False and torch.is_grad_enabled()) as watch:
+            forward, guide_trace, codes = self.traces(model, guide, args, kwargs)
+            if codes and self.num_samples > 1:
+                many = many_samples(
+                    self.run_guide,
+                    self.channel,
+                    self.num_samples,
+                    forward,
+                    guide_trace,
+                    codes,
+                    model,
+                    guide,
+                    args,
+                    kwargs,
+                )
+        if not codes:
+            return DualTerms()
+        if self.num_samples > 1:
+            return self._score_many(forward, many, watch.coupled)
+        return self._score(forward, guide_trace, codes, watch.coupled)
+
+    def traces(
+        self, model: Any, guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Forward, poutine.Trace, Codes]:
+        """The forward run, the guide's run on x' and the codes that are latent in this call."""
+        forward, codes = self.generate(model, guide, args, kwargs)
+        if not codes:  # all of them are observed in this call
+            return forward, poutine.Trace(), {}
+        guide_trace = self.run_guide(forward, codes, guide, args, kwargs)
+        return forward, guide_trace, self.code_sites.shared(codes, guide_trace)
+
+    def generate(
+        self, model: Any, guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Forward, Codes]:
+        """The forward run, and the codes that are latent in this call."""
+        if isinstance(poutine.unwrap(guide), Messenger):
+            raise ValueError(
+                "a GuideMessenger draws its values while the model runs and cannot be scored on "
+                "generated data: write the guide as a function or a module"
+            )
+        forward = generate(model, args, kwargs, channel=self.channel, observed=self.observed)
+        codes = self.code_sites.latent(forward, model, args, kwargs)
+        if codes and not forward.generated:
+            raise ValueError(
+                "the model generates no data in this call: it has no observed site"
+                + (f" besides observed={list(self.observed)}" if self.observed else "")
+            )
+        return forward, codes
+
+    def _score(
+        self, forward: Forward, guide_trace: poutine.Trace, codes: Codes, coupled: bool
+    ) -> DualTerms:
+        per_site: dict[str, Tensor] = {}
+        costs: Costs = []
+        for name, dims in codes.items():
+            log_q = code_log_prob(guide_trace.nodes[name], dims, self.code_scale)
+            log_p = site_log_prob(forward.trace.nodes[name], dims)
+            if self.channel == "sleep":  # a prior may hold parameters of its own
+                log_p = log_p.detach()
+            for log_prob, trace in ((log_q, guide_trace), (-log_p, forward.trace)):
+                stack = trace.nodes[name]["cond_indep_stack"]
+                costs.append((stack, log_prob))
+            per_site[name] = detach_provenance(log_q.sum() - log_p.sum())
+        first, *others = per_site.values()
+        value = sum(others, first)
+        scores: Scores = []
+        if torch.is_grad_enabled():
+            if self.channel != "sleep":  # nothing of the forward run has a gradient
+                scores += forward_scores(forward, self.run_guide.gathering(guide_trace, codes))
+            scores += guide_scores(guide_trace, codes)
+        return DualTerms(value, per_site, self._surrogate(value, costs, scores, coupled))
+
+    def _score_many(self, forward: Forward, many: ManySamples, coupled: bool) -> DualTerms:
+        value = detach_provenance(many.bound.sum())
+        scores: Scores = []
+        if torch.is_grad_enabled():
+            if self.channel != "sleep":
+                scores += forward_scores(forward, masked=True)
+            for guide_trace in many.guide_traces:
+                scores += guide_scores(guide_trace, {})
+        costs: Costs = [(many.cells.frames, many.bound)]
+        # Shares of single sites are not defined: the weights are sums over draws of all of them.
+        per_site = {many.latent[0]: value} if len(many.latent) == 1 else {}
+        return DualTerms(value, per_site, self._surrogate(value, costs, scores, coupled))
+
+    def _surrogate(self, value: Tensor, costs: Costs, scores: Scores, coupled: bool) -> Tensor:
+        """The value with the gradient of the score-function terms, too."""
+        surrogate = value
+        cost = MultiFrameTensor()
+        if scores:
+            cost.add(*[(stack, detach_provenance(term.detach())) for stack, term in costs])
+        for plates, log_prob in scores:
+            plates = [] if coupled else plates
+            downstream = cost.sum_to(plates)
+            if self.baseline and self.channel == "sample":
+                downstream = downstream - leave_one_out(cost, downstream, plates)
+            surrogate = surrogate + detach_provenance((log_prob * downstream).sum())
+        if torch.is_grad_enabled():
+            if scores and coupled and not self._has_scores:
+                warnings.warn(_COUPLED, stacklevel=2)
+            self._has_scores = self._has_scores or bool(scores)
+        return surrogate

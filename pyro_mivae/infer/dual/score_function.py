@@ -1,0 +1,109 @@
+"""Score-function gradients of the dual pass, with a leave-one-out baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.distributions.util import scale_and_mask
+from pyro.infer.util import MultiFrameTensor
+from torch import Tensor
+
+from pyro_mivae.infer.dual.channel import Forward
+from pyro_mivae.traces.sites import (
+    Codes,
+    latent_sites,
+    site_log_prob,
+    unmasked,
+)
+
+Scores = list[tuple[list[Any], Tensor]]
+"""Plates along which a draw moves nothing but its own cost, and the draw's log-probability."""
+
+
+def forward_scores(
+    forward: Forward, gathering: Sequence[dict[str, Any]] = (), *, masked: bool = False
+) -> Scores:
+    """log-probabilities, unscaled and unmasked, of the forward draws without a pathwise gradient.
+
+    Args:
+        forward: The forward run.
+        gathering: The guide's sites that draw for themselves and may have read x': one outside
+            a plate reads x' along all of it, and what it draws moves the cost of each datum.
+        masked: Whether x' holds data where it is masked: these are no draws.
+    """
+    outside = [frozenset(site["cond_indep_stack"]) for site in gathering]
+    found = []
+    for name in forward.score_sites:
+        site = forward.trace.nodes[name]
+        plates = [f for f in _plates(site) if all(f in stack for stack in outside)]
+        if masked and name in forward.generated:
+            log_prob = scale_and_mask(site["fn"].log_prob(site["value"]), mask=site["mask"])
+        else:
+            log_prob = unmasked(site["fn"]).log_prob(site["value"])
+        found.append((plates, log_prob))
+    return _with_gradient(found)
+
+
+def guide_scores(guide_trace: poutine.Trace, codes: Codes) -> Scores:
+    """Likewise of the guide's own draws of sites (or dimensions) that are not code."""
+    found = []
+    for name in latent_sites(guide_trace):
+        site, fn = guide_trace.nodes[name], guide_trace.nodes[name]["fn"]
+        if getattr(fn, "has_rsample", False) or (name in codes and codes[name] is None):
+            continue
+        fn = unmasked(fn)
+        log_q = fn.log_prob(site["value"])
+        if name in codes:
+            unweighted = {**site, "fn": fn, "scale": 1.0, "mask": None}
+            log_q = log_q - site_log_prob(unweighted, codes[name])
+        found.append((_plates(site), log_q))
+    return _with_gradient(found)
+
+
+def _with_gradient(found: Scores) -> Scores:
+    return [(plates, log_q) for plates, log_q in found if log_q.requires_grad]
+
+
+def _plates(site: dict[str, Any]) -> list[Any]:
+    return [frame for frame in site["cond_indep_stack"] if frame.vectorized]
+
+
+def leave_one_out(
+    cost: MultiFrameTensor, downstream: Tensor, plates: Sequence[Any]
+) -> Tensor | float:
+    """Mean cost of the other data, which a datum's own draw cannot have influenced.
+
+    That holds along the plates of the draw that all cost terms are in; elsewhere,
+    and for a batch of one, there is no baseline.
+    """
+    common = frozenset(plates).intersection(*cost.keys())
+    dims = [f.dim for f in common if -f.dim <= downstream.dim() and downstream.shape[f.dim] > 1]
+    if not dims:
+        return 0.0
+    count = torch.Size([downstream.shape[d] for d in dims]).numel()
+    return (downstream.sum(dims, keepdim=True) - downstream) / (count - 1)
+
+
+class BatchNormWatch:
+    """Notices batch normalisation by the batch's statistics: data then depend on each other."""
+
+    def __init__(self, active: bool) -> None:
+        self.active = active
+        self.coupled = False
+
+    def __enter__(self) -> BatchNormWatch:
+        if self.active:
+            register = torch.nn.modules.module.register_module_forward_pre_hook
+            self._handle = register(self._look)
+        return self
+
+    def _look(self, module: torch.nn.Module, inputs: Any) -> None:
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            self.coupled |= module.training or module.running_mean is None
+
+    def __exit__(self, *exception: object) -> None:
+        if self.active:
+            self._handle.remove()

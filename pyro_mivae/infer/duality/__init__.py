@@ -1,0 +1,1 @@
+"""The dual of a model/guide pair: z observed, x latent."""

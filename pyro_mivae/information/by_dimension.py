@@ -1,0 +1,183 @@
+"""What every dimension of the latent sites carries, in one data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+import xarray as xr
+from torch import Tensor
+
+from pyro_mivae.batches import Data, Prepare, as_tensors, batches
+from pyro_mivae.infer.dual.channel import Channel, check_channel
+from pyro_mivae.information.activity import use
+from pyro_mivae.information.aggregate import aggregate_information, pairwise_information
+from pyro_mivae.information.dimension_terms import kl_by_datum, mi_by_datum, shared_sites
+from pyro_mivae.isolation import evaluation
+from pyro_mivae.runs.groups import NATS, make_group
+from pyro_mivae.traces.sites import as_codes
+
+
+def per_dimension(
+    model: Any,
+    guide: Any,
+    data: Data,
+    *,
+    codes: str | Iterable[str] | None = None,
+    channels: Sequence[Channel] = ("sample",),
+    aggregate_size: int | None = 2000,
+    batch_size: int = 500,
+    prepare: Prepare | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> xr.Dataset:
+    r"""Measures every dimension of the latent sites.
+
+    For a site ``c``, in nats per datum unless said otherwise, each with its standard error in a
+    variable that ends in ``_se``:
+
+    ===================== =====================================================================
+    ``mi_c``              bound on :math:`I(c_d; x')`, by ``channel`` (under ``"mean"`` a score)
+    ``aggregate_mi_c``    :math:`I_q(c_d; x)`, see :func:`aggregate_information`
+    ``kl_c``              mean of :math:`\mathrm{KL}(q(c_d|x) \| p(c_d))`
+    ``activity_c``        variance over data of the posterior mean, in the code's units squared
+                          (Burda et al. 2016, sec. 5: a unit is active above 0.01)
+    ``resampling_loss_c`` :math:`\mathbb{E}_q[\log p(x|z) - \log p(x|z')]`, where z' is z with this
+                          dimension drawn from the prior
+    ``pairwise_mi``       :math:`I_q(z_a; z_b)` of every two ``dimension``, ``other``, of factorised
+                          guides, see :func:`pairwise_information`
+    ===================== =====================================================================
+
+    A one-hot vector is one dimension (its activity the sum over its categories). Where the
+    marginals of a site are not known, ``mi``, ``aggregate_mi``, ``kl`` and ``pairwise_mi`` of it
+    are left out, and an attribute ``mi_c`` says why.
+
+    Args:
+        model: A Pyro model.
+        guide: Its guide, whose sites depend on the data alone.
+        data: Tensors of equal length N.
+        codes: The latent sites to measure; None for all.
+        channels: Under which the bound is measured.
+        aggregate_size: How many of the data, the first ones, make the aggregate posterior; its cost
+            grows with the square. None takes all.
+        batch_size: Data in a batch.
+        prepare: Makes the arguments of model and guide from a batch.
+        seed: Of the draws.
+        progress: Whether to show progress bars (on a terminal).
+
+    Returns:
+        Dimensions ``channel``, ``dimension``, ``other`` and of a site ``c`` ``c_dim`` (``c_dim_0``,
+        ... for several, none for a scalar site).
+
+    Raises:
+        ValueError: If a site depends on other latents in the guide, or is in no plate of the data.
+
+    References:
+        Burda, Grosse and Salakhutdinov (2016), *Importance weighted autoencoders*.
+    """
+    for channel in channels:
+        check_channel(channel)
+    tensors = as_tensors(data)
+    some = [tensor[:aggregate_size] for tensor in tensors]
+    sites = None if codes is None else list(as_codes(codes) or {})
+    settings: dict[str, Any] = {"batch_size": batch_size, "prepare": prepare, "seed": seed}
+    found: dict[str, Any] = {}
+    with evaluation(model, guide, device=tensors[0].device, seed=seed):
+        args, _ = next(batches(tensors, batch_size, prepare))
+        names, unknown = shared_sites(model, guide, args)
+    names = names if sites is None else sites
+    known = [name for name in names if name not in unknown]
+    attrs: dict[str, Any] = {"num_data": len(tensors[0]), "aggregate_size": len(some[0])}
+    for name in names:
+        if name in unknown:
+            attrs[f"mi_{name}"] = f"not measured by dimension: {unknown[name]}"
+    if known:
+        _marginal_measures(found, model, guide, tensors, some, known, channels, progress, settings)
+    with evaluation(model, guide, device=tensors[0].device, seed=seed):
+        means, losses = use(model, guide, tensors, names, batch_size, prepare, progress)
+    for name in names:
+        _add(found, "activity", name, *means[name], units="")
+        _add(found, "resampling_loss", name, *_mean_and_error(losses[name]))
+    group = make_group(found, {"channel": list(channels)}, **attrs)
+    try:
+        both = pairwise_information(guide, some, codes=known, progress=progress, **settings)
+    except ValueError as error:  # no factorised guide
+        group.attrs["pairwise_mi"] = f"not measured: {error}"
+        return group
+    return group.merge(both, combine_attrs="override")
+
+
+def _marginal_measures(
+    found: dict[str, Any],
+    model: Any,
+    guide: Any,
+    tensors: list[Tensor],
+    some: list[Tensor],
+    names: list[str],
+    channels: Sequence[Channel],
+    progress: bool,
+    settings: dict[str, Any],
+) -> None:
+    """Adds what is measured of the marginals of sites: KL, bounds, and information of `some`."""
+    for name, terms in kl_by_datum(model, guide, tensors, sites=names, **settings).items():
+        _add(found, "kl", name, *_mean_and_error(terms))
+    aggregate = aggregate_information(guide, some, codes=names, progress=progress, **settings)
+    by_channel = [
+        mi_by_datum(model, guide, tensors, channel=channel, sites=names, **settings)
+        for channel in channels
+    ]
+    for name in names:
+        each = [_mean_and_error(terms[name]) for terms in by_channel]
+        mean, error = (torch.stack(part) for part in zip(*each, strict=True))
+        _add(found, "mi", name, mean, error, lead=("channel",))
+        error = aggregate.dimension_information_standard_error[name]
+        _add(found, "aggregate_mi", name, aggregate.dimension_information[name], error)
+
+
+def as_lists(group: xr.Dataset) -> dict[str, dict[str, Any]]:
+    """The numbers of :func:`per_dimension` for JSON: by site, then ``"kl"``, ``"mi/sample"``, ...
+
+    Names end in ``_se`` for standard errors, and the pairs are under ``"pairwise"``.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, values in group.data_vars.items():
+        site = values.attrs.get("site")
+        if site is None:
+            found.setdefault("pairwise", {})[str(name)] = values.values.tolist()
+            continue
+        quantity = str(name).replace(f"_{site}", "", 1)
+        if "channel" not in values.dims:
+            found.setdefault(site, {})[quantity] = values.values.tolist()
+            continue
+        base, error = quantity.removesuffix("_se"), quantity.endswith("_se")
+        for channel in group["channel"].values:
+            key = f"{base}/{channel}" + ("_se" if error else "")
+            found.setdefault(site, {})[key] = values.sel(channel=channel).values.tolist()
+    return found
+
+
+def site_dims(site: str, event_shape: Sequence[int]) -> tuple[str, ...]:
+    """Names of the dimensions of a site."""
+    if len(event_shape) <= 1:
+        return (f"{site}_dim",) * len(event_shape)
+    return tuple(f"{site}_dim_{number}" for number in range(len(event_shape)))
+
+
+def _add(
+    found: dict[str, Any],
+    quantity: str,
+    site: str,
+    mean: Tensor,
+    error: Tensor,
+    lead: tuple[str, ...] = (),
+    units: str = NATS["units"],
+) -> None:
+    dims = (*lead, *site_dims(site, mean.shape[len(lead) :]))
+    attrs = {"units": units, "site": site}
+    found[f"{quantity}_{site}"] = (dims, mean, attrs)
+    found[f"{quantity}_{site}_se"] = (dims, error, attrs)
+
+
+def _mean_and_error(terms: Tensor) -> tuple[Tensor, Tensor]:
+    return terms.mean(0).cpu(), (terms.std(0) / len(terms) ** 0.5).cpu()

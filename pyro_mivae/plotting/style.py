@@ -1,0 +1,134 @@
+"""Parts of the figures: colours, axes, mosaics, what is looked up in groups and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from pyro_mivae.runs.history import History
+
+# Okabe and Ito's colours, and Tol's "muted": both are told apart by the colour-blind.
+PAIR = ["#0072B2", "#D55E00"]
+SITES = {"c": ("code c", PAIR[0]), "z": ("noise z", PAIR[1]), "d": ("category d", "#CC79A7")}
+OTHERS = ["#009E73", "#CC79A7", "#56B4E9", "#E69F00"]
+CLASSES = ["#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77"]
+CLASSES += ["#CC6677", "#882255", "#AA4499", "#888888"]
+INK, GREY, PALE = "#222222", "#999999", "#DDDDDD"
+DASHES: dict[str, Any] = {
+    "mean": "--",
+    "sample": ":",
+    "straight-through": "-.",
+    "sleep": (0, (5, 1, 1, 1, 1, 1)),
+}
+# A channel's own colour and marker, where no site has one.
+CHANNELS = {
+    "mean": (OTHERS[0], "o"),
+    "sample": (OTHERS[1], "s"),
+    "straight-through": (OTHERS[2], "D"),
+    "sleep": (OTHERS[3], "^"),
+    "none": (INK, "v"),
+}
+SHADES = {"mean": 0.4, "sample": 1.0, "straight-through": 0.8, "sleep": 0.6}
+MARKERS = "osD^vPX*"
+LARGE, MEDIUM, SMALL = 16, 14, 12
+# Of a figure's legend: below all axes, where it hides nothing.
+OUTSIDE: dict[str, Any] = {"loc": "outside lower center", "fontsize": MEDIUM}
+OUTSIDE |= {"frameon": False, "title_fontsize": SMALL}
+
+
+def shade(colour: str, channel: str) -> tuple[float, float, float]:
+    """A colour mixed with white, by channel: opaque, so that no grid shines through."""
+    red, green, blue = (1 - SHADES[channel] * (1 - part) for part in to_rgb(colour))
+    return red, green, blue
+
+
+def darker(colour: str) -> tuple[float, float, float]:
+    """A colour mixed with black, for text."""
+    red, green, blue = (0.6 * part for part in to_rgb(colour))
+    return red, green, blue
+
+
+def number(value: float, digits: int = 2) -> str:
+    """A number with a minus that is no hyphen, and with none before 0.00."""
+    return f"{round(float(value), digits) + 0.0:.{digits}f}".replace("-", "−")
+
+
+def tex(name: str) -> str:
+    """A dimension's name as it is written: ``c[3]`` with the 3 below."""
+    site, _, index = name.partition("[")
+    return f"${site}_{{{index.removesuffix(']')}}}$" if index else f"${site}$"
+
+
+def curve(
+    axes: Axes,
+    history: History,
+    split: str,
+    columns: Sequence[str],
+    label: str,
+    colour: str,
+    dash: Any,
+    signs: Sequence[int] = (1,),
+) -> None:
+    """Draws a signed sum of columns, if rows of the split have them all."""
+    rows = [r for r in history.rows if r["split"] == split and all(c in r for c in columns)]
+    if rows:
+        steps = [int(r["step"]) for r in rows]
+        terms = list(zip(signs, columns, strict=True))
+        sums = [sum(sign * float(r[c]) for sign, c in terms) for r in rows]
+        marker = "o" if len(rows) <= 20 else None
+        axes.plot(steps, sums, ls=dash, color=colour, label=label, lw=2, marker=marker, ms=4)
+
+
+def finish(axes: Axes, title: str, xlabel: str = "", ylabel: str = "") -> None:
+    """Title, labels, a pale grid, no box."""
+    axes.set_title(title, fontsize=LARGE)
+    axes.set_xlabel(xlabel, fontsize=MEDIUM)
+    axes.set_ylabel(ylabel, fontsize=MEDIUM)
+    axes.tick_params(labelsize=SMALL)
+    axes.grid(color=PALE, lw=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def legend_below(axes: Axes, height: float = -0.16) -> None:
+    """A legend under the axes, where it hides nothing, from `height` axes down."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, height), fontsize=SMALL, frameon=False)
+
+
+def mosaic(images: NDArray[Any], title: str) -> tuple[Figure, Axes]:
+    """Tiles images (rows, columns, height, width) in [0, 1]; ticks are at the tiles' centres.
+
+    0 is white, 1 black; tiles of NaN, and the gaps, are pale.
+    """
+    rows, columns, height, width = images.shape
+    tiles = np.pad(images, ((0, 0), (0, 0), (1, 0), (1, 0)), constant_values=np.nan)
+    canvas = tiles.transpose(0, 2, 1, 3).reshape(rows * (height + 1), columns * (width + 1))
+    canvas = np.pad(canvas, ((0, 1), (0, 1)), constant_values=np.nan)
+    size = (0.85 * columns + 2, 0.85 * rows * height / width + 1.2)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    axes.set_facecolor(PALE)
+    axes.imshow(canvas, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_xticks((np.arange(columns) + 0.5) * (width + 1))
+    axes.set_yticks((np.arange(rows) + 0.5) * (height + 1))
+    axes.tick_params(length=0, labelsize=MEDIUM)
+    axes.spines[:].set_visible(False)
+    axes.set_title(title, fontsize=LARGE)
+    return figure, axes
+
+
+def mi_name(channel: str) -> str:
+    """What MI under a channel is; under ``"mean"`` no bound."""
+    return f"MI {'score' if channel == 'mean' else 'bound'}, channel {channel}"
+
+
+def training(channel: str) -> str:
+    """What a run was trained with; ``"none"`` is without the information term."""
+    return "without the term (λ = 0)" if channel == "none" else f"training channel {channel}"

@@ -1,0 +1,130 @@
+"""Run folders that explain themselves: settings, versions, and what was found."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pyro_mivae.runs.files import write_atomically
+
+CONFIG = "config.json"
+METRICS = "metrics.json"
+HISTORY = "history.csv"
+
+
+def create_run(folder: Path, *, overwrite: bool = False) -> Path:
+    """Makes an empty run folder.
+
+    Args:
+        folder: Its path; parents are made too.
+        overwrite: Whether a run that is there is deleted.
+
+    Raises:
+        FileExistsError: If the folder is there and not empty, and `overwrite` is not
+            set, or what is there is not a run.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if not overwrite:
+            raise FileExistsError(
+                f"{folder} exists: choose another --out, go on with --resume {folder}, or delete "
+                "what is there with --overwrite"
+            )
+        if not (folder / CONFIG).is_file():
+            raise FileExistsError(
+                f"{folder} is not a run (it has no {CONFIG}) and is left alone: delete it by hand "
+                "or choose another --out"
+            )
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def write_config(
+    folder: Path, settings: Mapping[str, Any], data: Mapping[str, Any], job: str | None = None
+) -> None:
+    """Writes ``config.json``: settings, data, versions, commit, job, and all commands so far.
+
+    Args:
+        folder: An existing folder.
+        settings: Of the run.
+        data: What the data were.
+        job: Which job of a launcher's the run is, if any: by it a restart knows its own run.
+    """
+    path = folder / CONFIG
+    before = read_config(folder).get("commands", []) if path.exists() else []
+    config = {
+        "settings": dict(settings),
+        "data": dict(data),
+        "versions": versions(),
+        "commit": commit(),
+        **({} if job is None else {"job": job}),
+        "commands": [*before, [Path(sys.executable).name, *sys.argv]],
+    }
+    write_json(path, config)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Reads what :func:`write_config` wrote.
+
+    Raises:
+        FileNotFoundError: If `folder` is not a run.
+        ValueError: If the file is damaged.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} is not a run: it has no {CONFIG}")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        dict(config["settings"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} can't be read as a run's settings: {error!r}") from error
+    return dict(config)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes JSON atomically; numbers that are not finite become null, as JSON has none."""
+    write_atomically(path, json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide the numbers."""
+    packages = ("pyro-mivae", "pyro-ppl", "torch", "lightning-fabric", "numpy", "arviz", "xarray")
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def commit() -> str | None:
+    """The commit of this library's checkout, ``-dirty`` if it has changes; None outside git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Path):
+        return str(value)
+    return value

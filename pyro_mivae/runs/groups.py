@@ -1,0 +1,105 @@
+"""ArviZ's groups as an :class:`xarray.DataTree`, and their netCDF file in a run's folder.
+
+Nothing here needs a model. The tree is ArviZ 1's own type, and ArviZ 0.23 reads the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+import pyro_mivae
+from pyro_mivae.runs.files import atomic_path
+
+if TYPE_CHECKING:
+    import arviz
+
+FILE = "posterior.nc"
+"""Name of the file in a run's folder."""
+
+NATS = {"units": "nats"}
+DRAWS = ("chain", "draw")
+IMAGE = ("image", "height", "width")
+
+Variables = Mapping[str, tuple[Any, ...]]
+"""Dimensions, values (tensors of any device, or arrays) and, if any, attributes, by name."""
+
+
+def make_group(
+    variables: Variables, coords: Mapping[str, Sequence[Any]] | None = None, **attrs: Any
+) -> xr.Dataset:
+    """Makes a group in which every dimension has a coordinate, by default 0, 1, ...
+
+    Args:
+        variables: What is in it.
+        coords: Coordinates by dimension.
+        attrs: Attributes of the group.
+    """
+    arrays = {
+        name: (dims, np.asarray(value.detach().cpu() if hasattr(value, "cpu") else value), *extra)
+        for name, (dims, value, *extra) in variables.items()
+    }
+    group = xr.Dataset(arrays, attrs={"pyro_mivae_version": pyro_mivae.__version__, **attrs})
+    given = {dim: np.asarray(values) for dim, values in (coords or {}).items()}
+    return group.assign_coords(
+        {dim: given.get(str(dim), np.arange(size)) for dim, size in group.sizes.items()}
+    )
+
+
+def make_tree(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, Any]) -> xr.DataTree:
+    """Makes the tree of the groups that hold anything; `attrs` are the whole's."""
+    names = {
+        "creation_library": "pyro_mivae",
+        "creation_library_version": pyro_mivae.__version__,
+        "inference_library": "pyro",
+    }
+    root = xr.Dataset(attrs={**names, **attrs})
+    return xr.DataTree.from_dict({"/": root, **{n: group for n, group in groups.items() if group}})
+
+
+def write(tree: xr.DataTree, path: str | Path) -> None:
+    """Writes a tree as netCDF, compressed and atomically; the folder must exist."""
+    encoding = {
+        node.path: {
+            name: {"zlib": True, "complevel": 4}
+            for name, variable in node.data_vars.items()
+            if variable.ndim and variable.dtype.kind in "iuf"
+        }
+        for node in tree.subtree
+    }
+    with atomic_path(Path(path)) as temporary:
+        tree.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+
+
+def read(folder: str | Path) -> xr.DataTree:
+    """Reads the groups of a run's folder into memory.
+
+    Raises:
+        FileNotFoundError: If the folder has no ``posterior.nc``.
+    """
+    path = Path(folder) / FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no {FILE} in {folder}: expected the folder of a finished run. To make one, pass the "
+            f"result of inference_data(vae, x) to inference_data.write(tree, {str(path)!r})"
+        )
+    with xr.open_datatree(path, engine="h5netcdf") as tree:
+        loaded = {node.path: node.to_dataset().load() for node in tree.subtree}
+    return xr.DataTree.from_dict(loaded)
+
+
+def from_run(folder: str | Path) -> arviz.InferenceData:
+    """Reads the groups of a run's folder as ArviZ's type, for ``az.plot_*`` and ``az.summary``.
+
+    Raises:
+        FileNotFoundError: If the folder has no ``posterior.nc``.
+    """
+    import arviz  # slow, and announces its version 1 once a day
+
+    tree = read(folder)
+    groups = {name: node.to_dataset() for name, node in tree.children.items()}
+    return arviz.InferenceData(attrs=tree.attrs, **groups)

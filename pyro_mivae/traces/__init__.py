@@ -1,0 +1,1 @@
+"""Reading Pyro's traces, and running programs again at given values."""

@@ -1,0 +1,261 @@
+"""The loop behind :func:`pyro_mivae.training.fit`: steps, readings, checkpoints, signals."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pyro
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from tqdm import tqdm
+
+from pyro_mivae.batches import Batches
+from pyro_mivae.infer import TraceMI_ELBO
+from pyro_mivae.runs.history import History, by_channel
+from pyro_mivae.training.checkpoints import CheckpointError, save_checkpoint
+from pyro_mivae.training.objective import Objective
+from pyro_mivae.training.parallel import (
+    agreed_signal,
+    all_states,
+    mean_over_ranks,
+    restore_own_state,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a callback is told.
+
+    Attributes:
+        kind: ``"log"`` after terms were read, ``"epoch"`` at the end of an epoch,
+            ``"end"`` after the last step.
+        step: Steps done.
+        epoch: Epochs done, with fractions.
+        terms: The row just read, in nats per datum (empty but for ``"log"``).
+        history: All rows; a callback may add its own.
+    """
+
+    kind: str
+    step: int
+    epoch: float
+    terms: Mapping[str, float]
+    history: History
+
+
+Callback = Callable[[Event], None]
+
+
+class NonFiniteError(ArithmeticError):
+    """A term of the loss is NaN or infinite; the last checkpoint is from before."""
+
+
+class Interrupted(Exception):  # noqa: N818 -- an event, not an error
+    """SIGINT or SIGTERM stopped the training after a checkpoint was written.
+
+    Attributes:
+        step: Steps done.
+        folder: The checkpoint's folder.
+        signal: The signal's number.
+    """
+
+    def __init__(self, step: int, folder: Path, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name} after step {step}")
+        self.step = step
+        self.folder = folder
+        self.signal = number
+
+
+@dataclass
+class Loop:
+    """The state of a training and its steps.
+
+    Attributes:
+        fabric: Device and precision.
+        objective: The module itself, for its state.
+        wrapped: The same as Fabric set it up, to be called.
+        optimizer: The optimiser as Fabric set it up.
+        stored: Parameters that live in Pyro's store, by name.
+        batches: The data.
+    """
+
+    fabric: Fabric
+    objective: Objective
+    wrapped: Any
+    optimizer: Any
+    stored: dict[str, Tensor]
+    batches: Batches
+    log_every: int
+    callbacks: Sequence[Callback]
+    folder: Path | None
+    step: int = 0
+    history: History = field(default_factory=History)
+    # Readings since the last row: (step, terms per datum); on the device until read.
+    _pending: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    _unread: list[tuple[int, dict[str, Tensor], float]] = field(default_factory=list)
+
+    def run(self, steps: int, checkpoint_every: int, progress: bool) -> None:
+        """Trains until `steps` steps are done."""
+        hidden = not (progress and self.fabric.is_global_zero)
+        bar = tqdm(total=steps, initial=self.step, unit="step", disable=hidden or None)
+        validation = pyro.settings.get()
+        with bar, _signals(active=self.folder is not None) as received:
+            try:
+                while self.step < steps:
+                    self.one_step()
+                    # Checking every distribution costs a tenth of a step, and waits
+                    # for a GPU: the first step stands for the others.
+                    pyro.enable_validation(False)
+                    bar.update()
+                    reading = self.step % self.log_every == 0 or self.step == steps
+                    if reading:
+                        bar.set_postfix_str(_short(self._log()))
+                    if self.step % self.batches.steps_per_epoch == 0:
+                        self._tell("epoch", {})
+                    stop = agreed_signal(self.fabric, received, now=reading)
+                    if stop or self.step % checkpoint_every == 0 or self.step == steps:
+                        self.save()
+                    if stop and self.folder is not None and self.step < steps:
+                        raise Interrupted(self.step, self.folder, stop)
+            finally:
+                pyro.settings.set(
+                    **{k: v for k, v in validation.items() if k.startswith("validate_")}
+                )
+            self._tell("end", {})
+
+    def save(self) -> None:
+        """Writes a checkpoint, if there is a folder, after a check that all terms are finite."""
+        self._read()
+        if self.folder is None:
+            return
+        state = {
+            "objective": self.objective.state_dict(),
+            "stored": {name: value.detach() for name, value in self.stored.items()},
+            "optimizer": self.optimizer.state_dict(),
+            "elbo": self._elbo_state(),
+            "random": all_states(self.fabric),
+            "step": self.step,
+            "history": self.history.rows,
+            "pending": self._pending,
+        }
+        save_checkpoint(self.fabric, self.folder, state)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes back to where :meth:`save` was."""
+        self.objective.load_state_dict(state["objective"])
+        if set(state["stored"]) != set(self.stored):
+            raise CheckpointError(
+                f"the checkpoint has the stored parameters {sorted(state['stored'])}, model and "
+                f"guide have {sorted(self.stored)}"
+            )
+        with torch.no_grad():
+            for name, value in state["stored"].items():
+                self.stored[name].copy_(value)
+        self.optimizer.load_state_dict(state["optimizer"])
+        if isinstance(self.objective.elbo, TraceMI_ELBO):
+            self.objective.elbo.load_state_dict(state["elbo"])
+        self.step = state["step"]
+        restore_own_state(self.fabric, state["random"], self.batches.seed, self.step)
+        self.history = History(state["history"])
+        self._pending = [(step, dict(terms)) for step, terms in state["pending"]]
+
+    def _elbo_state(self) -> dict[str, int]:
+        elbo = self.objective.elbo
+        return elbo.state_dict() if isinstance(elbo, TraceMI_ELBO) else {}
+
+    def one_step(self) -> None:
+        """One batch: forward, backward, update; the terms stay on the device."""
+        args, count = self.batches(self.step)
+        terms, loss = self.wrapped(count, *args)
+        if not loss.requires_grad:
+            raise ValueError("the loss depends on no parameter of model or guide")
+        self.fabric.backward(loss)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        if isinstance(self.objective.elbo, TraceMI_ELBO):
+            self.objective.elbo.step += 1
+        self._unread.append((self.step, terms, count))
+
+    def _read(self) -> None:
+        """Brings the collected terms to the host, in one transfer, and checks them.
+
+        Of several processes all call this at the same steps, and read the same.
+        """
+        if not self._unread:
+            return
+        flat = torch.stack([v.double() for _, terms, _ in self._unread for v in terms.values()])
+        counts = [float(count) for _, terms, count in self._unread for _ in terms]
+        values = iter(mean_over_ranks(self.fabric, flat / flat.new_tensor(counts)).tolist())
+        for step, terms, _ in self._unread:
+            read = {name: next(values) for name in terms}
+            for name, value in read.items():
+                if not math.isfinite(value):
+                    kept = f"; the last good checkpoint is in {self.folder}" if self.folder else ""
+                    raise NonFiniteError(
+                        f"'{name}' is {value} at step {step}: the training stops{kept}. Try a "
+                        "smaller learning rate, a smaller mi_weight or gradient clipping"
+                    )
+            self._pending.append((step, read))
+        self._unread.clear()
+
+    def _log(self) -> dict[str, float]:
+        self._read()
+        names = dict.fromkeys(name for _, terms in self._pending for name in terms)
+        means = {}
+        for name in names:
+            values = [terms[name] for _, terms in self._pending if name in terms]
+            means[name] = sum(values) / len(values)
+        self._pending.clear()
+        elbo = self.objective.elbo
+        if isinstance(elbo, TraceMI_ELBO):
+            means = by_channel(means, elbo.channel)
+        self.history.add(self.step, self._epoch(), "train", means)
+        self._tell("log", means)
+        return means
+
+    def _epoch(self) -> float:
+        return self.step / self.batches.steps_per_epoch
+
+    def _tell(self, kind: str, terms: Mapping[str, float]) -> None:
+        if not self.fabric.is_global_zero:
+            return
+        event = Event(kind, self.step, self._epoch(), terms, self.history)
+        for callback in self.callbacks:
+            callback(event)
+
+
+def _short(terms: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.1f}" for name, value in terms.items())
+
+
+@contextmanager
+def _signals(active: bool) -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM; a second SIGINT is a KeyboardInterrupt as usual."""
+    received: list[int] = []
+    if not active or threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    old = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

@@ -1,0 +1,5 @@
+"""The poster's VAE: a code site, a noise site, and networks, likelihoods and modules for it."""
+
+from pyro_mivae.vae.mivae import MIVAE
+
+__all__ = ["MIVAE"]

@@ -1,0 +1,113 @@
+"""Likelihoods p(x|z) of images, each with how uint8 images become data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions import Distribution
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pyro_mivae.datasets import binarize
+from pyro_mivae.distributions.factorised import Factorised
+from pyro_mivae.vae.softplus import softplus
+
+
+class Likelihood(nn.Module):
+    """p(x|z) given the decoder's output, and how images become x.
+
+    A subclass defines :meth:`forward`; images are uint8, x is a float tensor.
+    """
+
+    def forward(self, output: Tensor) -> Distribution:
+        """The distribution of x, event_shape the image's, from the decoder's output."""
+        raise NotImplementedError
+
+    def observe(self, images: Tensor) -> Tensor:
+        """The data x of uint8 images, shape ``(..., height, width)``; grey values by default."""
+        return images / 255.0
+
+
+class _Pixels(Factorised):
+    """Bernoulli pixels; the same log-density as ``Independent``'s in fewer passes over them."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        logits = self.base_dist.logits
+        # Equal to minus binary_cross_entropy_with_logits, at half its time on a CPU.
+        log_prob: Tensor = (value * logits - softplus(logits)).sum((-2, -1))
+        return log_prob
+
+
+class Bernoulli(Likelihood):
+    """Binary pixels; x is a binarised image.
+
+    Args:
+        binarization: ``"dynamic"`` draws each pixel anew with its grey value as the
+            probability (Burda et al. 2015), ``"fixed"`` thresholds at one half.
+    """
+
+    def __init__(self, *, binarization: str = "dynamic") -> None:
+        super().__init__()
+        if binarization not in ("dynamic", "fixed"):
+            raise ValueError(f"binarization must be 'dynamic' or 'fixed', found {binarization!r}")
+        self.binarization = binarization
+
+    def forward(self, output: Tensor) -> Distribution:
+        """Bernoulli pixels with `output` as logits."""
+        return _Pixels(dist.Bernoulli(logits=_single(output)), 2)
+
+    def observe(self, images: Tensor) -> Tensor:
+        """Binarised images."""
+        return binarize(images, threshold=None if self.binarization == "dynamic" else 0.5)
+
+
+class Grey(Likelihood):
+    """The poster's: the Bernoulli log-density at grey values in [0, 1].
+
+    That is minus the cross-entropy, no normalised density of grey images; what it
+    generates under the channels that draw is binary.
+    """
+
+    def forward(self, output: Tensor) -> Distribution:
+        """Bernoulli pixels with `output` as logits, which accept grey values."""
+        grey = dist.Bernoulli(logits=_single(output), validate_args=False)
+        return _Pixels(grey, 2, validate_args=False)
+
+
+class Gaussian(Likelihood):
+    """Grey pixels with Gaussian noise of one learnt standard deviation.
+
+    Args:
+        scale: Its initial value.
+    """
+
+    def __init__(self, *, scale: float = 0.3) -> None:
+        super().__init__()
+        if not scale > 0:
+            raise ValueError(f"scale must be positive, found {scale!r}")
+        # softplus(raw_scale) + 1e-3 is the standard deviation.
+        self.raw_scale = nn.Parameter(torch.tensor(scale).expm1().log())
+
+    def forward(self, output: Tensor) -> Distribution:
+        """Normal pixels with mean `output`."""
+        output = _single(output)
+        scale = F.softplus(self.raw_scale.to(output.dtype)) + 1e-3
+        return dist.Normal(output, scale).to_event(2)
+
+
+LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
+    "bernoulli": Bernoulli,
+    "bernoulli-fixed": lambda: Bernoulli(binarization="fixed"),
+    "grey": Grey,
+    "gaussian": Gaussian,
+}
+"""The likelihoods by name."""
+
+
+def _single(output: Tensor) -> Tensor:
+    """At least float32: half precision is for networks, not for densities."""
+    return output.float() if output.dtype in (torch.float16, torch.bfloat16) else output
