@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pyro_mivae.infer.base_parts import BASES
 from pyro_mivae.infer.elbo import TraceMI_ELBO
+from pyro_mivae.traces.call import Call
 
 
 def with_terms(elbo: ELBO) -> ELBO:
@@ -22,19 +23,12 @@ def with_terms(elbo: ELBO) -> ELBO:
     return elbo
 
 
-def loss_terms(
-    elbo: ELBO,
-    model: Any,
-    guide: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    **options: Any,
-) -> dict[str, Tensor]:
+def loss_terms(elbo: ELBO, call: Call, **options: Any) -> dict[str, Tensor]:
     """What :func:`with_terms` gives of a step: terms or, of another ELBO, the loss alone.
 
     The dual pass is left out at ``mi_weight=0``, unless `options` for :class:`TraceMI_ELBO` say
     ``always_dual``; they may give ``weights``, too.
     """
     if isinstance(elbo, TraceMI_ELBO):
-        return elbo._terms(model, guide, args, kwargs, **options)
-    return {"loss": elbo.differentiable_loss(model, guide, *args, **kwargs)}
+        return elbo._terms(call, **options)
+    return {"loss": elbo.differentiable_loss(call.model, call.guide, *call.args, **call.kwargs)}

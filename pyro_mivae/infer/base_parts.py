@@ -20,6 +20,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyro_mivae.infer.guide_checks import require_rsample, require_support
+from pyro_mivae.traces.call import Call
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,8 @@ class BaseParts:
 
     Attributes:
         elbo: Its value, with ``kl_weight`` applied; shape ``()``.
-        surrogate: A tensor whose gradient is the estimator of the ELBO's gradient.
+        surrogate: A tensor whose gradient is the estimator of the ELBO's gradient; None where
+            `elbo` has that gradient itself.
         log_likelihood: Log-probability of the observed sites, or None where the
             base does not separate it.
         kl: KL of each latent site (a sampled estimate where `kl_estimators` says so).
@@ -64,7 +66,7 @@ class BaseParts:
     """
 
     elbo: Any = 0.0
-    surrogate: Any = 0.0
+    surrogate: Any = None
     log_likelihood: Any = None
     kl: dict[str, Any] = field(default_factory=dict)
     kl_estimators: dict[str, str] = field(default_factory=dict)
@@ -72,10 +74,7 @@ class BaseParts:
 
 def base_parts(
     base: ELBO,
-    model: Any,
-    guide: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    call: Call,
     *,
     kl_weight: Any = 1.0,
     check_support: bool = False,
@@ -85,10 +84,7 @@ def base_parts(
 
     Args:
         base: One of :data:`BASES`.
-        model: A Pyro model.
-        guide: Its guide.
-        args: Positional arguments of both.
-        kwargs: Keyword arguments of both.
+        call: The pair and its arguments.
         kl_weight: beta; 1 for TraceGraph and TraceEnum.
         check_support: Whether to compare the supports of guide and prior (reads the
             bounds on the host).
@@ -102,25 +98,29 @@ def base_parts(
     parts = BaseParts()
     if type(base) in WEIGHTED_BASES:
         parts.log_likelihood = 0.0
+    model, guide = call.model, call.guide
     if analytic:
         model, guide = _Unscored(analytic)(model), _Unscored(analytic)(guide)
     share = 1.0 / base.num_particles
-    for model_trace, guide_trace in base._get_traces(model, guide, args, kwargs):
+    for model_trace, guide_trace in base._get_traces(model, guide, call.args, dict(call.kwargs)):
         if check_support:
             require_support(model_trace, guide_trace)
         if type(base) is TraceGraph_ELBO:  # the first is the ELBO, not a loss
             elbo, loss = base._loss_and_surrogate_loss_particle(model_trace, guide_trace)
             surrogate = -loss
         elif type(base) is TraceEnum_ELBO:
-            elbo = surrogate = _compute_dice_elbo(model_trace, guide_trace)
+            elbo, surrogate = _compute_dice_elbo(model_trace, guide_trace), None
         elif type(base) is TraceMeanField_ELBO:
             require_rsample(guide_trace)
-            elbo = surrogate = _mean_field(parts, model_trace, guide_trace, share, kl_weight)
+            elbo = _mean_field(parts, model_trace, guide_trace, share, kl_weight)
+            surrogate = None
         else:
             elbo, surrogate = _sampled(parts, model_trace, guide_trace, share, kl_weight)
-        same = parts.elbo is parts.surrogate and elbo is surrogate
         parts.elbo = plus(parts.elbo, times(share, elbo))
-        parts.surrogate = parts.elbo if same else plus(parts.surrogate, times(share, surrogate))
+        if surrogate is not None:  # of every particle, or of none
+            parts.surrogate = plus(
+                0.0 if parts.surrogate is None else parts.surrogate, times(share, surrogate)
+            )
     return parts
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pyro.infer import ELBO, TraceMeanField_ELBO
@@ -18,12 +18,11 @@ from pyro_mivae.infer.dual.channel import Channel, check_channel
 from pyro_mivae.infer.dual.dual_pass import DualPass
 from pyro_mivae.infer.dual.fixed_scale import check_code_scale
 from pyro_mivae.infer.guide_checks import explain_support
+from pyro_mivae.infer.pair_memory import PairMemory
 from pyro_mivae.infer.schedule import Weight, checked_weight
 from pyro_mivae.infer.terms import assemble
+from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.sites import Codes, as_codes
-
-if TYPE_CHECKING:
-    from pyro_mivae.infer.compiled.compiled_elbo import CompiledELBO
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +83,7 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
 
     Attributes:
         step: The step of the schedules; advanced by :meth:`loss_and_grads`.
-        kl_estimators: After a call, ``"analytic"`` or ``"sampled"`` for each KL.
+        kl_estimators: ``"analytic"`` or ``"sampled"`` for each KL of the pair of the last call.
 
     Raises:
         ValueError: If an argument is out of range, the base is not supported, or, at a
@@ -139,7 +138,6 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
         self.code_scale = code_scale
         self.step = 0
         self.kl_estimators: dict[str, str] = {}
-        self._support_checked = False
         self._dual = DualPass(
             channel=channel,
             codes=self.codes,
@@ -166,39 +164,31 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
             ``mi``, ``mi/<site>`` and ``loss``. ``loss`` carries the gradient, the others
             are detached.
         """
-        return self._terms(model, guide, args, kwargs, always_dual=True)
+        return self._terms(Call(model, guide, args, kwargs), always_dual=True)
 
     def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
         """The loss as a number (nats, summed over the data)."""
         with torch.no_grad():
-            terms = self._terms(model, guide, args, kwargs)
+            terms = self._terms(Call(model, guide, args, kwargs))
         loss = float(torch_item(terms["loss"]))
         warn_if_nan(loss, "loss")
         return loss
 
     def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
         """The loss as a tensor of shape ``()`` that carries the gradient estimator."""
-        loss = self._terms(model, guide, args, kwargs)["loss"]
+        loss = self._terms(Call(model, guide, args, kwargs))["loss"]
         if is_validation_enabled():
             warn_if_nan(loss, "loss")
         return loss
 
     def loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
         """The loss as a number, after a backward pass; advances the schedules' step."""
-        differentiable = self._terms(model, guide, args, kwargs)["loss"]
+        differentiable = self._terms(Call(model, guide, args, kwargs))["loss"]
         torch_backward(differentiable, retain_graph=self.retain_graph)
         self.step += 1
         loss = float(torch_item(differentiable))
         warn_if_nan(loss, "loss")
         return loss
-
-    def compile(self, model: Any, guide: Any, **options: Any) -> CompiledELBO:
-        """This ELBO of a model/guide pair as one compiled graph: see :func:`compile_elbo`."""
-        from pyro_mivae.infer.compiled.compiled_elbo import (
-            compile_elbo,  # which imports this module
-        )
-
-        return compile_elbo(self, model, guide, **options)
 
     def state_dict(self) -> dict[str, int]:
         """What a checkpoint has to keep: the step of the schedules."""
@@ -220,48 +210,45 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
 
     def _terms(
         self,
-        model: Any,
-        guide: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
+        call: Call,
         always_dual: bool = False,
         weights: tuple[Any, Any] | None = None,
     ) -> dict[str, Tensor]:
         """The one place where the parts are computed."""
         mi_weight, kl_weight = self.weights() if weights is None else weights
+        memory = self._dual.memories(call)
         try:
             base = base_parts(
                 self.base,
-                model,
-                guide,
-                args,
-                kwargs,
+                call,
                 kl_weight=kl_weight,
-                check_support=not self._support_checked,
-                analytic=self._known_analytic(),
+                check_support=not memory.support_checked,
+                analytic=_known_analytic(memory),
             )
         except ValueError:
-            if not self._support_checked:
-                explain_support(model, guide, args, kwargs)
+            if not memory.support_checked:
+                explain_support(call)
             raise
-        self._support_checked = True
-        self._note_kl(base.kl_estimators)
+        memory.support_checked = True
+        self._note_kl(memory, base.kl_estimators)
         self.max_plate_nesting = self.base.max_plate_nesting
         # Only the number 0 skips the dual pass: reading a tensor would wait for the device.
         skip = not isinstance(mi_weight, Tensor) and mi_weight == 0
         runs = self.num_dual_particles if always_dual or not skip else 0
         with torch.set_grad_enabled(torch.is_grad_enabled() and not skip):
-            duals = [self._dual(model, guide, args, kwargs) for _ in range(runs)]
+            duals = [self._dual(call) for _ in range(runs)]
         return assemble(base, duals, None if skip else mi_weight)
 
-    def _known_analytic(self) -> frozenset[str]:
-        """Sites whose log-probabilities need not be computed; validation wants them all."""
-        if is_validation_enabled():
-            return frozenset()
-        return frozenset(s for s, kind in self.kl_estimators.items() if kind == "analytic")
-
-    def _note_kl(self, estimators: dict[str, str]) -> None:
+    def _note_kl(self, memory: PairMemory, estimators: dict[str, str]) -> None:
         for site, kind in estimators.items():
-            if self.kl_estimators.get(site) != kind:
+            if memory.kl_estimators.get(site) != kind:
                 logger.info("KL of site '%s' is %s", site, kind)
-        self.kl_estimators.update(estimators)
+        memory.kl_estimators.update(estimators)
+        self.kl_estimators = dict(memory.kl_estimators)
+
+
+def _known_analytic(memory: PairMemory) -> frozenset[str]:
+    """Sites whose log-probabilities need not be computed; validation wants them all."""
+    if is_validation_enabled():
+        return frozenset()
+    return frozenset(s for s, kind in memory.kl_estimators.items() if kind == "analytic")

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import constraints, transforms
 
 from pyro_mivae.distributions import RotatedPairs, RotatePairs
+from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.sites import latent_sites, unwrap
 
 Bounds = tuple[Tensor, Tensor]
@@ -143,16 +144,16 @@ def _comparable(p: Any, q: Any) -> tuple[Bounds | None, Bounds | None]:
     return square, support_bounds(q.base_dist) if q.transforms[0] == rotation else None
 
 
-def explain_support(model: Any, guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def explain_support(call: Call) -> None:
     """Compares the supports where Pyro's validation has already refused a draw.
 
     Pyro then names the value and not the cause; if the guide's support is it, the error
     of :func:`require_support` is raised.
     """
     try:
-        guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
-        replayed = poutine.replay(model, trace=guide_trace)
-        model_trace = poutine.trace(replayed).get_trace(*args, **kwargs)
+        guide_trace = call.trace_guide()
+        replayed = poutine.replay(call.model, trace=guide_trace)
+        model_trace = poutine.trace(replayed).get_trace(*call.args, **call.kwargs)
     except Exception:
         return  # the first error says more
     require_support(model_trace, guide_trace)

@@ -19,7 +19,7 @@ def assemble(base: BaseParts, duals: list[DualTerms], mi_weight: Any) -> dict[st
         duals: The dual passes, none if the term is left out.
         mi_weight: lambda, or None where `mi` is only reported.
     """
-    like = base.surrogate
+    like = base.elbo if base.surrogate is None else base.surrogate
     terms: dict[str, Tensor] = {}
     if base.log_likelihood is None:
         terms["elbo"] = _tensor(base.elbo, like).detach()
@@ -29,8 +29,9 @@ def assemble(base: BaseParts, duals: list[DualTerms], mi_weight: Any) -> dict[st
         terms["kl"] = _tensor(sum(kl.values()), like)
         terms.update(kl)
     value = -_tensor(base.elbo, like)
-    same = base.elbo is base.surrogate and all(dual.value is dual.surrogate for dual in duals)
-    surrogate = value if same else -_tensor(like, like)
+    # Where no part has a surrogate, the value carries the gradient itself.
+    own = base.surrogate is None and all(dual.surrogate is None for dual in duals)
+    surrogate = -_tensor(like, like)
     if duals:
         mi = _mean([dual.value for dual in duals])
         terms["mi"] = _tensor(mi, like).detach()
@@ -38,10 +39,10 @@ def assemble(base: BaseParts, duals: list[DualTerms], mi_weight: Any) -> dict[st
             terms[f"mi/{site}"] = _mean([dual.per_site[site] for dual in duals]).detach()
         if mi_weight is not None:  # 0 times an infinite bound is no number
             value = value - times(mi_weight, mi)
-            if not same:
-                weighted = times(mi_weight, _mean([dual.surrogate for dual in duals]))
+            if not own:
+                weighted = times(mi_weight, _mean([dual.differentiable for dual in duals]))
                 surrogate = surrogate - weighted
-    if same or not surrogate.requires_grad:
+    if own or not surrogate.requires_grad:
         terms["loss"] = value
     else:
         terms["loss"] = value.detach() + (surrogate - surrogate.detach())

@@ -13,6 +13,7 @@ from pyro_mivae.batches import Prepare, batches
 from pyro_mivae.infer.dual.channel import has_useful_mean
 from pyro_mivae.information.dimension_terms import by_datum, pair
 from pyro_mivae.information.posteriors import data_dims
+from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.importance import Cells, density
 from pyro_mivae.traces.rerun import (
     latent_values,
@@ -41,11 +42,11 @@ def use(
     dims: dict[str, int] = {}
     with tqdm(total=len(tensors[0]), unit="datum", disable=None if progress else True) as bar:
         for args, count in batches(tensors, batch_size, prepare):
-            model_trace, guide_trace = pair(model, guide, args)
+            model_trace, guide_trace = pair(Call(model, guide, args))
             if not dims:
                 for place, trace in enumerate((model_trace, guide_trace)):
                     wanted = names if place else observed_sites(trace)
-                    run = lambda *args, at=place: pair(model, guide, args)[at]  # noqa: E731
+                    run = lambda *args, at=place: pair(Call(model, guide, args))[at]  # noqa: E731
                     dims |= data_dims(run, tensors, prepare, trace, wanted, count)
             for name in names:
                 site = guide_trace.nodes[name]

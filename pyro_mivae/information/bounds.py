@@ -15,6 +15,7 @@ from tqdm import tqdm
 from pyro_mivae.infer.dual.channel import keep_masked
 from pyro_mivae.infer.dual.dual_pass import DualPass
 from pyro_mivae.information.proposal import Proposal, depth, log_sums
+from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.dependencies import dependencies
 from pyro_mivae.traces.importance import Cells, log_weight, shared_cells
 from pyro_mivae.traces.sites import Codes, latent_sites, site_log_prob
@@ -26,39 +27,35 @@ class Bounds:
     def __init__(
         self,
         dual: DualPass,
-        model: Any,
-        guide: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
+        call: Call,
         parallel: int | None,
         first: bool,
     ) -> None:
-        self.forward, codes = dual.generate(model, guide, args, kwargs)
+        memory = dual.memories(call)
+        self.forward, codes = dual.generate(call)
         if not codes:
             raise ValueError("every code site is observed in this call: there is nothing to bound")
         keep_masked(self.forward)
         self.trace = self.forward.trace
         # The noise is the guide's own draw, as in training.
-        self.guide_trace = dual.run_guide(self.forward, codes, guide, args, kwargs)
+        self.guide_trace = dual.run_guide(self.forward, codes, call, memory)
         self.codes = dual.code_sites.shared(codes, self.guide_trace)
         data = self.forward.generated
         latent = [name for name in latent_sites(self.trace) if name not in data]
         self.noise = [name for name in latent if self.codes.get(name, ()) is not None]
         if first:
-            upstream = dependencies(poutine.uncondition(model), args, kwargs)
+            upstream = dependencies(poutine.uncondition(call.model), call.args, call.kwargs)
             _require_roots(self.codes, [*self.noise, *data], upstream)
         # The guide at the very draws that generated x'.
         self.true_trace = self.guide_trace
         if self.noise:
             everything = dict.fromkeys(latent)
-            self.true_trace = dual.run_guide(self.forward, everything, guide, args, kwargs)
+            self.true_trace = dual.run_guide(self.forward, everything, call, memory)
         self.cells: Cells = shared_cells(self.trace, self.guide_trace, data)
-        bound = dual.run_guide.bind(self.forward, guide, args, kwargs)
+        bound = dual.run_guide.bind(self.forward, call, memory)
         self.proposals = [
             Proposal(
-                model,
-                guide,
-                model_args=(args, kwargs),
+                call,
                 guide_args=bound,
                 data=data,
                 source=self.trace,

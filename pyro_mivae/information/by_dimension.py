@@ -16,6 +16,7 @@ from pyro_mivae.information.aggregate import aggregate_information, pairwise_inf
 from pyro_mivae.information.dimension_terms import kl_by_datum, mi_by_datum, shared_sites
 from pyro_mivae.isolation import evaluation
 from pyro_mivae.runs.groups import NATS, make_group
+from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.sites import as_codes
 
 
@@ -85,7 +86,7 @@ def per_dimension(
     found: dict[str, Any] = {}
     with evaluation(model, guide, device=tensors[0].device, seed=seed):
         args, _ = next(batches(tensors, batch_size, prepare))
-        names, unknown = shared_sites(model, guide, args)
+        names, unknown = shared_sites(Call(model, guide, args))
     names = names if sites is None else sites
     known = [name for name in names if name not in unknown]
     attrs: dict[str, Any] = {"num_data": len(tensors[0]), "aggregate_size": len(some[0])}

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from pyro import poutine
 from pyro.ops.provenance import detach_provenance
 from torch import Tensor
 from torch.distributions import kl_divergence
@@ -16,6 +15,7 @@ from pyro_mivae.infer.dual.channel import Channel
 from pyro_mivae.infer.dual.dual_pass import DualPass
 from pyro_mivae.information.posteriors import data_dims, require_plate, require_roots
 from pyro_mivae.isolation import evaluation
+from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.dependencies import dependencies
 from pyro_mivae.traces.rerun import latent_values, plate_indices, run_again
 from pyro_mivae.traces.sites import dimension_shape, latent_sites, marginals
@@ -118,11 +118,11 @@ def mi_by_datum(
     dims: dict[str, int] = {}
     with evaluation(model, guide, device=tensors[0].device, seed=seed):
         for args, count in batches(tensors, batch_size, prepare):
-            forward, guide_trace, codes = dual.traces(model, guide, args, {})
+            forward, guide_trace, codes = dual.traces(Call(model, guide, args))
             if not dims:
                 names = list(codes if sites is None else sites)
                 require_roots(names, dependencies(guide, args, {}))
-                run = lambda *args: dual.traces(model, guide, args, {})[1]  # noqa: E731
+                run = lambda *args: dual.traces(Call(model, guide, args))[1]  # noqa: E731
                 dims = data_dims(run, tensors, prepare, guide_trace, names, count)
             for name, dim in dims.items():
                 q, p = guide_trace.nodes[name], forward.trace.nodes[name]
@@ -149,7 +149,7 @@ def kl_by_datum(
     dims: dict[str, int] = {}
     with evaluation(model, guide, device=tensors[0].device, seed=seed):
         for args, count in batches(tensors, batch_size, prepare):
-            model_trace, guide_trace = pair(model, guide, args)
+            model_trace, guide_trace = pair(Call(model, guide, args))
             shared = [name for name in latent_sites(guide_trace) if name in model_trace]
             if not dims:
                 names = shared if sites is None else list(sites)
@@ -158,7 +158,7 @@ def kl_by_datum(
                         f"codes names the site '{unknown[0]}', which model and guide do not share; "
                         f"their latent sites are {shared}"
                     )
-                run = lambda *args: pair(model, guide, args)[1]  # noqa: E731
+                run = lambda *args: pair(Call(model, guide, args))[1]  # noqa: E731
                 dims = data_dims(run, tensors, prepare, guide_trace, names, count)
             for name, dim in dims.items():
                 site = guide_trace.nodes[name]
@@ -171,16 +171,16 @@ def kl_by_datum(
     return {name: torch.cat(terms) for name, terms in found.items()}
 
 
-def pair(model: Any, guide: Any, args: tuple[Any, ...]) -> tuple[Any, Any]:
+def pair(call: Call) -> tuple[Any, Any]:
     """Traces of the model at a draw of the guide, and of the guide."""
-    guide_trace = poutine.trace(guide).get_trace(*args)
+    guide_trace = call.trace_guide()
     values = {**plate_indices(guide_trace), **latent_values(guide_trace)}
-    return run_again(model, args, {}, values), guide_trace
+    return run_again(call.model, call.args, call.kwargs, values), guide_trace
 
 
-def shared_sites(model: Any, guide: Any, args: tuple[Any, ...]) -> tuple[list[str], dict[str, str]]:
+def shared_sites(call: Call) -> tuple[list[str], dict[str, str]]:
     """The latent sites of both, and why of some the dimensions' marginals are not known."""
-    model_trace, guide_trace = pair(model, guide, args)
+    model_trace, guide_trace = pair(call)
     names = [name for name in latent_sites(guide_trace) if name in model_trace]
     unknown = {}
     for name in names:

@@ -19,6 +19,7 @@ from pyro_mivae.information.estimate import Estimate
 from pyro_mivae.information.posteriors import data_dims
 from pyro_mivae.information.proposal import Proposal, depth
 from pyro_mivae.isolation import evaluation
+from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.importance import plates, shared_cells
 from pyro_mivae.traces.rerun import observed_sites
 from pyro_mivae.traces.sites import latent_sites
@@ -122,11 +123,12 @@ def log_evidence(
         tqdm(total=len(tensors[0]), unit="datum", disable=None if progress else True) as bar,
     ):
         for args, count in batches(tensors, batch_size, prepare):
-            model_trace, guide_trace = pair(model, guide, args)
+            call = Call(model, guide, args)
+            model_trace, guide_trace = pair(call)
             if place is None:
-                run = lambda *args: pair(model, guide, args)[0]  # noqa: E731
+                run = lambda *args: pair(Call(model, guide, args))[0]  # noqa: E731
                 place = _data_dim(run, tensors, prepare, model_trace, guide_trace, count)
-            proposal = _proposal(model, guide, args, model_trace, guide_trace, parallel)
+            proposal = _proposal(call, model_trace, guide_trace, parallel)
             weights = torch.cat(list(proposal.draws(num_samples)))
             found.append(_diagnose(weights.movedim(place, 1).reshape(num_samples, count, -1)))
             bar.update(count)
@@ -143,20 +145,11 @@ def log_evidence(
     return result
 
 
-def _proposal(
-    model: Any,
-    guide: Any,
-    args: tuple[Any, ...],
-    model_trace: Any,
-    guide_trace: Any,
-    parallel: int | None,
-) -> Proposal:
+def _proposal(call: Call, model_trace: Any, guide_trace: Any, parallel: int | None) -> Proposal:
     data = {name: model_trace.nodes[name]["value"] for name in observed_sites(model_trace)}
     return Proposal(
-        model,
-        guide,
-        model_args=(args, {}),
-        guide_args=(args, {}),
+        call,
+        guide_args=(call.args, call.kwargs),
         data=data,
         source=model_trace,
         codes={},

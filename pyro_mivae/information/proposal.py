@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pyro_mivae.infer.dual.guide_run import ReplayCodes
+from pyro_mivae.traces.call import Args, Call
 from pyro_mivae.traces.importance import Cells, log_weight
 from pyro_mivae.traces.rerun import latent_values, plate_indices, run_again
 from pyro_mivae.traces.sites import Codes, latent_sites, unwrap
@@ -24,8 +25,6 @@ logger = logging.getLogger(__name__)
 _PLATE = "_pyro_mivae_draws"
 _ELEMENTS = 2**21
 """Numbers of one site, value or parameter, at once: a few of these have to fit the memory."""
-
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 @dataclass
@@ -37,10 +36,8 @@ class Proposal:
     same draws. Else they run one at a time.
 
     Attributes:
-        model: The model.
-        guide: The guide.
-        model_args: Its arguments, as the data were drawn.
-        guide_args: The guide's, with the data in place.
+        call: The pair, with the arguments that the data were drawn with.
+        guide_args: The guide's arguments, with the data in place.
         data: The observed sites that count, with their values.
         source: A run with the plates' indices and the codes' values.
         codes: The code sites (or dimensions) that are given; all else is drawn.
@@ -49,10 +46,8 @@ class Proposal:
         parallel: The most draws at once; None chooses by the size of the sites.
     """
 
-    model: Any
-    guide: Any
-    model_args: Arguments
-    guide_args: Arguments
+    call: Call
+    guide_args: tuple[Args, Mapping[str, Any]]
     data: Mapping[str, Tensor]
     source: Any
     codes: Codes
@@ -108,7 +103,7 @@ class Proposal:
         self, size: int | None, at: Mapping[str, Tensor] | None = None
     ) -> tuple[Tensor, tuple[Any, Any]]:
         """Log-weights of draws, or `at` given values, and the traces of model and guide."""
-        model, guide, lead = self.model, self.guide, None
+        model, guide, lead = self.call.model, self.call.guide, None
         if size is not None:
             lead = -1 - self.depth
             model, guide = (_in_plate(fn, size, lead) for fn in (model, guide))
@@ -118,7 +113,7 @@ class Proposal:
         else:
             guide_trace = run_again(guide, *self.guide_args, at)
         given = {**(at or {}), **plate_indices(self.source), **latent_values(guide_trace)}
-        model_trace = run_again(model, *self.model_args, given, self.data)
+        model_trace = run_again(model, self.call.args, self.call.kwargs, given, self.data)
         weights = log_weight(
             model_trace, guide_trace, self.data, self.cells, codes=self.codes, lead=lead
         )

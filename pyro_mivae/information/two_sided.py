@@ -19,6 +19,7 @@ from pyro_mivae.infer.dual.dual_pass import DualPass
 from pyro_mivae.information.bounds import Bounds
 from pyro_mivae.information.estimate import Estimate
 from pyro_mivae.isolation import evaluation
+from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.sites import Codes, as_codes
 
 logger = logging.getLogger(__name__)
@@ -184,7 +185,7 @@ def sandwich(
         tqdm(total=0, unit="draw", disable=None if progress else True) as bar,
     ):
         for run in range(num_dual_particles):
-            bounds = Bounds(dual, model, guide, args, kwargs, parallel, first=run == 0)
+            bounds = Bounds(dual, Call(model, guide, args, kwargs), parallel, first=run == 0)
             if run == 0:
                 passes = 2 if bounds.noise else 1
                 bar.reset(passes * counts[-1] * num_dual_particles)

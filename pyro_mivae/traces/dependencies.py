@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import pyro
@@ -22,7 +23,7 @@ _REDRAWS = 3
 
 
 def dependencies(
-    fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    fn: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> dict[str, frozenset[str]]:
     """The latent sites upstream of each sample site, itself excluded.
 
@@ -61,7 +62,7 @@ def dependencies(
 
 
 def _by_redrawing(
-    fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], trace: Any
+    fn: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], trace: Any
 ) -> dict[str, set[str]]:
     direct: dict[str, set[str]] = {name: set() for name in _sites(trace)}
     values = {name: v for name, v in latent_values(trace).items() if name in direct}

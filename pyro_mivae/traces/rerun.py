@@ -36,7 +36,7 @@ class _Fix(Messenger):  # type: ignore[misc]
 def run_again(
     fn: Any,
     args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    kwargs: Mapping[str, Any],
     values: Mapping[str, Tensor],
     data: Mapping[str, Tensor] | None = None,
 ) -> Any:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pyro_mivae.infer import CompiledELBO, compile_elbo
 from pyro_mivae.infer.any_elbo import loss_terms, with_terms
+from pyro_mivae.traces.call import Call
 
 
 class Objective(nn.Module):
@@ -56,6 +57,6 @@ class Objective(nn.Module):
         """The terms summed over `count` data, and the loss per datum, which has the gradient."""
         if self.compiled is not None:
             return self.compiled.scaled_terms(args, {}, scale=1 / count)
-        terms = loss_terms(self.elbo, self.model, self.guide, args, {})
+        terms = loss_terms(self.elbo, Call(self.model, self.guide, args))
         loss = terms["loss"]
         return {**terms, "loss": loss.detach()}, loss / count

@@ -11,6 +11,7 @@ from torch import nn
 
 from pyro_mivae.infer import dualize
 from pyro_mivae.infer.dual.dual_pass import DualPass
+from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.sites import latent_sites
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -21,7 +22,7 @@ def dual_term(model, guide, *args, codes=None, **options):
     pyro.set_rng_seed(7)
     codes = None if codes is None else {codes: None}
     options = {"channel": "sample", "observed": (), "data_args": None} | options
-    return DualPass(codes=codes, **options)(model, guide, args, {}).value
+    return DualPass(codes=codes, **options)(Call(model, guide, args)).value
 
 
 def replayed(model, *args, codes=None):
@@ -83,7 +84,7 @@ def run_again(pair, *args, codes=None, **options):
     pyro.set_rng_seed(7)
     options = {"channel": "sample", "observed": (), "data_args": None} | options
     named = None if codes is None else dict.fromkeys(codes)
-    forward, _, _ = DualPass(codes=named, **options).traces(*pair, args, {})
+    forward, _, _ = DualPass(codes=named, **options).traces(Call(*pair, args))
     trace = forward.trace
     names = codes or [n for n in latent_sites(trace) if n not in forward.generated]
     z = {name: trace.nodes[name]["value"].detach() for name in names}
@@ -141,7 +142,7 @@ def test_noise_belongs_to_neither(order):
         z = dual.model.draw(x)
         log_p = float(dist.Normal(0.0, 1.0).log_prob(z["c"]).sum())
         found.append(-Trace_ELBO().loss(*dual, z, x) - log_p)
-        expected.append(float(dual_pass(*pair, (x,), {}).value.detach()))
+        expected.append(float(dual_pass(Call(*pair, (x,))).value.detach()))
     found, expected = torch.tensor(found) / 400, torch.tensor(expected) / 400
     error = (found.var() / 60 + expected.var() / 60).sqrt()
     assert abs(found.mean() - expected.mean()) < 4 * error

@@ -27,6 +27,8 @@ from torch import nn
 from pyro_mivae.infer import CHANNELS, TraceMI_ELBO
 from pyro_mivae.infer.dual.channel import generate
 from pyro_mivae.infer.dual.dual_pass import DualPass
+from pyro_mivae.infer.dual.guide_run import gathering
+from pyro_mivae.traces.call import Call
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -52,8 +54,8 @@ def test_one_seed_by_hand(channel):
     trace = generate(oracle.model, (x,), {}, channel=channel).trace
     z, draw = (trace.nodes[site]["value"].detach() for site in ("z", "x"))
     pyro.set_rng_seed(11)
-    term = dual_pass(channel)(oracle.model, oracle.guide, (x,), {})
-    found, by_hand = gradients(term.surrogate, oracle), oracle.by_hand(channel, z, draw)
+    term = dual_pass(channel)(Call(oracle.model, oracle.guide, (x,)))
+    found, by_hand = gradients(term.differentiable, oracle), oracle.by_hand(channel, z, draw)
     for name in by_hand:
         torch.testing.assert_close(found[name], by_hand[name], rtol=1e-10, atol=1e-10, msg=name)
 
@@ -72,8 +74,8 @@ def test_loss_subtracts_lambda_times_the_dual_gradient(channel):
         TraceMeanField_ELBO().differentiable_loss(oracle.model, oracle.guide, x)
 
     state_after_base()
-    dual = dual_pass(channel)(oracle.model, oracle.guide, (x,), {})
-    expected = gradient(0) - weight * flat(gradients(dual.surrogate, oracle))
+    dual = dual_pass(channel)(Call(oracle.model, oracle.guide, (x,)))
+    expected = gradient(0) - weight * flat(gradients(dual.differentiable, oracle))
     torch.testing.assert_close(gradient(weight), expected)
 
 
@@ -111,7 +113,7 @@ def test_linear_gaussian_closed_form(channel):
         expected |= {n: torch.zeros_like(expected[n]) for n in oracle.model_parameters}
     term = dual_pass(channel)
     draws = [
-        flat(gradients(term(oracle.model, oracle.guide, (x,), {}).surrogate, oracle)) / batch
+        flat(gradients(term(Call(oracle.model, oracle.guide, (x,))).differentiable, oracle)) / batch
         for _ in range(150)
     ]
     mean, error = mean_and_error(draws)
@@ -125,7 +127,9 @@ def test_bernoulli_many_draws(baseline):
     term = dual_pass("sample", baseline=baseline)
     draws = [
         flat(
-            gradients(term(oracle.model, oracle.guide, (oracle.data(batch),), {}).surrogate, oracle)
+            gradients(
+                term(Call(oracle.model, oracle.guide, (oracle.data(batch),))).differentiable, oracle
+            )
         )
         for _ in range(200)
     ]
@@ -142,7 +146,7 @@ def test_baseline_lowers_the_variance():
         term = dual_pass("sample", baseline=baseline)
         args = (torch.zeros(20, 3),)
         draws = [
-            gradients(term(oracle.model, oracle.guide, args, {}).surrogate, oracle)["b"]
+            gradients(term(Call(oracle.model, oracle.guide, args)).differentiable, oracle)["b"]
             for _ in range(100)
         ]
         return torch.stack(draws).var(0).sum()
@@ -158,7 +162,7 @@ def test_baseline_lowers_the_variance():
 def test_sample_is_unbiased(batch, baseline):
     oracle = Bits(data_dim=2 if batch < 3 else 1)
     term, x = dual_pass("sample", baseline=baseline), oracle.data(batch)
-    found = exact(lambda: term(oracle.model, oracle.guide, (x,), {}).surrogate, oracle)
+    found = exact(lambda: term(Call(oracle.model, oracle.guide, (x,))).differentiable, oracle)
     torch.testing.assert_close(found, batch * flat(gradients(oracle.bound(), oracle)))
 
 
@@ -168,7 +172,7 @@ def test_sample_is_unbiased_with_noise(order, baseline):
     """The guide's own draws of noise need score-function terms as well."""
     oracle = Bits(order, data_dim=1, z_from_c=0.0)
     term, x = dual_pass("sample", codes={"c": None}, baseline=baseline), oracle.data(2)
-    found = exact(lambda: term(oracle.model, oracle.guide, (x,), {}).surrogate, oracle)
+    found = exact(lambda: term(Call(oracle.model, oracle.guide, (x,))).differentiable, oracle)
     torch.testing.assert_close(found, 2 * flat(gradients(oracle.bound(), oracle)))
 
 
@@ -176,7 +180,7 @@ def test_sample_is_unbiased_with_noise(order, baseline):
 def test_sleep_is_the_guides_gradient_only(order):
     oracle = Bits(order, data_dim=1)
     term, x = dual_pass("sleep", codes={"c": None}), oracle.data(2)
-    found = exact(lambda: term(oracle.model, oracle.guide, (x,), {}).surrogate, oracle)
+    found = exact(lambda: term(Call(oracle.model, oracle.guide, (x,))).differentiable, oracle)
     expected = gradients(2 * oracle.bound(), oracle)
     expected |= {n: torch.zeros_like(expected[n]) for n in oracle.model_parameters}
     torch.testing.assert_close(found, flat(expected))
@@ -186,7 +190,7 @@ def test_mean_with_a_discrete_code():
     """x' = E[x|c] is pathwise; the learnable prior's gradient comes by the score function."""
     oracle = Bits()
     term, x = dual_pass("mean"), oracle.data(2)
-    found = exact(lambda: term(oracle.model, oracle.guide, (x,), {}).surrogate, oracle)
+    found = exact(lambda: term(Call(oracle.model, oracle.guide, (x,))).differentiable, oracle)
     score, prior = 0.0, dist.Bernoulli(logits=oracle.p_c)
     for c in torch.tensor([[0.0], [1.0]]):
         log_p, x_mean = prior.log_prob(c), oracle.likelihood(c, torch.zeros(1)).mean
@@ -205,7 +209,7 @@ def test_masked_and_scaled_draws():
     term = dual_pass("sample")
     args = (oracle.data(3),)
     model, guide = dressed(oracle.model), dressed(oracle.guide)
-    found = exact(lambda: term(model, guide, args, {}).surrogate, oracle)
+    found = exact(lambda: term(Call(model, guide, args)).differentiable, oracle)
     torch.testing.assert_close(found, 3 * 2 * flat(gradients(oracle.bound(), oracle)))
 
 
@@ -219,7 +223,7 @@ def test_mask_inside_the_distribution_hides_no_draw():
 
     oracle.__class__ = Masked
     term, x = dual_pass("sample"), oracle.data(2)
-    found = exact(lambda: term(oracle.model, oracle.guide, (x,), {}).surrogate, oracle)
+    found = exact(lambda: term(Call(oracle.model, oracle.guide, (x,))).differentiable, oracle)
     oracle.__class__ = Bits
     torch.testing.assert_close(found, 2 * flat(gradients(oracle.bound(), oracle)))
 
@@ -233,7 +237,7 @@ def test_mask_of_the_guides_noise_hides_no_draw():
 
     oracle.__class__ = Masked
     term, x = dual_pass("sleep", codes={"c": None}), oracle.data(2)
-    found = exact(lambda: term(oracle.model, oracle.guide, (x,), {}).surrogate, oracle)
+    found = exact(lambda: term(Call(oracle.model, oracle.guide, (x,))).differentiable, oracle)
     oracle.__class__ = Bits
     expected = gradients(2 * oracle.bound(), oracle)
     expected |= {n: torch.zeros_like(expected[n]) for n in oracle.model_parameters}
@@ -258,7 +262,9 @@ def test_subsampled_plate_scales_once():
         pyro.sample("c", oracle.posterior_c(x))
 
     term, x = dual_pass("sample"), torch.rand(6, 1).round()
-    found = exact(lambda: term(subsampled(model), subsampled(guide), (x,), {}).surrogate, oracle)
+    found = exact(
+        lambda: term(Call(subsampled(model), subsampled(guide), (x,))).differentiable, oracle
+    )
     torch.testing.assert_close(found, 6 * flat(gradients(oracle.bound(), oracle)))
 
 
@@ -299,7 +305,7 @@ def test_learnable_discrete_prior(kind, batch):
     """(The Bernoulli prior is in every test of `Bits`.)"""
     oracle = DiscretePrior(kind)
     term, x = dual_pass("sample"), torch.zeros(batch, 2)
-    found = exact(lambda: term(oracle.model, oracle.guide, (x,), {}).surrogate, oracle)
+    found = exact(lambda: term(Call(oracle.model, oracle.guide, (x,))).differentiable, oracle)
     expected = batch * flat(gradients(oracle.bound(), oracle))
     torch.testing.assert_close(found, expected)
     assert expected[:3].abs().min() > 1e-3  # the prior's part is no accident of zeros
@@ -366,27 +372,29 @@ def test_guide_noise_outside_the_plate(reads):
     """A datum's x' then moves the other data's terms too: they belong to its cost."""
     oracle = SharedNoise(reads)
     term, x = dual_pass("sample", codes={"c": None}), torch.zeros(2)
-    found = exact(lambda: term(oracle.model, oracle.guide, (x,), {}).surrogate, oracle)
+    found = exact(lambda: term(Call(oracle.model, oracle.guide, (x,))).differentiable, oracle)
     expected = oracle.bound(z_is_code=False)
     torch.testing.assert_close(found, flat(gradients(expected, oracle)))
 
 
 @pytest.mark.parametrize(
-    ("reads", "codes", "gathering"),
+    ("reads", "codes", "expected"),
     [(True, {"c": None}, ["z"]), (False, {"c": None}, []), (True, None, [])],
 )
-def test_only_noise_that_reads_the_data_gathers_it(reads, codes, gathering):
+def test_only_noise_that_reads_the_data_gathers_it(reads, codes, expected):
     """Other sites outside the plate, replayed or blind, cost no variance."""
     oracle, term = SharedNoise(reads), dual_pass("sample", codes=codes)
-    _, trace, codes = term.traces(oracle.model, oracle.guide, (torch.zeros(2),), {})
-    assert [site["name"] for site in term.run_guide.gathering(trace, codes)] == gathering
+    call = Call(oracle.model, oracle.guide, (torch.zeros(2),))
+    _, trace, codes = term.traces(call)
+    blind = term.memories(call).blind
+    assert [site["name"] for site in gathering(trace, codes, blind)] == expected
 
 
 def test_code_outside_the_plate():
     """Every x' moves the score of a global code, so no other datum's cost is a baseline."""
     oracle = SharedNoise(reads=True)
     term, x = dual_pass("sample"), torch.zeros(2)
-    found = exact(lambda: term(oracle.model, oracle.guide, (x,), {}).surrogate, oracle)
+    found = exact(lambda: term(Call(oracle.model, oracle.guide, (x,))).differentiable, oracle)
     torch.testing.assert_close(found, flat(gradients(oracle.bound(z_is_code=True), oracle)))
 
 
@@ -429,7 +437,7 @@ def test_batch_normalisation(mode):
         oracle.norm = nn.BatchNorm1d(1, track_running_stats=False)
     oracle.train(mode == "training")
     term, x = dual_pass("sample"), torch.zeros(2)
-    run = lambda: term(oracle.model, oracle.guide, (x,), {}).surrogate  # noqa: E731
+    run = lambda: term(Call(oracle.model, oracle.guide, (x,))).differentiable  # noqa: E731
     if mode == "evaluation":
         run()
     else:
@@ -465,8 +473,8 @@ def test_sleep_detaches_distributions_that_hold_parameters():
             pyro.sample("z", dist.Normal(x / 2, 1.0))
 
     for channel in ("sleep", "sample"):
-        term = dual_pass(channel)(model, guide, (torch.zeros(3),), {})
-        assert term.surrogate.requires_grad is (channel == "sample")
+        term = dual_pass(channel)(Call(model, guide, (torch.zeros(3),)))
+        assert term.differentiable.requires_grad is (channel == "sample")
 
 
 def test_sliced_discrete_code():
@@ -487,7 +495,7 @@ def test_sliced_discrete_code():
             pyro.sample("d", Bernoulli(logits=v[0] * c.sum(-1) + v[1] * x))
 
     term, x = dual_pass("sample", codes={"c": [0], "d": None}), torch.zeros(1)
-    found = exact(lambda: term(model, guide, (x,), {}).surrogate, module)
+    found = exact(lambda: term(Call(model, guide, (x,))).differentiable, module)
     bits, total = torch.tensor([0.0, 1.0]), 0.0
     for c0, c1, x0, d, own in torch.cartesian_prod(bits, bits, bits, bits, bits):
         log_c = Bernoulli(logits=p).log_prob(torch.stack([c0, c1]))

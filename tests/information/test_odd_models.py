@@ -19,6 +19,7 @@ from pyro_mivae.information import (
     per_dimension,
     sandwich,
 )
+from pyro_mivae.traces.call import Call
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -432,7 +433,7 @@ def test_a_subsample_keeps_its_indices():
     torch.testing.assert_close(bounds.lower_per_datum[0], bounds.upper_per_datum[1])
     dual = DualPass(channel="sample", codes=None, observed=(), data_args=None, num_samples=4)
     with torch.no_grad():
-        values = [float(dual(model, guide, (x,), {}).value) / 50 for _ in range(200)]
+        values = [float(dual(Call(model, guide, (x,))).value) / 50 for _ in range(200)]
     assert abs(sum(values) / 200 - 0.5 * math.log(2)) < 0.05
 
 
@@ -495,8 +496,8 @@ def test_masked_bits_are_no_draws():
             pyro.sample("x", Bernoulli(logits=logits).mask(mask).to_event(1), obs=x)
 
     term = DualPass(channel="sample", codes=None, observed=(), data_args=None, num_samples=2)
-    call = lambda: term(model, oracle.guide, (torch.ones(1, 2),), {})  # noqa: E731
-    found = expectation(lambda: flat(gradients(call().surrogate, oracle)))
+    call = lambda: term(Call(model, oracle.guide, (torch.ones(1, 2),)))  # noqa: E731
+    found = expectation(lambda: flat(gradients(call().differentiable, oracle)))
     step, numerical = 1e-5, []
     with torch.no_grad():
         for parameter in oracle.parameters():
@@ -517,5 +518,5 @@ def test_equal_scales_that_are_tensors():
     values = []
     for pair, factor in ((scaled, 2.0), ((oracle.model, oracle.guide), 1.0)):
         pyro.set_rng_seed(3)
-        values.append(factor * dual(*pair, (oracle.data(9),), {}).value.detach())
+        values.append(factor * dual(Call(*pair, (oracle.data(9),))).value.detach())
     torch.testing.assert_close(*values)

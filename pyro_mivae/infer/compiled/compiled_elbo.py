@@ -32,6 +32,7 @@ from pyro_mivae.infer.compiled.graphs import (
     step_function,
 )
 from pyro_mivae.infer.elbo import TraceMI_ELBO
+from pyro_mivae.traces.call import Call
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +126,7 @@ class CompiledELBO(nn.Module):
         self, args: Any, kwargs: Any, weights: tuple[Any, Any] | None, always_dual: bool
     ) -> dict[str, Tensor]:
         options = {"always_dual": always_dual, "weights": weights}
-        return loss_terms(self.elbo, self.model, self.guide, args, kwargs, **options)
+        return loss_terms(self.elbo, Call(self.model, self.guide, args, kwargs), **options)
 
     def _fall_back(self, reason: str) -> None:
         self.fallback = reason

@@ -25,10 +25,10 @@ from pyro_mivae.infer.dual.views import (
     scatter,
     whole_writer,
 )
+from pyro_mivae.infer.pair_memory import PairMemory
+from pyro_mivae.traces.call import Args, Call, Kwargs
 
-Rebind = Callable[
-    [dict[str, Tensor], tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]
-]
+Rebind = Callable[[dict[str, Tensor], Args, Kwargs], tuple[Args, Kwargs]]
 DataArgs = Mapping[str, str | int | None] | Rebind
 """``{"site": "argument"}`` (a name, a position, or None where the guide does not
 read the site), or ``(generated, args, kwargs) -> (args, kwargs)``."""
@@ -44,9 +44,7 @@ def parameters_of(fn: Any) -> Mapping[str, inspect.Parameter]:
         return {}
 
 
-def argument_of(
-    value: Tensor, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> str | None:
+def argument_of(value: Tensor, fn: Any, args: Args, kwargs: Mapping[str, Any]) -> str | None:
     """The name of the parameter of `fn` whose argument holds `value` or a view of it."""
     names = [n for n, p in parameters_of(fn).items() if p.kind is not p.VAR_POSITIONAL]
     for name, argument in [*zip(names, args, strict=False), *kwargs.items()]:
@@ -66,30 +64,26 @@ class Binding:
 
     def __init__(self, data_args: DataArgs | None = None) -> None:
         self.data_args = data_args
-        # An argument that the plates' indices were applied to is recognised by its
-        # values, which a GPU would have to be waited for: once found, it is remembered.
-        self._by_value: dict[str, list[int]] = {}
 
     def __call__(
         self,
         forward: Forward,
         generated: dict[str, Tensor],
-        guide: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        call: Call,
+        memory: PairMemory,
+    ) -> tuple[Args, Kwargs]:
         """Returns the guide's arguments with x' in place of the data.
 
         Args:
             forward: The forward run of the model.
             generated: x' by site.
-            guide: The guide, for the names of its parameters.
-            args: The positional arguments of model and guide.
-            kwargs: The keyword arguments of model and guide.
+            call: The pair and its arguments.
+            memory: What is known of the pair.
 
         Raises:
             ValueError: If a site has no place, with the line to write.
         """
+        args, kwargs = call.args, dict(call.kwargs)
         if callable(self.data_args):
             bound = self.data_args(dict(generated), args, kwargs)
             if not (isinstance(bound, tuple) and [type(b) for b in bound] == [tuple, dict]):
@@ -97,14 +91,13 @@ class Binding:
             return bound
         named = dict(self.data_args or {})
         self._check_named(named, forward, generated)
-        kwargs = dict(kwargs)
         leaves, spec = pytree.tree_flatten((args, kwargs))
         originals, leaves, missing = list(leaves), list(leaves), []
         taken: dict[int, str] = {}
         for site, value in generated.items():
             if site in named:
                 continue
-            places, whole = self._places(site, forward, originals)
+            places, whole = self._places(site, forward, originals, memory)
             for index, write in places:
                 _check_place(site, value, forward.originals[site], taken.get(index))
                 leaves[index] = write(leaves[index], value)
@@ -115,14 +108,14 @@ class Binding:
         for site, argument in named.items():
             if site in generated and argument is not None:
                 args, kwargs = _bind_named(
-                    argument, site, generated[site], forward, guide, args, kwargs
+                    argument, site, generated[site], forward, call.guide, args, kwargs
                 )
-        if missing and "observations" in parameters_of(guide):
+        if missing and "observations" in parameters_of(call.guide):
             # Only covariates keep the values that the caller gave.
             kwargs["observations"] = dict(kwargs.get("observations") or {}, **generated)
             missing = []
         if missing:
-            raise ValueError(_no_place(missing, forward, guide, args, kwargs))
+            raise ValueError(_no_place(missing, forward, call.guide, args, kwargs))
         return args, kwargs
 
     @staticmethod
@@ -137,7 +130,7 @@ class Binding:
                 )
 
     def _places(
-        self, site: str, forward: Forward, leaves: Sequence[Any]
+        self, site: str, forward: Forward, leaves: Sequence[Any], memory: PairMemory
     ) -> tuple[list[tuple[int, Writer]], bool]:
         """Arguments that hold the observed value, and whether they hold nothing else."""
         original = forward.originals[site]
@@ -151,26 +144,33 @@ class Binding:
         if parts:
             return [(i, part_writer(original, leaves[i])) for i in parts], False
         frames = plate_frames(forward.trace, site)
-        found = self._find_by_value(site, original, frames, tensors) if frames else []
+        found = _find_by_value(site, original, frames, tensors, memory) if frames else []
         return [(i, lambda leaf, value: scatter(leaf, value, frames)) for i in found], True
 
-    def _find_by_value(
-        self, site: str, original: Tensor, frames: Frames, tensors: list[tuple[int, Tensor]]
-    ) -> list[int]:
-        shape = full_shape(original.shape, frames)
-        candidates = {i: leaf for i, leaf in tensors if leaf.numel() == shape.numel()}
-        known = self._by_value.get(site, [])
-        if known and candidates.keys() >= set(known):
-            return known
-        found = []
-        for index, leaf in candidates.items():
-            taken = leaf.reshape(shape)
-            for dim, indices, _ in frames:
-                taken = taken.index_select(dim, indices)
-            if taken.dtype == original.dtype and torch.equal(taken, original):
-                found.append(index)
-        self._by_value[site] = found
-        return found
+
+def _find_by_value(
+    site: str,
+    original: Tensor,
+    frames: Frames,
+    tensors: list[tuple[int, Tensor]],
+    memory: PairMemory,
+) -> list[int]:
+    # An argument that the plates' indices were applied to is recognised by its values, which a
+    # GPU would have to be waited for: once found, it is remembered.
+    shape = full_shape(original.shape, frames)
+    candidates = {i: leaf for i, leaf in tensors if leaf.numel() == shape.numel()}
+    known = memory.places.get(site, [])
+    if known and candidates.keys() >= set(known):
+        return known
+    places = []
+    for index, leaf in candidates.items():
+        taken = leaf.reshape(shape)
+        for dim, indices, _ in frames:
+            taken = taken.index_select(dim, indices)
+        if taken.dtype == original.dtype and torch.equal(taken, original):
+            places.append(index)
+    memory.places[site] = places
+    return places
 
 
 def _check_place(site: str, value: Tensor, original: Tensor, other: str | None) -> None:
@@ -194,9 +194,9 @@ def _bind_named(
     value: Tensor,
     forward: Forward,
     guide: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    args: Args,
+    kwargs: Kwargs,
+) -> tuple[Args, Kwargs]:
     names = list(parameters_of(guide))
     position = argument if isinstance(argument, int) else None
     if isinstance(argument, str) and argument not in kwargs and argument in names:
@@ -223,8 +223,8 @@ def _no_place(
     missing: list[str],
     forward: Forward,
     guide: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    args: Args,
+    kwargs: Kwargs,
 ) -> str:
     parameters = list(parameters_of(guide))
     named = {**dict(zip(parameters, args, strict=False)), **kwargs}

@@ -174,7 +174,7 @@ class _Generate(Messenger):  # type: ignore[misc]
 def generate(
     model: Any,
     args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    kwargs: Mapping[str, Any],
     *,
     channel: Channel,
     observed: tuple[str, ...] = (),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import pyro.distributions as dist
 from pyro import poutine
@@ -11,6 +10,8 @@ from torch import Tensor
 
 from pyro_mivae.infer.dual.binding import argument_of, parameters_of
 from pyro_mivae.infer.dual.channel import Forward
+from pyro_mivae.infer.pair_memory import PairMemory
+from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.sites import (
     Codes,
     Dims,
@@ -33,11 +34,8 @@ class CodeSites:
     def __init__(self, named: Codes | None, observed: tuple[str, ...]) -> None:
         self.named = named
         self.observed = observed
-        self._seen_latent: set[str] = set()
 
-    def latent(
-        self, forward: Forward, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Codes:
+    def latent(self, forward: Forward, call: Call, memory: PairMemory) -> Codes:
         """The code sites that are latent in this call."""
         latent = [name for name in latent_sites(forward.trace) if name not in forward.generated]
         if self.named is None:
@@ -50,28 +48,22 @@ class CodeSites:
                     f"sites are {latent}"
                 )
             if name in latent:
-                self._seen_latent.add(name)
+                memory.seen_latent.add(name)
                 present[name] = dims
-            elif name not in self._seen_latent:
-                self._check_can_be_latent(name, forward, model, args, kwargs, latent)
+            elif name not in memory.seen_latent:
+                self._check_can_be_latent(name, forward, call, latent)
         return present
 
     def _check_can_be_latent(
-        self,
-        name: str,
-        forward: Forward,
-        model: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        latent: list[str],
+        self, name: str, forward: Forward, call: Call, latent: list[str]
     ) -> None:
         """Tells a label that is observed in some calls from data, which always is."""
         site = forward.trace.nodes[name]
         data = forward.originals.get(name, site["value"])
         argument = None
         if site["type"] == "sample" and isinstance(data, Tensor):
-            argument = argument_of(data, model, args, kwargs)
-        parameter = parameters_of(model).get(argument or "")
+            argument = argument_of(data, call.model, call.args, call.kwargs)
+        parameter = parameters_of(call.model).get(argument or "")
         required = parameter is not None and parameter.default is parameter.empty
         is_auxiliary = name not in forward.originals and name not in self.observed
         if is_auxiliary or required:

@@ -24,7 +24,7 @@ from pyro_mivae.infer.dual.binding import DataArgs
 from pyro_mivae.infer.dual.channel import Channel, Forward, generate
 from pyro_mivae.infer.dual.code_sites import CodeSites
 from pyro_mivae.infer.dual.fixed_scale import code_log_prob
-from pyro_mivae.infer.dual.guide_run import GuideRun
+from pyro_mivae.infer.dual.guide_run import GuideRun, gathering
 from pyro_mivae.infer.dual.multisample import ManySamples, many_samples
 from pyro_mivae.infer.dual.score_function import (
     BatchNormWatch,
@@ -33,6 +33,8 @@ from pyro_mivae.infer.dual.score_function import (
     guide_scores,
     leave_one_out,
 )
+from pyro_mivae.infer.pair_memory import PairMemories, PairMemory
+from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.sites import Codes, site_log_prob
 
 Costs = list[tuple[Any, Tensor]]
@@ -53,12 +55,20 @@ class DualTerms:
         value: The bound (or, under ``"mean"``, the score), shape ``()``.
         per_site: The share of each code site, in the guide's order (chain rule); with several
             samples the value of a single site, else none.
-        surrogate: Its gradient is the estimator's; its value means nothing.
+        costs: The terms of the value with their plates.
+        surrogate: A tensor whose gradient is the estimator's and whose value means nothing; None
+            where `value` has that gradient itself.
     """
 
     value: Tensor | float = 0.0
     per_site: dict[str, Tensor] = field(default_factory=dict)
-    surrogate: Tensor | float = 0.0
+    costs: Costs = field(default_factory=list)
+    surrogate: Tensor | None = None
+
+    @property
+    def differentiable(self) -> Tensor | float:
+        """What the gradient is taken of."""
+        return self.value if self.surrogate is None else self.surrogate
 
 
 class DualPass:
@@ -95,14 +105,13 @@ class DualPass:
         self.observed = observed
         self.baseline = baseline
         self.run_guide = GuideRun(data_args)
-        self._has_scores: bool | None = None  # until the first run has shown it
+        self.memories = PairMemories()
 
-    def __call__(
-        self, model: Any, guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> DualTerms:
+    def __call__(self, call: Call) -> DualTerms:
         """Runs model and guide once on the arguments of both."""
-        with BatchNormWatch(self._has_scores is not False and torch.is_grad_enabled()) as watch:
-            forward, guide_trace, codes = self.traces(model, guide, args, kwargs)
+        memory = self.memories(call)
+        with BatchNormWatch(memory.has_scores is not False and torch.is_grad_enabled()) as watch:
+            forward, guide_trace, codes = self.traces(call)
             if codes and self.num_samples > 1:
                 many = many_samples(
                     self.run_guide,
@@ -111,38 +120,42 @@ class DualPass:
                     forward,
                     guide_trace,
                     codes,
-                    model,
-                    guide,
-                    args,
-                    kwargs,
+                    call,
+                    memory,
                 )
         if not codes:
             return DualTerms()
         if self.num_samples > 1:
-            return self._score_many(forward, many, watch.coupled)
-        return self._score(forward, guide_trace, codes, watch.coupled)
+            terms, scores = self._score_many(forward, many)
+        else:
+            terms, scores = self._score(forward, guide_trace, codes, memory)
+        if scores and watch.coupled and not memory.has_scores:
+            warnings.warn(_COUPLED, stacklevel=2)
+        if torch.is_grad_enabled():
+            memory.has_scores = memory.has_scores or bool(scores)
+        if scores:
+            terms.surrogate = self._surrogate(terms, scores, watch.coupled)
+        return terms
 
-    def traces(
-        self, model: Any, guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Forward, poutine.Trace, Codes]:
+    def traces(self, call: Call) -> tuple[Forward, poutine.Trace, Codes]:
         """The forward run, the guide's run on x' and the codes that are latent in this call."""
-        forward, codes = self.generate(model, guide, args, kwargs)
+        forward, codes = self.generate(call)
         if not codes:  # all of them are observed in this call
             return forward, poutine.Trace(), {}
-        guide_trace = self.run_guide(forward, codes, guide, args, kwargs)
+        guide_trace = self.run_guide(forward, codes, call, self.memories(call))
         return forward, guide_trace, self.code_sites.shared(codes, guide_trace)
 
-    def generate(
-        self, model: Any, guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Forward, Codes]:
+    def generate(self, call: Call) -> tuple[Forward, Codes]:
         """The forward run, and the codes that are latent in this call."""
-        if isinstance(poutine.unwrap(guide), Messenger):
+        if isinstance(poutine.unwrap(call.guide), Messenger):
             raise ValueError(
                 "a GuideMessenger draws its values while the model runs and cannot be scored on "
                 "generated data: write the guide as a function or a module"
             )
-        forward = generate(model, args, kwargs, channel=self.channel, observed=self.observed)
-        codes = self.code_sites.latent(forward, model, args, kwargs)
+        forward = generate(
+            call.model, call.args, call.kwargs, channel=self.channel, observed=self.observed
+        )
+        codes = self.code_sites.latent(forward, call, self.memories(call))
         if codes and not forward.generated:
             raise ValueError(
                 "the model generates no data in this call: it has no observed site"
@@ -151,8 +164,8 @@ class DualPass:
         return forward, codes
 
     def _score(
-        self, forward: Forward, guide_trace: poutine.Trace, codes: Codes, coupled: bool
-    ) -> DualTerms:
+        self, forward: Forward, guide_trace: poutine.Trace, codes: Codes, memory: PairMemory
+    ) -> tuple[DualTerms, Scores]:
         per_site: dict[str, Tensor] = {}
         costs: Costs = []
         for name, dims in codes.items():
@@ -165,15 +178,14 @@ class DualPass:
                 costs.append((stack, log_prob))
             per_site[name] = detach_provenance(log_q.sum() - log_p.sum())
         first, *others = per_site.values()
-        value = sum(others, first)
         scores: Scores = []
         if torch.is_grad_enabled():
             if self.channel != "sleep":  # nothing of the forward run has a gradient
-                scores += forward_scores(forward, self.run_guide.gathering(guide_trace, codes))
+                scores += forward_scores(forward, gathering(guide_trace, codes, memory.blind))
             scores += guide_scores(guide_trace, codes)
-        return DualTerms(value, per_site, self._surrogate(value, costs, scores, coupled))
+        return DualTerms(sum(others, first), per_site, costs), scores
 
-    def _score_many(self, forward: Forward, many: ManySamples, coupled: bool) -> DualTerms:
+    def _score_many(self, forward: Forward, many: ManySamples) -> tuple[DualTerms, Scores]:
         value = detach_provenance(many.bound.sum())
         scores: Scores = []
         if torch.is_grad_enabled():
@@ -181,25 +193,19 @@ class DualPass:
                 scores += forward_scores(forward, masked=True)
             for guide_trace in many.guide_traces:
                 scores += guide_scores(guide_trace, {})
-        costs: Costs = [(many.cells.frames, many.bound)]
         # Shares of single sites are not defined: the weights are sums over draws of all of them.
         per_site = {many.latent[0]: value} if len(many.latent) == 1 else {}
-        return DualTerms(value, per_site, self._surrogate(value, costs, scores, coupled))
+        return DualTerms(value, per_site, [(many.cells.frames, many.bound)]), scores
 
-    def _surrogate(self, value: Tensor, costs: Costs, scores: Scores, coupled: bool) -> Tensor:
-        """The value with the gradient of the score-function terms, too."""
-        surrogate = value
+    def _surrogate(self, terms: DualTerms, scores: Scores, coupled: bool) -> Tensor:
+        """Returns the value with the gradient of the score-function terms, too."""
+        surrogate = torch.as_tensor(terms.value)
         cost = MultiFrameTensor()
-        if scores:
-            cost.add(*[(stack, detach_provenance(term.detach())) for stack, term in costs])
+        cost.add(*[(stack, detach_provenance(term.detach())) for stack, term in terms.costs])
         for plates, log_prob in scores:
             plates = [] if coupled else plates
             downstream = cost.sum_to(plates)
             if self.baseline and self.channel == "sample":
                 downstream = downstream - leave_one_out(cost, downstream, plates)
             surrogate = surrogate + detach_provenance((log_prob * downstream).sum())
-        if torch.is_grad_enabled():
-            if scores and coupled and not self._has_scores:
-                warnings.warn(_COUPLED, stacklevel=2)
-            self._has_scores = self._has_scores or bool(scores)
         return surrogate

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from pyro_mivae.infer.dual.binding import Binding, DataArgs
 from pyro_mivae.infer.dual.channel import Forward
+from pyro_mivae.infer.pair_memory import PairMemory
+from pyro_mivae.traces.call import Args, Call, Kwargs
 from pyro_mivae.traces.sites import (
     Codes,
     chosen_dims,
@@ -72,25 +74,18 @@ class GuideRun:
 
     def __init__(self, data_args: DataArgs | None) -> None:
         self._bind = Binding(data_args)
-        self._looked = False
-        self._blind: set[str] = set()
 
     def __call__(
-        self,
-        forward: Forward,
-        codes: Codes,
-        guide: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
+        self, forward: Forward, codes: Codes, call: Call, memory: PairMemory
     ) -> poutine.Trace:
         """Returns the guide's trace, with the codes of the forward run."""
-        traced = poutine.trace(ReplayCodes(forward.trace, codes)(guide))
+        traced = poutine.trace(ReplayCodes(forward.trace, codes)(call.guide))
 
         def run(generated: dict[str, Tensor]) -> poutine.Trace:
-            new_args, new_kwargs = self._bind(forward, generated, guide, args, kwargs)
+            new_args, new_kwargs = self._bind(forward, generated, call, memory)
             return traced.get_trace(*new_args, **new_kwargs)
 
-        if self._looked:
+        if memory.followed:
             return run(forward.generated)
         # Once: which sites' q depend on x'? Compiled or extension code that rejects
         # tensor subclasses is given the benefit of the doubt.
@@ -101,33 +96,32 @@ class GuideRun:
             blind = {n for n in names if not get_provenance(_log_prob(trace, n))}
         except Exception as error:
             logger.debug("could not follow x' through the guide: %s", error)
-            trace, self._looked = run(forward.generated), True
+            trace, memory.followed = run(forward.generated), True
             return trace
         if blind:  # or the mark was lost, by writing in place or in foreign code
-            self._blind = _unmoved(blind, trace, guide, args, kwargs)
+            memory.blind = _unmoved(blind, trace, call)
         scored = [name for name in codes if name in names]
-        if scored and self._blind.issuperset(scored):
+        if scored and memory.blind.issuperset(scored):
             warnings.warn(
                 f"the guide ignores its data: q of the code sites {scored} does not depend on the "
                 "generated x', so the bound on the mutual information is at most 0",
                 stacklevel=2,
             )
-        self._looked = True
+        memory.followed = True
         return trace
 
-    def bind(
-        self, forward: Forward, guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def bind(self, forward: Forward, call: Call, memory: PairMemory) -> tuple[Args, Kwargs]:
         """The guide's arguments with x' in place of the data."""
-        return self._bind(forward, forward.generated, guide, args, kwargs)
+        return self._bind(forward, forward.generated, call, memory)
 
-    def gathering(self, trace: poutine.Trace, codes: Codes) -> list[dict[str, Any]]:
-        """The guide's sites with draws of its own that may have read x'."""
-        return [
-            trace.nodes[name]
-            for name in latent_sites(trace)
-            if name not in self._blind and not (name in codes and codes[name] is None)
-        ]
+
+def gathering(trace: poutine.Trace, codes: Codes, blind: set[str]) -> list[dict[str, Any]]:
+    """Returns the guide's sites with draws of its own that may have read x'."""
+    return [
+        trace.nodes[name]
+        for name in latent_sites(trace)
+        if name not in blind and not (name in codes and codes[name] is None)
+    ]
 
 
 def _log_prob(trace: poutine.Trace, name: str) -> Tensor:
@@ -136,11 +130,10 @@ def _log_prob(trace: poutine.Trace, name: str) -> Tensor:
     return log_prob
 
 
-def _unmoved(
-    blind: set[str], trace: poutine.Trace, guide: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> set[str]:
+def _unmoved(blind: set[str], trace: poutine.Trace, call: Call) -> set[str]:
     """Those of the sites whose q is the same on the real data, at the same draws."""
     with torch.no_grad():
-        again = poutine.trace(poutine.replay(guide, trace=trace)).get_trace(*args, **kwargs)
+        replayed = poutine.trace(poutine.replay(call.guide, trace=trace))
+        again = replayed.get_trace(*call.args, **call.kwargs)
         pairs = {n: (_log_prob(t, n) for t in (trace, again)) for n in blind if n in again}
         return {n for n, p in pairs.items() if torch.equal(*map(detach_provenance, p))}

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from pyro_mivae.infer.dual.channel import Channel, Forward, keep_masked
 from pyro_mivae.infer.dual.guide_run import GuideRun
+from pyro_mivae.infer.pair_memory import PairMemory
+from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.importance import (
     Cells,
     log_joint,
@@ -48,10 +50,8 @@ def many_samples(
     forward: Forward,
     guide_trace: poutine.Trace,
     codes: Codes,
-    model: Any,
-    guide: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    call: Call,
+    memory: PairMemory,
 ) -> ManySamples:
     r"""The bound of K draws, of which one is that which generated x'.
 
@@ -70,10 +70,8 @@ def many_samples(
         forward: The forward run.
         guide_trace: The guide at the codes of the forward run.
         codes: The codes, all latent sites of the model.
-        model: The model.
-        guide: The guide.
-        args: Positional arguments of both.
-        kwargs: Keyword arguments of both.
+        call: The pair and its arguments.
+        memory: What is known of the pair.
 
     Raises:
         ValueError: If a latent site of the model is no code, or the sites' scales differ.
@@ -88,7 +86,7 @@ def many_samples(
             f"{latent}, or num_dual_samples=1"
         )
     if keep_masked(forward):
-        guide_trace = run_guide(forward, codes, guide, args, kwargs)
+        guide_trace = run_guide(forward, codes, call, memory)
     found = shared_cells(forward.trace, guide_trace, data)
     scale = _common_scale(forward, latent)
     names = proposed(forward.trace, guide_trace, data)
@@ -97,12 +95,12 @@ def many_samples(
     if channel == "sleep":  # a prior may hold parameters of its own
         log_x, log_p = log_x.detach(), log_p.detach()
     log_weights = [log_p - log_proposal(guide_trace, names, found)]
-    fresh = [run_guide(forward, {}, guide, args, kwargs) for _ in range(num_samples - 1)]
+    fresh = [run_guide(forward, {}, call, memory) for _ in range(num_samples - 1)]
     for trace in fresh:
         values = {**plate_indices(forward.trace), **latent_values(trace)}
 
         def joint(values: dict[str, Tensor]) -> Tensor:
-            model_trace = run_again(model, args, kwargs, values, data)
+            model_trace = run_again(call.model, call.args, call.kwargs, values, data)
             return log_joint(model_trace, names, data, found)
 
         log_p = (

@@ -13,6 +13,7 @@ from pyro_mivae.infer.dual.binding import DataArgs
 from pyro_mivae.infer.dual.dual_pass import DualPass
 from pyro_mivae.infer.duality.halves import Generating, Recognizing, Values
 from pyro_mivae.isolation import forked_random
+from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.dependencies import dependencies
 from pyro_mivae.traces.sites import as_codes, latent_sites
 
@@ -33,7 +34,7 @@ class _Pair:
 
     def draw(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Tensor]:
         """The codes of a forward run of the model."""
-        forward, codes = self.dual.generate(self.model, self.guide, args, kwargs)
+        forward, codes = self.dual.generate(Call(self.model, self.guide, args, kwargs))
         drawn = latent_sites(forward.trace)
         noise = [n for n in drawn if n not in codes and n not in forward.generated]
         if noise and not self.checked:
@@ -96,7 +97,8 @@ class DualModel(_Half):
         with forked_random(_device_of(values)), torch.no_grad(), generating:
             pair.model(*args, **kwargs)
         forward = generating.forward
-        args, kwargs = pair.dual.run_guide.bind(forward, pair.guide, args, kwargs)
+        call = Call(pair.model, pair.guide, args, kwargs)
+        args, kwargs = pair.dual.run_guide.bind(forward, call, pair.dual.memories(call))
         with Recognizing(values, forward) as recognizing:
             self.own(*args, **kwargs)
         if missing := sorted(set(values) - recognizing.seen):

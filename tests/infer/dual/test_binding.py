@@ -18,6 +18,8 @@ from pyro_mivae.infer.dual.views import (
     part_writer,
     whole_writer,
 )
+from pyro_mivae.infer.pair_memory import PairMemory
+from pyro_mivae.traces.call import Call
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -25,7 +27,8 @@ pytestmark = pytest.mark.usefixtures("float64")
 def bind(model, guide, *args, data_args=None, observed=(), **kwargs):
     """The generated data and the guide's new arguments."""
     forward = generate(model, args, kwargs, channel="sample", observed=observed)
-    new_args, new_kwargs = Binding(data_args)(forward, forward.generated, guide, args, kwargs)
+    call = Call(model, guide, args, kwargs)
+    new_args, new_kwargs = Binding(data_args)(forward, forward.generated, call, PairMemory())
     return forward.generated, new_args, new_kwargs
 
 
@@ -130,7 +133,7 @@ def test_keyword_arguments(keyword):
     x = torch.zeros(5)
     args, kwargs = ((), {"x": x}) if keyword else ((x,), {})
     found = DualPass(channel="sample", codes=None, observed=(), data_args=None)(
-        bit_model, bit_guide, args, kwargs
+        Call(bit_model, bit_guide, args, kwargs)
     )
     torch.testing.assert_close(found.value, torch.tensor(NATS * 5))
 
@@ -171,11 +174,11 @@ def test_subsample_goes_back_to_its_indices(size, order):
         with pyro.plate("all", 8, subsample_size=size) as indices:
             pyro.sample("x", dist.Normal(torch.zeros(2), 1.0).to_event(1), obs=data[indices])
 
-    binding = Binding()
+    binding, memory = Binding(), PairMemory()
     for _ in range(2):
         kwargs = {name: values[name] for name in order}
         forward = generate(model, (), kwargs, channel="sample")
-        _, found = binding(forward, forward.generated, nothing, (), kwargs)
+        _, found = binding(forward, forward.generated, Call(model, nothing, (), kwargs), memory)
         indices = forward.trace.nodes["all"]["value"]
         rest = torch.ones(8, dtype=torch.bool).index_fill(0, indices, False)
         assert torch.equal(found["data"][indices], forward.generated["x"])
@@ -185,7 +188,7 @@ def test_subsample_goes_back_to_its_indices(size, order):
 
 def test_subsampled_argument_is_looked_for_once(monkeypatch):
     """Comparing values waits for the device."""
-    x, binding = torch.randn(8), Binding()
+    x, binding, memory = torch.randn(8), Binding(), PairMemory()
 
     def model(x):
         with pyro.plate("all", 8, subsample_size=3) as indices:
@@ -193,7 +196,7 @@ def test_subsampled_argument_is_looked_for_once(monkeypatch):
 
     for _ in range(2):
         forward = generate(model, (x,), {}, channel="sample")
-        (found,), _ = binding(forward, forward.generated, nothing, (x,), {})
+        (found,), _ = binding(forward, forward.generated, Call(model, nothing, (x,)), memory)
         assert (found != x).sum() == 3
         monkeypatch.setattr(torch, "equal", None)
 
@@ -223,7 +226,7 @@ def test_equal_arguments_are_all_replaced():
 
     x = torch.rand(8).round()
     found = DualPass(channel="sample", codes=None, observed=(), data_args=None)
-    value = found(model, guide, (x, x.clone()), {}).value
+    value = found(Call(model, guide, (x, x.clone()))).value
     torch.testing.assert_close(value, torch.tensor(NATS * 8))
 
 
@@ -302,7 +305,7 @@ def test_data_args_as_a_callable():
         return ((generated["x"] * 255).to(torch.uint8),), kwargs
 
     elbo = DualPass(channel="sample", codes=None, observed=(), data_args=back)
-    torch.testing.assert_close(elbo(model, guide, (image,), {}).value, torch.tensor(NATS * 5))
+    torch.testing.assert_close(elbo(Call(model, guide, (image,))).value, torch.tensor(NATS * 5))
 
 
 def test_observations_keyword():
@@ -312,7 +315,7 @@ def test_observations_keyword():
         bit_guide(x if observations is None else observations["x"])
 
     found = DualPass(channel="sample", codes=None, observed=(), data_args=None)(
-        binarised, guide, (torch.rand(5),), {}
+        Call(binarised, guide, (torch.rand(5),))
     )
     torch.testing.assert_close(found.value, torch.tensor(NATS * 5))
 

@@ -26,6 +26,7 @@ from torch import nn
 
 from pyro_mivae.infer import CHANNELS, TraceMI_ELBO
 from pyro_mivae.infer.dual.dual_pass import DualPass
+from pyro_mivae.traces.call import Call
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -35,7 +36,7 @@ def mi(model, guide, *args, **kwargs):
     options = {"channel": "sample", "codes": None, "observed": (), "data_args": None} | kwargs
     if isinstance(options["codes"], str):
         options["codes"] = {options["codes"]: None}
-    return DualPass(**options)(model, guide, args, {}).value
+    return DualPass(**options)(Call(model, guide, args)).value
 
 
 def average(run, repeats=40):
@@ -416,8 +417,10 @@ def test_slice_equals_the_model_with_two_sites():
     term = DualPass(channel="sample", codes={"zc": slice(1, 2)}, observed=(), data_args=None)
 
     def run():
-        found = term(model, guide, (oracle.data(1),), {})
-        return torch.cat([found.value[None].detach(), flat(gradients(found.surrogate, oracle))])
+        found = term(Call(model, guide, (oracle.data(1),)))
+        return torch.cat(
+            [found.value[None].detach(), flat(gradients(found.differentiable, oracle))]
+        )
 
     expected = oracle.bound()
     expected = torch.cat([expected[None].detach(), flat(gradients(expected, oracle))])
@@ -712,7 +715,7 @@ def test_guide_that_cannot_be_followed():
 
     term = DualPass(channel="sample", codes=None, observed=(), data_args=None)
     for expected in (2, 3):
-        value = term(bit_model, guide, (torch.zeros(4),), {}).value
+        value = term(Call(bit_model, guide, (torch.zeros(4),))).value
         torch.testing.assert_close(value, torch.tensor(NATS * 4))
         assert len(runs) == expected
 
@@ -739,10 +742,10 @@ def test_following_the_data_leaves_no_trace():
             pyro.sample("c", dist.Bernoulli(logits=shift + slope * norm(x[:, None])[:, 0]))
 
     dual = DualPass(channel="straight-through", codes=None, observed=(), data_args=None)
-    terms = dual(bit_model, guide, (torch.rand(5).round(),), {})
-    terms.surrogate.backward()
+    terms = dual(Call(bit_model, guide, (torch.rand(5).round(),)))
+    terms.differentiable.backward()
     store = pyro.get_param_store()
-    kept = [terms.value, terms.surrogate, *terms.per_site.values(), *store._params.values()]
+    kept = [terms.value, terms.differentiable, *terms.per_site.values(), *store._params.values()]
     kept += [*norm.buffers(), *norm.parameters(), *(p.grad for p in norm.parameters())]
     assert {type(t) for t in kept} == {torch.Tensor, nn.Parameter}
     assert store["slope"].unconstrained().grad is not None

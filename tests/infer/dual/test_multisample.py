@@ -22,6 +22,7 @@ from torch import nn
 
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.infer.dual.dual_pass import DualPass
+from pyro_mivae.traces.call import Call
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -33,7 +34,7 @@ def dual(samples, channel="sample", codes=None, **settings):
 
 def bound(oracle, samples, size, **settings):
     with torch.no_grad():
-        return dual(samples, **settings)(oracle.model, oracle.guide, (oracle.data(size),), {})
+        return dual(samples, **settings)(Call(oracle.model, oracle.guide, (oracle.data(size),)))
 
 
 # Values.
@@ -97,11 +98,11 @@ def by_hand(oracle, size, samples, scale=1.0):
 def test_value_and_pathwise_gradient_by_hand(samples):
     oracle = LinearGaussian(exact=False)
     pyro.set_rng_seed(3)
-    terms = dual(samples)(oracle.model, oracle.guide, (oracle.data(7),), {})
+    terms = dual(samples)(Call(oracle.model, oracle.guide, (oracle.data(7),)))
     pyro.set_rng_seed(3)
     expected = by_hand(oracle, 7, samples)
     torch.testing.assert_close(terms.value, expected)
-    found, wanted = (gradients(value, oracle) for value in (terms.surrogate, expected))
+    found, wanted = (gradients(value, oracle) for value in (terms.differentiable, expected))
     for name in wanted:
         torch.testing.assert_close(found[name], wanted[name])
 
@@ -110,8 +111,8 @@ def test_sleep_has_the_guides_gradient_along_its_own_draws_only():
     """z_0 and x' are constants then, and so are all parameters of the model."""
     oracle = LinearGaussian(exact=False)
     pyro.set_rng_seed(3)
-    terms = dual(4, "sleep")(oracle.model, oracle.guide, (oracle.data(7),), {})
-    found = gradients(terms.surrogate, oracle)
+    terms = dual(4, "sleep")(Call(oracle.model, oracle.guide, (oracle.data(7),)))
+    found = gradients(terms.differentiable, oracle)
     for name in oracle.model_parameters:
         oracle.get_parameter(name).requires_grad_(False)
     pyro.set_rng_seed(3)
@@ -152,7 +153,9 @@ class TestEnumerated:
         term = dual(2, **settings)
         return expectation(
             lambda: flat(
-                gradients(term(oracle.model, oracle.guide, (oracle.data(2),), {}).surrogate, oracle)
+                gradients(
+                    term(Call(oracle.model, oracle.guide, (oracle.data(2),))).differentiable, oracle
+                )
             )
         )
 
@@ -161,7 +164,7 @@ class TestEnumerated:
         self.oracle = Bits("c", data_dim=1)
         term = dual(2)
         value = lambda: expectation(  # noqa: E731
-            lambda: term(self.oracle.model, self.oracle.guide, (self.oracle.data(2),), {}).value
+            lambda: term(Call(self.oracle.model, self.oracle.guide, (self.oracle.data(2),))).value
         )
         self.truth = numerical_gradient(self.oracle, value)
         assert value() < 2 * self.oracle.information()
@@ -185,18 +188,18 @@ class TestEnumerated:
 def test_two_sites_as_code_are_unbiased():
     oracle = Bits("z,c", data_dim=1)
     term = dual(2, baseline=False)
-    call = lambda: term(oracle.model, oracle.guide, (oracle.data(1),), {})  # noqa: E731
+    call = lambda: term(Call(oracle.model, oracle.guide, (oracle.data(1),)))  # noqa: E731
     truth = numerical_gradient(oracle, lambda: expectation(lambda: call().value))
-    found = expectation(lambda: flat(gradients(call().surrogate, oracle)))
+    found = expectation(lambda: flat(gradients(call().differentiable, oracle)))
     torch.testing.assert_close(found, truth, rtol=0, atol=1e-9)
 
 
 def test_every_fresh_draw_has_its_score():
     oracle = Bits("c", data_dim=1)
     term = dual(3, baseline=False)
-    call = lambda: term(oracle.model, oracle.guide, (oracle.data(1),), {})  # noqa: E731
+    call = lambda: term(Call(oracle.model, oracle.guide, (oracle.data(1),)))  # noqa: E731
     truth = numerical_gradient(oracle, lambda: expectation(lambda: call().value))
-    found = expectation(lambda: flat(gradients(call().surrogate, oracle)))
+    found = expectation(lambda: flat(gradients(call().differentiable, oracle)))
     torch.testing.assert_close(found, truth, rtol=0, atol=1e-9)
 
 
@@ -207,7 +210,7 @@ def test_many_particles_agree_with_the_expectation():
     args = (torch.zeros(size, 2),)
     term, plain = dual(3), dual(3, baseline=False)
     found = mean_and_error(
-        flat(gradients(term(oracle.model, oracle.guide, args, {}).surrogate / size, oracle))
+        flat(gradients(term(Call(oracle.model, oracle.guide, args)).differentiable / size, oracle))
         for _ in range(60)
     )
     # The expectation over x' in closed form: each of its four values, weighed.
@@ -234,7 +237,7 @@ def test_many_particles_agree_with_the_expectation():
     assert ((found[0] - truth[0]).abs() < 5 * error).all()
     pyro.set_rng_seed(0)
     noisy = mean_and_error(
-        flat(gradients(plain(oracle.model, oracle.guide, args, {}).surrogate / size, oracle))
+        flat(gradients(plain(Call(oracle.model, oracle.guide, args)).differentiable / size, oracle))
         for _ in range(20)
     )
     assert ((noisy[0] - truth[0]).abs() < 5 * (noisy[1] ** 2 + truth[1] ** 2).sqrt()).all()
@@ -247,7 +250,9 @@ def test_straight_through_is_biased_and_reaches_the_decoder():
     for channel in ("sample", "straight-through"):
         term = dual(3, channel)
         means[channel] = mean_and_error(
-            gradients(term(oracle.model, oracle.guide, args, {}).surrogate / size, oracle)["W"]
+            gradients(term(Call(oracle.model, oracle.guide, args)).differentiable / size, oracle)[
+                "W"
+            ]
             for _ in range(30)
         )
     difference = means["sample"][0] - means["straight-through"][0]
@@ -326,7 +331,7 @@ def test_scale_of_a_subsample_counts_once():
     oracle = LinearGaussian(exact=False)
     model, guide = oracle.subsampled(5)
     values = [
-        dual(3)(model, guide, (torch.randn(20, 3),), {}).value.detach() / 20 for _ in range(250)
+        dual(3)(Call(model, guide, (torch.randn(20, 3),))).value.detach() / 20 for _ in range(250)
     ]
     mean, error = mean_and_error(values)
     whole, whole_error = mean_and_error(bound(oracle, 3, 500).value / 500 for _ in range(20))
@@ -352,9 +357,9 @@ def test_inner_plates_belong_to_the_datum():
     found = []
     for pair in ((nested, nested_guide), (oracle.model, oracle.guide)):
         pyro.set_rng_seed(6)
-        found.append(dual(4)(*pair, (torch.zeros(6, 3),), {}))
+        found.append(dual(4)(Call(*pair, (torch.zeros(6, 3),))))
     torch.testing.assert_close(found[0].value, found[1].value)
-    first, second = (flat(gradients(terms.surrogate, oracle)) for terms in found)
+    first, second = (flat(gradients(terms.differentiable, oracle)) for terms in found)
     torch.testing.assert_close(first, second)
 
 
@@ -365,7 +370,7 @@ def test_masked_data_tell_nothing():
     masked = poutine.mask(oracle.model, mask=mask), poutine.mask(oracle.guide, mask=mask)
     x = torch.full((3, 3), 100.0)
     with torch.no_grad():
-        mean, error = mean_and_error(dual(2)(*masked, (x,), {}).value for _ in range(300))
+        mean, error = mean_and_error(dual(2)(Call(*masked, (x,))).value for _ in range(300))
     assert abs(mean - oracle.information()) < 5 * error
 
 
@@ -401,7 +406,7 @@ def test_one_scale_for_all_sites():
             pyro.sample("x", dist.Normal(z @ oracle.W.T, 1.0).to_event(1), obs=x)
 
     with pytest.raises(ValueError, match="one scale for all sites"):
-        dual(2)(model, oracle.guide, (oracle.data(3),), {})
+        dual(2)(Call(model, oracle.guide, (oracle.data(3),)))
 
 
 def test_a_part_of_the_datum_is_refused():
@@ -416,7 +421,7 @@ def test_a_part_of_the_datum_is_refused():
             pyro.sample("z", dist.Normal(x.mean(-1, keepdim=True), 1.0))
 
     with pytest.raises(ValueError, match="subsampled by the plate 'pixel' \\(2 of 6\\)"):
-        dual(2)(model, guide, (torch.zeros(4, 6),), {})
+        dual(2)(Call(model, guide, (torch.zeros(4, 6),)))
 
 
 def test_batch_normalisation_weighs_by_the_whole_batch():
@@ -436,4 +441,4 @@ def test_batch_normalisation_weighs_by_the_whole_batch():
 
     module = Coupled()
     with pytest.warns(UserWarning, match="batch normalisation"):
-        dual(2)(module.model, module.guide, (torch.zeros(8, 2),), {})
+        dual(2)(Call(module.model, module.guide, (torch.zeros(8, 2),)))

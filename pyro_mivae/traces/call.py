@@ -1,0 +1,38 @@
+"""A call of a model/guide pair: the two programs and the arguments of both."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyro import poutine
+
+Args = tuple[Any, ...]
+Kwargs = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """A model, its guide, and the arguments that both are called with.
+
+    Attributes:
+        model: A Pyro model.
+        guide: Its guide.
+        args: Positional arguments of both.
+        kwargs: Keyword arguments of both.
+    """
+
+    model: Any
+    guide: Any
+    args: Args = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_arguments(self, args: Args, kwargs: Mapping[str, Any]) -> Call:
+        """Returns the same pair called with other arguments."""
+        return dataclasses.replace(self, args=args, kwargs=kwargs)
+
+    def trace_guide(self) -> poutine.Trace:
+        """Runs the guide and returns its trace."""
+        return poutine.trace(self.guide).get_trace(*self.args, **self.kwargs)
