@@ -26,7 +26,7 @@ from experiments.runner.run import Run
 from experiments.sweep import program as sweep
 from experiments.sweep.figure import sweep_curves
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 JOB = '''
 """A run in the manner of experiments.mnist, with nothing to learn. Notes all that it does."""
 import argparse, json, os, signal, sys, time
@@ -298,8 +298,8 @@ def test_a_lock_is_held_once(tmp_path):
 def test_a_dead_owner_on_this_machine_is_followed_at_once(tmp_path):
     path = tmp_path / "run.lock"
     code = (
-        "import os, sys; from pathlib import Path; from experiments import _lock\n"
-        "_lock.acquire(Path(sys.argv[1])); os._exit(9)"
+        "import os, sys; from pathlib import Path; from experiments.runner import lock\n"
+        "lock.acquire(Path(sys.argv[1])); os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, timeout=20, check=False)
     assert path.read_text().strip()

@@ -41,7 +41,7 @@ class Config:
     """An arm, its data, and the training, which is the same for all."""
 
     arm: ArmName = "T"
-    """Prior and guide of the code: experiments/_arm_models.py."""
+    """Prior and guide of the code: experiments/open_question/design/arms.py."""
     data: DataName = "D3"
     """Which of the study's data sets (pyro_mivae.datasets.study_data)."""
     mi_weight: float = 2.0
