@@ -130,7 +130,8 @@ def main() -> None:
     config = tyro.cli(Config, description=__doc__, prog="python -m benchmarks.breakdown")
     pyro.settings.set(module_local_params=True)  # as fit does
     device = make_fabric().device
-    lines, smallest = [], min(config.batch_sizes)
+    lines: list[str] = []
+    smallest = min(config.batch_sizes)
     images = torch.randint(0, 256, (20_000, 28, 28), dtype=torch.uint8, device=device)
     for batch in config.batch_sizes[: 1 if config.smoke else None]:
         number = 2 if config.smoke else max(10, config.steps * smallest // batch)

@@ -261,7 +261,9 @@ def rank_correlation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     second = second - second.mean(-1, keepdims=True)
     norms = np.sqrt((first**2).sum(-1) * (second**2).sum(-1))
     products = (first * second).sum(-1)
-    return np.divide(products, norms, out=np.full_like(norms, math.nan), where=norms > 0)
+    correlations: np.ndarray = np.full_like(norms, math.nan)
+    np.divide(products, norms, out=correlations, where=norms > 0)
+    return correlations
 
 
 def _bootstrap(

@@ -82,7 +82,7 @@ class HandWritten(nn.Module):
 def update(module: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor) -> Tensor:
     """One step on a batch; returns its loss."""
     loss: Tensor = module(x)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]  # torch's stubs
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return loss.detach()
@@ -126,7 +126,7 @@ class ByHand:
     def epoch(self, limit: int | None = None) -> None:
         """All images, taken by index on the device."""
         order = torch.randperm(len(self.images), device=self.device)
-        for index in order.split(self.batch_size)[:limit]:
+        for index in torch.split(order, self.batch_size)[:limit]:
             self.update(torch.bernoulli(self.images[index] / 255.0))
 
     def wait(self) -> None:

@@ -129,7 +129,8 @@ def make(problem: Problem, compile: bool = False, precision: str = "32-true") ->
 
 def memory_mapped(path: str, count: int) -> Tensor:
     """uint8 images ``(count, 28, 28)`` of a file, read when they are indexed."""
-    mapped = np.memmap(path, dtype=np.uint8, mode="r+", shape=(count, 28, 28))
+    with open(path, "r+b") as file:
+        mapped = mmap.mmap(file.fileno(), count * 28 * 28)
     # Or the system reads ahead at each image, up to megabytes that are not wanted.
-    mapped._mmap.madvise(mmap.MADV_RANDOM)
-    return torch.from_numpy(mapped)
+    mapped.madvise(mmap.MADV_RANDOM)
+    return torch.from_numpy(np.frombuffer(mapped, np.uint8).reshape(count, 28, 28))

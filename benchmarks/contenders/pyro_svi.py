@@ -70,7 +70,8 @@ class VAE(nn.Module):
         loc, scale = self.encode(torch.sigmoid(self.decoder(drawn)))
         code, prior = drawn[:, :CODE], dist.Normal(zeros[:, :CODE], 1.0)
         posterior = dist.Normal(loc[:, :CODE], scale[:, :CODE])
-        return (posterior.log_prob(code) - prior.log_prob(code)).sum(-1)
+        ratio: Tensor = (posterior.log_prob(code) - prior.log_prob(code)).sum(-1)
+        return ratio
 
     def guide(self, x: Tensor) -> None:
         """q(z|x)."""
@@ -103,7 +104,7 @@ class PyroSVI:
         with pyro.settings.context(module_local_params=False), warnings.catch_warnings():
             # torch.jit is deprecated; Pyro's is built on it.
             warnings.filterwarnings("ignore", message=".*torch.jit")
-            return self.svi.step(x) / len(x)
+            return float(self.svi.step(x)) / len(x)
 
     def step(self) -> float:
         """One update on a batch in memory; Pyro reads the loss at each."""

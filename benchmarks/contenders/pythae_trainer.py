@@ -36,7 +36,7 @@ from benchmarks.contenders.by_hand import (
 )
 
 
-class Encoder(BaseEncoder):
+class Encoder(BaseEncoder):  # type: ignore[misc]  # pythae has no types
     """Our encoder; pythae wants the logarithm of the variance."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Encoder(BaseEncoder):
         return ModelOutput(embedding=loc, log_covariance=2 * scale.log())
 
 
-class Decoder(BaseDecoder):
+class Decoder(BaseDecoder):  # type: ignore[misc]  # pythae has no types
     """Our decoder; pythae wants probabilities."""
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Decoder(BaseDecoder):
         return ModelOutput(reconstruction=torch.sigmoid(self.layers(z)))
 
 
-class Binarised(BaseDataset):
+class Binarised(BaseDataset):  # type: ignore[misc]  # pythae has no types
     """Draws each image's pixels anew whenever it is taken, as the others do."""
 
     def __getitem__(self, index: int) -> Any:
@@ -107,7 +107,7 @@ class Pythae:
         trainer = self.trainer
         output = trainer.model(self.next(), epoch=1, dataset_size=self.size, uses_ddp=False)
         trainer._optimizers_step(output)
-        return output.loss.item()
+        return float(output.loss)
 
     def epoch(self, limit: int | None = None) -> None:
         """The trainer's own, its progress bar into nothing; it can't stop earlier."""

@@ -37,7 +37,7 @@ from pyro_mivae.datasets import (
 )
 from pyro_mivae.runs.files import atomic_path, write_atomically
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 TABLE, FIGURE = "factors.csv", "factors.png"
 
 

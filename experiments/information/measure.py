@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -113,7 +114,7 @@ def measure(
     for name, column in (("kl", "kl/{}"), ("score", "mi/{}/mean"), ("bound", "mi/{}/sample")):
         totals = [sum(terms[column.format(s)] for s in sites) for sites in codes_of(vae).values()]
         variables[name] = (("codes",), totals, groups.NATS)
-    coords = {
+    coords: dict[str, Sequence[Any]] = {
         "guide": list(by_guide),
         "codes": list(codes_of(vae)),
         "num_samples": num_samples,

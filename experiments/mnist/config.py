@@ -221,12 +221,12 @@ def _smoke(config: Config) -> Config:
 
 
 def _from_dict(settings: Mapping[str, Any]) -> Config:
-    groups = {f.name: f.default_factory for f in dataclasses.fields(Config)}
-    made = {}
-    for name, group in groups.items():
-        values = dict(settings[name])
+    default = Config()
+    groups = {}
+    for group in dataclasses.fields(Config):
+        values = dict(settings[group.name])
         for path in ("data_dir", "out", "resume"):
             if values.get(path) is not None:
                 values[path] = Path(values[path])
-        made[name] = type(group())(**values)
-    return Config(**made)
+        groups[group.name] = type(getattr(default, group.name))(**values)
+    return Config(**groups)

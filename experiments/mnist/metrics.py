@@ -101,7 +101,7 @@ def match(vae: MIVAE, test: Split, *, seed: int) -> ClassMatch:
     """The class accuracy of the likeliest category."""
     found = []
     with evaluation(vae, device=test.images.device, seed=seed):
-        for part in test.images.split(1000):
+        for part in torch.split(test.images, 1000):
             found.append(vae.guide.encode(vae.observe(part))["d"].logits.argmax(-1))
     return match_classes(torch.cat(found), test.labels, vae.priors["d"].dim)
 

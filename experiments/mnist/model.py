@@ -10,12 +10,14 @@ from pyro.infer import TraceEnum_ELBO
 from experiments.mnist.config import (
     STRUCTURES,
     Config,
+    Objective,
     code_dim,
     read_settings,
 )
 from pyro_mivae import runs
 from pyro_mivae.datasets import Digits
 from pyro_mivae.infer import TraceMI_ELBO
+from pyro_mivae.infer.schedule import Weight
 from pyro_mivae.training.checkpoints import load_checkpoint
 from pyro_mivae.vae import MIVAE
 
@@ -45,19 +47,24 @@ def build(config: Config) -> tuple[MIVAE, TraceMI_ELBO]:
     )
     if config.model.init_gain != 1:
         with torch.no_grad():
-            for name, weight in vae.named_parameters():
+            for name, parameter in vae.named_parameters():
                 if name.endswith("weight"):
-                    weight.mul_(config.model.init_gain)
-    weight, warmup = config.objective.mi_weight, config.objective.mi_warmup
+                    parameter.mul_(config.model.init_gain)
     elbo = TraceMI_ELBO(
         channel=config.objective.channel,
-        mi_weight=(lambda step: weight * min(1.0, step / warmup)) if warmup else weight,
+        mi_weight=_mi_weight(config.objective),
         kl_weight=config.objective.kl_weight,
         codes=vae.codes,
         code_scale=config.objective.code_scale,
         elbo=TraceEnum_ELBO(max_plate_nesting=1) if categories else None,
     )
     return vae, elbo
+
+
+def _mi_weight(objective: Objective) -> Weight:
+    """Returns lambda, or the schedule by which it grows."""
+    weight, warmup = objective.mi_weight, objective.mi_warmup
+    return (lambda step: weight * min(1.0, step / warmup)) if warmup else weight
 
 
 def check_same_data(folder: Path, digits: Digits) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 from experiments.open_question.rows import SCORES, cell_of
 from experiments.tables import Row
 
-ALWAYS = ("run", "arm", "data", "mi_weight", "code_scale", "seed", *SCORES)
-ALWAYS += ("posterior_ks", "factor_ks", "set_measured", "mi", "mi/c", "elbo", "kl/c")
-ALWAYS += ("r2/T", "r2/S", "sum/label", "top/c[0]", "top/c[1]")
+ALWAYS = (
+    *("run", "arm", "data", "mi_weight", "code_scale", "seed", *SCORES),
+    *("posterior_ks", "factor_ks", "set_measured", "mi", "mi/c", "elbo", "kl/c"),
+    *("r2/T", "r2/S", "sum/label", "top/c[0]", "top/c[1]"),
+)
 """Columns that every run has, though some of them may be empty."""
 TABLE = "open_question.csv"
 TEXT = ("run", "arm", "data", "channel", "leading_top")

@@ -21,6 +21,7 @@ from pathlib import Path
 from experiments.command_line import Switch, parse, smoke_folder
 from experiments.open_question.design.cells import (
     Block,
+    Scale,
     blocks,
     smoke_blocks,
     stages,
@@ -47,7 +48,8 @@ class Config(StudyConfig):
 def main(arguments: list[str] | None = None) -> int:
     """Runs the study; returns the program's exit code."""
     config = parse(Config, "open_question", __doc__, arguments)
-    folder, scale = config.out or Path("runs") / "open-question", "full"
+    folder = config.out or Path("runs") / "open-question"
+    scale: Scale = "full"
     every = blocks(add_seeds=config.add_seeds)
     if config.smoke:
         folder, every, scale = smoke_folder(config.out), smoke_blocks(), "smoke"

@@ -135,9 +135,8 @@ def latent_grids(vae: MIVAE, images: torch.Tensor) -> NDArray[np.float64]:
                 codes, noise = c.repeat(n, n, 1), z.repeat(n, n, 1)
                 codes[..., i], noise[..., j] = steps[:, None], steps[None, :]
                 rows.append(vae.model.decode(codes, noise).mean)
-    grids = torch.stack(rows).unflatten(0, (len(c), len(z)))
-    found: NDArray[np.float64] = grids.double().numpy()
-    return found
+    grids: NDArray[np.float64] = torch.stack(rows).double().numpy()
+    return grids.reshape(len(c), len(z), *grids.shape[1:])
 
 
 def _dimension_loss(trainings: Trainings, folder: Path) -> dict[str, Figure]:

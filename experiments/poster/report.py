@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
+from experiments.contrasts import rank_correlation
 from experiments.poster import rows as numbers
 from experiments.poster.figures import READ_OFF, draw
 from experiments.poster.rows import (
@@ -198,8 +199,10 @@ def _what_decides(rows: Sequence[Row], traces: Sequence[Row]) -> str:
         body.append(
             (numbers.variant(row), init, row["seed"], *(f"{v:.1f}" for v in values), ignored)
         )
-    head = ("variant", "seed of the weights", "seed of the batches and draws")
-    head = (*head, "KL of z after 550 steps", "at the end", "z ignored")
+    head = (
+        *("variant", "seed of the weights", "seed of the batches and draws"),
+        *("KL of z after 550 steps", "at the end", "z ignored"),
+    )
     first = table("What decides: 10 + 10, x' the mean, 5 epochs", head, body)
     explained = table(
         "Of the variance of the KL of z where each seed meets each",
@@ -229,7 +232,7 @@ def _what_decides(rows: Sequence[Row], traces: Sequence[Row]) -> str:
 def _early(rows: Sequence[Row], step: int) -> float:
     name = f"kl/z after {step}"
     pairs = [(row[name], row["kl/z"]) for row in rows if name in row and row["steps"] > step]
-    return float(numbers.rank_correlation(*np.array(pairs).T)) if len(pairs) > 2 else np.nan
+    return float(rank_correlation(*np.array(pairs).T)) if len(pairs) > 2 else np.nan
 
 
 def _precision(single: Sequence[Row], others: Sequence[Row]) -> str:
@@ -251,8 +254,10 @@ def _precision(single: Sequence[Row], others: Sequence[Row]) -> str:
                     *pairs[1:],
                 )
             )
-    head = ("against fp32, compiled", "seed", "ELBO", "difference")
-    head = (*head, *(f"{name} of {site}" for name in ("score", "bound") for site in "cz"))
+    head = (
+        *("against fp32, compiled", "seed", "ELBO", "difference"),
+        *(f"{name} of {site}" for name in ("score", "bound") for site in "cz"),
+    )
     text = table("bf16 mixed precision, 5 + 5, λ 1, 25 epochs", head, sorted(body))
     means = [
         f"{name} {_signed(float(np.mean(found)))} ± {number(float(stats.sem(found)))}"

@@ -181,14 +181,16 @@ def _backend(workers: int, scheduler: str | None) -> Iterator[dict[str, Any]]:
         raise RuntimeError("--scheduler needs Dask: pip install 'pyro-mivae[cluster]'") from error
     from joblib._dask import DaskDistributedBackend
 
-    class Backend(DaskDistributedBackend):
+    class Backend(DaskDistributedBackend):  # type: ignore[misc]  # joblib has no types
         """joblib's, but for a cluster of one thread: Parallel would run its tasks *here*."""
 
         def effective_n_jobs(self, n_jobs: int) -> int:
-            return max(2, super().effective_n_jobs(n_jobs))
+            return max(2, int(super().effective_n_jobs(n_jobs)))
 
     try:
-        client = Client(scheduler, timeout=20, set_as_default=False)
+        client = Client(  # type: ignore[no-untyped-call]  # Dask's stubs
+            scheduler, timeout=20, set_as_default=False
+        )
     except (OSError, ValueError) as error:
         raise RuntimeError(
             f"expected a Dask scheduler at {scheduler}, found none ({error}): start one with "

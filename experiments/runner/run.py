@@ -21,7 +21,7 @@ from experiments.runner.lock import (
 from pyro_mivae import runs
 from pyro_mivae.training.checkpoints import has_checkpoint
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 GRACE = 60.0
 """Seconds that a run has for its last checkpoint."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

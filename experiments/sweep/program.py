@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
         outcomes = config.run(todo, folder)
         rows = read_rows(folder)
         if rows:
-            write_table(rows, folder)
+            write_table(rows, folder, TABLE)
             save({"sweep_curves": sweep_curves(rows)}, folder)
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)

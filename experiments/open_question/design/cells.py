@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias, get_args
 
 from experiments.command_line import as_arguments, plain
 from experiments.open_question.design.arms import ArmName
@@ -29,6 +29,14 @@ AGAIN = ("controls-again", "sprites-again", "re-inked-again")
 
 Scale = Literal["full", "smoke"]
 Adds = Literal["plan", "rule", "fresh"]
+MainPrior: TypeAlias = Literal["gaussian", "uniform"]
+MainChannel: TypeAlias = Literal["mean", "straight-through"]
+MAIN_TERMS: tuple[tuple[float, MainChannel], ...] = (
+    (0.0, "straight-through"),  # without the term the channel does nothing
+    (1.0, "straight-through"),
+    (1.0, "mean"),
+)
+"""Weight and channel of the information term of the main job's models."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +78,9 @@ def arm_run(name: str, flags: Mapping[str, object], scale: Scale) -> Run:
 class MainModel:
     """A run of the main job, and the measurement of its codes."""
 
-    prior: Literal["gaussian", "uniform"]
+    prior: MainPrior
     mi_weight: float
-    channel: Literal["mean", "straight-through"]
+    channel: MainChannel
     seed: int
 
     @property
@@ -165,12 +173,8 @@ def blocks(*, add_seeds: bool = False) -> list[Block]:
             models=tuple(
                 MainModel(prior, weight, channel, seed)
                 for seed in range(5)
-                for prior in ("gaussian", "uniform")
-                for weight, channel in (
-                    (0.0, "straight-through"),  # without the term the channel does nothing
-                    (1.0, "straight-through"),
-                    (1.0, "mean"),
-                )
+                for prior in get_args(MainPrior)
+                for weight, channel in MAIN_TERMS
             ),
         ),
         *added,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from pyro_mivae.disentanglement.classes import match_classes
 from pyro_mivae.distributions import posterior_mean
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.priors import Prior
+from pyro_mivae.runs.files import atomic_path
 from pyro_mivae.training import evaluate, evaluation
 from pyro_mivae.vae import MIVAE
 
@@ -58,7 +60,7 @@ def encode(vae: MIVAE, images: Tensor, *, seed: int = 0) -> Encoded:
     """Encodes uint8 images (N, H, W)."""
     parts: dict[str, list[Tensor]] = {}
     with evaluation(vae, device=images.device, seed=seed):
-        for some in images.split(1000):
+        for some in torch.split(images, 1000):
             for site, q in vae.guide.encode(vae.observe(some)).items():
                 if site == "d":
                     parts.setdefault("d", []).append(q.logits.argmax(-1))
@@ -224,6 +226,14 @@ def generator(
         "values": values.T.numpy(),
     }
     return {"measured": list(names), **numbers}, arrays
+
+
+def write_traversals(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Writes the arrays of :func:`generator` atomically."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file, images=arrays["images"], measured=arrays["measured"], values=arrays["values"]
+        )
 
 
 def _mean(values: Array) -> float:

@@ -29,7 +29,6 @@ from experiments.open_question.jobs.alignment import Factors
 from experiments.open_question.jobs.arm_data import measure
 from pyro_mivae import runs
 from pyro_mivae.datasets import Split, load_digits, measured
-from pyro_mivae.runs.files import atomic_path
 from pyro_mivae.training.checkpoints import CheckpointError
 
 ARRAYS = "traversals.npz"
@@ -112,8 +111,7 @@ def run(config: Config, out: Path) -> None:
         "seconds": {"total": time.monotonic() - started},
     }
     out.mkdir(parents=True, exist_ok=True)
-    with atomic_path(out / ARRAYS) as path, path.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+    alignment.write_traversals(out / ARRAYS, arrays)
     runs.write_json(out / runs.METRICS, numbers)
     print(f"results: {out}")
 

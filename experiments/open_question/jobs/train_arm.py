@@ -20,18 +20,17 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from pyro.infer import TraceEnum_ELBO
 
 from experiments import command_line as _program
 from experiments.open_question.design.arms import ArmName, build
 from experiments.open_question.design.datasets import DataName
+from experiments.open_question.jobs import alignment
 from experiments.open_question.jobs.arm_data import ArmData, load
 from experiments.open_question.jobs.measure_arm import Known
 from pyro_mivae import runs
 from pyro_mivae.infer import Channel, TraceMI_ELBO, compile_elbo
-from pyro_mivae.runs.files import atomic_path
 from pyro_mivae.training import NonFiniteError, adam, fit
 from pyro_mivae.vae import MIVAE
 
@@ -100,9 +99,17 @@ def parse(arguments: list[str] | None) -> Config:
     config = _program.parse(Config, "_arms", __doc__, arguments)
     if not config.smoke:
         return config
-    few = {"pool": 200, "train": 100, "test": 200, "epochs": 1, "traversals": 3}
-    settings = {"digits": "mnist-5k", "hidden": (32,), "compile": False, **few}
-    return dataclasses.replace(config, **settings)
+    return dataclasses.replace(
+        config,
+        pool=200,
+        train=100,
+        test=200,
+        epochs=1,
+        traversals=3,
+        digits="mnist-5k",
+        hidden=(32,),
+        compile=False,
+    )
 
 
 def seed_file(folder: Path, seed: int) -> Path:
@@ -139,8 +146,7 @@ def run(config: Config, folder: Path) -> None:
             )
             seconds = {"training": trained, "total": time.monotonic() - first}
             numbers["seconds"] = {**seconds, "processor": time.process_time() - processor}
-            with atomic_path(folder / f"seed{seed}.npz") as path, path.open("wb") as file:
-                np.savez_compressed(file, **arrays)
+            alignment.write_traversals(folder / f"seed{seed}.npz", arrays)
             runs.write_json(seed_file(folder, seed), numbers)  # last: a seed that has it is done
             print(f"{config.arm} on {config.data}, seed {seed}: {seconds['total']:.1f} s")
             first, processor = time.monotonic(), time.process_time()

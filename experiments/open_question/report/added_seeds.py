@@ -67,9 +67,13 @@ def interactions(
             [row for row in rows if row["seed"] >= first],
             rows,
         )
-        settings = {"arms": again.arms, "data": again.data, "mi_weight": again.mi_weight}
         for measure in again.measures if first else ():
-            found = [numbers.contrast(part, measure, **settings) for part in parts]
+            found = [
+                numbers.contrast(
+                    part, measure, arms=again.arms, data=again.data, mi_weight=again.mi_weight
+                )
+                for part in parts
+            ]
             if found[1].contrast or found[1].note:
                 yield again, measure, found
 

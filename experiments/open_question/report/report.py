@@ -24,7 +24,6 @@ from experiments.open_question.rows import PRIMARIES, Row, without_fresh
 from experiments.open_question.rules.h1 import (
     FAMILIES,
     H1,
-    Family,
     judge_h1,
 )
 from experiments.open_question.rules.secondary import (
@@ -34,6 +33,7 @@ from experiments.open_question.rules.secondary import (
     Hypothesis,
     weak,
 )
+from experiments.open_question.rules.verdict import Family
 from experiments.tables import number, span, table, write_table
 from pyro_mivae.plotting.saving import save
 from pyro_mivae.runs.files import write_atomically

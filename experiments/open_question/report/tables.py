@@ -65,7 +65,7 @@ def _all_cells(every: Sequence[Block]) -> list[Cell]:
 
 def seeds_done(every: Sequence[Block], rows: Sequence[Row]) -> str:
     """How many seeds each cell has."""
-    body = []
+    body: list[tuple[str, object, str]] = []
     for block in every:
         done = [f"{cell.name} {len(of_cell(rows, cell))}" for cell in block.cells]
         if done:
@@ -197,8 +197,14 @@ def weights(rows: Sequence[Row]) -> str:
     for weight, scale in forms:
         form = f"{weight:g}" if scale is None else f"{weight:g}, InfoGAN's form, sd {scale:g}"
         for name, label in PRIMARIES.items():
-            settings = {"mi_weight": weight, "code_scale": scale, "data": FAMILIES["re-inked"]}
-            found = numbers.contrast(rows, name, arms=("T", "G"), **settings)
+            found = numbers.contrast(
+                rows,
+                name,
+                arms=("T", "G"),
+                data=FAMILIES["re-inked"],
+                mi_weight=weight,
+                code_scale=scale,
+            )
             if (line := contrast_line(found, None)) is not None:
                 body.append((form, label, line[0], line[1], line[-1]))
     head = ("λ", "of", "interaction", "95 %", "seeds")
