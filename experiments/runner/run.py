@@ -24,6 +24,11 @@ from pyro_mivae.training.checkpoints import has_checkpoint
 ROOT = Path(__file__).parents[2]
 GRACE = 60.0
 """Seconds that a run has for its last checkpoint."""
+MOVED = {
+    "experiments._arms": "experiments.open_question.jobs.train_arm",
+    "experiments._codes": "experiments.open_question.jobs.measure_codes",
+}
+"""Programs that studies begun before 0.1.0 name by their old modules."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 # Lets the kernel stop the run when whoever started it is killed (on Linux; elsewhere it goes on and
@@ -140,11 +145,18 @@ def _execute(run: Run, study: Study, lock: Lock, log: Path) -> tuple[Any, str]:
 
 
 def _check_same(run: Run, path: Path) -> None:
-    """Notes what the run's folder is made by; raises a ``ValueError`` if it was made by another."""
-    made = {"module": run.module, "arguments": list(run.arguments)}
+    """Notes the command that makes the run's folder, or compares it with the one noted before.
+
+    Raises:
+        ValueError: If the folder was made by another command.
+    """
+    command = {"module": run.module, "arguments": list(run.arguments)}
     if not path.exists():
-        runs.write_json(path, made)
-    elif (before := json.loads(path.read_text(encoding="utf-8"))) != made:
+        runs.write_json(path, command)
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    module = MOVED.get(before["module"], before["module"])
+    if {**before, "module": module} != command:
         raise ValueError(
             f"the run in this folder was started with {' '.join(before['arguments'])}, but now "
             f"with {' '.join(run.arguments)}: say the same flags, or choose another --out"
