@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.contenders import HIDDEN, LATENT, PIXELS
-from benchmarks.machine import machine, versions
+from benchmarks.machine import describe_machine, versions
 from benchmarks.step_time import sides
 from pyro_mivae.training import make_fabric
 
@@ -145,7 +145,7 @@ def main() -> None:
             cells = " | ".join(f"{value:.1f}" for value in found.values())
             lines.append(f"| {batch} | {name} | {cells} |")
             print(lines[-1])
-    text = f"{machine()}. {versions('torch', 'pyro-ppl')}.\n\n" + "\n".join(lines) + "\n"
+    text = f"{describe_machine()}. {versions('torch', 'pyro-ppl')}.\n\n" + "\n".join(lines) + "\n"
     print(text)
     if config.write:
         (config.out / "results" / "breakdown.md").write_text(text, encoding="utf-8")

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 
-def machine() -> str:
+def describe_machine() -> str:
     """Processor, cores and threads, and the GPU if there is one."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")

@@ -37,7 +37,7 @@ from benchmarks.contenders import (
     missing,
     synthetic_images,
 )
-from benchmarks.machine import machine, versions
+from benchmarks.machine import describe_machine, versions
 from benchmarks.peers_report import (
     Row,
     figure,
@@ -157,7 +157,7 @@ def main() -> None:
     if any(config.images % batch for batch in config.batch_sizes):
         raise SystemExit("--images must be a multiple of every batch size")
     rows = [row for t in TASKS for b in config.batch_sizes for row in compare(t, b, config)]
-    where = machine()
+    where = describe_machine()
     used = versions("torch", "pyro-ppl", "numpyro", "jax", "pythae")
     text = table(rows, f"{where}. {used}.", config.images)
     print(text)

@@ -28,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.contenders import synthetic_images
 from benchmarks.contenders.by_hand import device_here, wait_for
 from benchmarks.contenders.library import make_loop, memory_mapped
-from benchmarks.machine import anonymous_memory, machine, versions
+from benchmarks.machine import anonymous_memory, describe_machine, versions
 from benchmarks.scaling_report import (
     Curve,
     Point,
@@ -242,7 +242,7 @@ def main() -> None:
         if not config.only or name in config.only:
             curves.append(curve(name, limit, getattr(config, name), make, config))
     curves += last
-    where = f"{machine()}. {versions('torch', 'pyro-ppl')}."
+    where = f"{describe_machine()}. {versions('torch', 'pyro-ppl')}."
     bound = f"Peak: {top / 1e12:.3g}e12 operations per second, {source}."
     text = "\n\n".join([f"{where} {bound}", table(curves, top), note]).strip() + "\n"
     print(text)

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from pyro_mivae.plotting import style as drawing
+from pyro_mivae.plotting import style
 from pyro_mivae.runs.files import write_atomically
 
 Row = dict[str, Any]
@@ -36,7 +36,7 @@ def number(value: float | None, digits: int = 2) -> str:
     """A number with a minus that is no hyphen, and with none before 0; a dash for none."""
     if value is None or math.isnan(value):
         return "-"
-    return drawing.number(value, digits)
+    return style.number(value, digits)
 
 
 def percent(shares: Sequence[float], digits: int = 0) -> str:

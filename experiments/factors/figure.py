@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from experiments.factors.fitted_laws import FactorLaw, factor_law
-from pyro_mivae.plotting import style as drawing
+from pyro_mivae.plotting import style
 
 STYLES: dict[str, tuple[str, str]] = {
     "uniform": ("#0072B2", "-"),
@@ -46,13 +46,13 @@ def factor_distributions(factors: xr.Dataset) -> Figure:
         values = factors[name].values[np.isfinite(factors[name].values)]
         _draw(axes, values, factor_law(values))
         units = factors[name].attrs.get("units", "")
-        drawing.finish(
+        style.finish(
             axes,
             name.capitalize(),
             f"{name} ({units.replace('^2', '²')})" if units else name,
             "density" if number % columns == 0 else "",
         )
-        drawing.legend_below(axes, -0.17)
+        style.legend_below(axes, -0.17)
     return figure
 
 
@@ -62,7 +62,7 @@ def _draw(axes: Axes, values: NDArray[Any], found: FactorLaw) -> None:
     shown = values[(values >= low) & (values <= high)]
     heights, edges = np.histogram(shown, bins=60)
     density = heights / (len(values) * np.diff(edges))
-    axes.stairs(density, edges, fill=True, color=drawing.PALE)
+    axes.stairs(density, edges, fill=True, color=style.PALE)
     x = np.linspace(low, high, 500)
     for name, fit in found.fits.items():
         colour, dash = STYLES[name]

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.command_line import Switch, errors_only, parse, smoke_folder
-from experiments.information.measure import last, measure
+from experiments.information.measurements import last, measure
 from experiments.mnist import program as mnist
 from experiments.mnist.config import read_settings
 from experiments.mnist.metrics import summary

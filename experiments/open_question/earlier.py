@@ -22,7 +22,7 @@ TEXT = ("run", "arm", "data", "channel", "leading_top")
 
 
 def read_table(path: Path) -> list[Row]:
-    """The rows of a table that :func:`~.report.report.write_report` has written.
+    """The rows of a table that :func:`~.report.document.write_report` has written.
 
     A CSV does not tell a value that is not defined from one that a run has not at all: a column
     belongs to a run if any run of its cell has a value there, of the slopes any of its data.

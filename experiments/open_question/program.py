@@ -27,7 +27,7 @@ from experiments.open_question.design.cells import (
     stages,
 )
 from experiments.open_question.earlier import check_kept, read_table, seeds_of
-from experiments.open_question.report.report import report, write_report
+from experiments.open_question.report.document import report, write_report
 from experiments.open_question.rows import Row, read_rows
 from experiments.runner.stages import StudyConfig, chosen, run_stages
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pyro_mivae.plotting import style as drawing
+from pyro_mivae.plotting import style
 
 Rows = Sequence[Mapping[str, Any]]
 """Numbers may be text, as :class:`csv.DictReader` gives them."""
 
 
-def check(rows: Rows, needed: Iterable[str], expected: str) -> None:
+def check_columns(rows: Rows, needed: Iterable[str], expected: str) -> None:
     """That there are rows, and that they have what is needed, and known channels and sites.
 
     Args:
@@ -24,7 +24,7 @@ def check(rows: Rows, needed: Iterable[str], expected: str) -> None:
     """
     if not rows:
         raise ValueError(f"there is no run to draw: expected {expected}")
-    known: dict[str, Iterable[str]] = {"channel": drawing.CHANNELS, "site": drawing.SITES}
+    known: dict[str, Iterable[str]] = {"channel": style.CHANNELS, "site": style.SITES}
     for position, row in enumerate(rows):
         if missing := [name for name in needed if row.get(name) in (None, "")]:
             raise ValueError(f"row {position} has no {', '.join(missing)}: expected {expected}")

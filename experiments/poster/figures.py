@@ -13,13 +13,23 @@ from numpy.typing import NDArray
 
 from experiments.mnist.config import read_settings
 from experiments.mnist.model import load
-from experiments.poster import rows as numbers
 from experiments.poster.plots.claims import capacity, dimension_loss, tradeoff
-from experiments.poster.plots.duality import duality
+from experiments.poster.plots.graphical_models import duality
 from experiments.poster.plots.grids import latent_grid, latent_grid_sheet
-from experiments.poster.plots.outcomes import by_init_and_order, information_columns, outcomes
+from experiments.poster.plots.run_outcomes import by_init_and_order, information_columns, outcomes
 from experiments.poster.plots.traces import information_traces
-from experiments.poster.rows import IGNORED, Row
+from experiments.poster.rows import (
+    IGNORED,
+    SIDES,
+    Row,
+    best_dimensions,
+    dimension_rows,
+    init_seed,
+    run_label,
+    shares,
+    spearman,
+    variant,
+)
 from experiments.poster.trainings import Training
 from pyro_mivae import plotting, runs
 from pyro_mivae.datasets import load_digits
@@ -58,9 +68,10 @@ def draw(trainings: Trainings, rows: Rows, folder: Path) -> dict[str, Figure]:
             ],
             code="c, z",
         )
-    if shares := numbers.shares(rows["capacity"]):
+    if code_shares := shares(rows["capacity"]):
         named = [
-            {**row, "kl_share": row["share_kl"], "mi_share": row["share_score"]} for row in shares
+            {**row, "kl_share": row["share_kl"], "mi_share": row["share_score"]}
+            for row in code_shares
         ]
         figures["capacity"] = capacity(named, measure=mi_name("mean"))
     figures |= _dimension_loss(trainings, folder)
@@ -104,7 +115,7 @@ def _traversals(trainings: Trainings, rows: Rows, folder: Path) -> dict[str, Fig
     vae = load(run, torch.device("cpu"))
     digits = load_digits(read_settings(run).data.data, data_dir=read_settings(run).data.data_dir)
     grids = latent_grids(vae, digits.test.images[:1])
-    best = numbers.best_dimensions(run)
+    best = best_dimensions(run)
     labels = f"c[{best['c']}]", f"z[{best['z']}]"
     tree, coarse = groups.read(run), [STEPS[place] for place in COARSE]
     return {
@@ -141,13 +152,11 @@ def latent_grids(vae: MIVAE, images: torch.Tensor) -> NDArray[np.float64]:
 
 def _dimension_loss(trainings: Trainings, folder: Path) -> dict[str, Figure]:
     runs_of = [*trainings["figure-3"], *trainings["figure-4"]]
-    found = numbers.dimension_rows(runs_of, folder)
+    found = dimension_rows(runs_of, folder)
     if len(found) < 3:
         return {}
-    rows = [{**row, "mi": row["score"], "run": numbers.label(row)} for row in found]
-    correlations = {
-        column: dataclasses.astuple(numbers.spearman(rows, column)) for column in ("mi", "kl")
-    }
+    rows = [{**row, "mi": row["score"], "run": run_label(row)} for row in found]
+    correlations = {column: dataclasses.astuple(spearman(rows, column)) for column in ("mi", "kl")}
     figure = dimension_loss(rows, correlations=correlations, channel="mean")
     return {"dimension_loss": figure}
 
@@ -156,16 +165,12 @@ def _columns(rows: Sequence[Row]) -> dict[str, Figure]:
     measured = {row["run"]: row for row in rows if "bound/c/refitted" in row}.values()
     columns = [
         {
-            "label": numbers.label(row),
+            "label": run_label(row),
             "channel": row["channel"] if row["mi_weight"] else "none",
             "site": site,
             "score": row[f"mi/{site}/mean"],
             "bound": row[f"mi/{site}/sample"],
-            **{
-                f"{g}_{s}": row[f"{s}/{site}/{g}"]
-                for g in ("own", "refitted")
-                for s in numbers.SIDES
-            },
+            **{f"{g}_{s}": row[f"{s}/{site}/{g}"] for g in ("own", "refitted") for s in SIDES},
         }
         for row in measured
         for site in ("c", "z")
@@ -176,8 +181,8 @@ def _columns(rows: Sequence[Row]) -> dict[str, Figure]:
 def _outcomes(rows: Rows) -> dict[str, Figure]:
     named = [
         {
-            "variant": numbers.variant(row),
-            "seed": f"{numbers.init_seed(row)}, {row['seed']}",
+            "variant": variant(row),
+            "seed": f"{init_seed(row)}, {row['seed']}",
             "kl_z": row["kl/z"],
             "ignored": row["kl/z"] < IGNORED,
         }

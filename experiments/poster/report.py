@@ -9,13 +9,23 @@ import numpy as np
 from scipy import stats
 
 from experiments.contrasts import rank_correlation
-from experiments.poster import rows as numbers
 from experiments.poster.figures import READ_OFF, draw
 from experiments.poster.rows import (
     EARLY,
     IGNORED,
+    SIDES,
     Row,
+    changes,
+    crossed,
+    dimension_rows,
+    gaps,
+    init_seed,
     mean_and_range,
+    read_rows,
+    shares,
+    spearman,
+    spearman_difference,
+    variant,
 )
 from experiments.poster.trainings import CHANNELS, Block, Training
 from experiments.tables import (
@@ -38,8 +48,8 @@ def write_report(every: Sequence[Block], folder: Path, docs: Path | None = None)
         docs: A documentation, whose ``results`` and ``figures`` get them, too.
     """
     trainings = {block.name: block.trainings for block in every}
-    rows = {name: numbers.read_rows(each, folder) for name, each in trainings.items()}
-    whole = numbers.read_rows((t for each in trainings.values() for t in each), folder)
+    rows = {name: read_rows(each, folder) for name, each in trainings.items()}
+    whole = read_rows((t for each in trainings.values() for t in each), folder)
     if not whole:
         return None
     text = "\n\n".join(part for part in _parts(rows, trainings, folder) if part) + "\n"
@@ -71,9 +81,7 @@ def _parts(
         _what_it_is([*rows["figure-3"], *rows["figure-4"], *rows["channels"]]),
         _trade_off([*rows["trade-off"], *at(rows["capacity"], size=5)]),
         _capacity(rows["capacity"]),
-        _dimensions(
-            {name: numbers.dimension_rows(each, folder) for name, each in dimensions.items()}
-        ),
+        _dimensions({name: dimension_rows(each, folder) for name, each in dimensions.items()}),
         _what_decides(rows["what-decides"], [*rows["figure-4"], *rows["figure-4-seeds"]]),
         _precision(at(rows["figure-3"], mi_weight=1.0), rows["precision"]),
     ]
@@ -112,7 +120,7 @@ def _what_it_is(rows: Sequence[Row]) -> str:
         for code in ("c", "z", "c+z"):
             prefix = "mi" if code == "c+z" else f"mi/{code}"
             interval = {
-                guide: span([row[f"{side}/{code}/{guide}"] for side in numbers.SIDES], 1)
+                guide: span([row[f"{side}/{code}/{guide}"] for side in SIDES], 1)
                 for guide in ("own", "refitted")
             }
             body.append(
@@ -144,7 +152,7 @@ def _what_it_is(rows: Sequence[Row]) -> str:
 
 
 def _trade_off(rows: Sequence[Row]) -> str:
-    found = numbers.gaps(list({row["run"]: row for row in rows}.values()))
+    found = gaps(list({row["run"]: row for row in rows}.values()))
     body = [
         (
             row["channel"],
@@ -163,7 +171,7 @@ def _trade_off(rows: Sequence[Row]) -> str:
 
 def _capacity(rows: Sequence[Row]) -> str:
     body = []
-    found = numbers.shares(rows)
+    found = shares(rows)
     for channel in CHANNELS:
         for size in sorted({row["size"] for row in found}):
             some = at(found, channel=channel, size=size)
@@ -182,8 +190,8 @@ def _dimensions(groups: Mapping[str, Sequence[Row]]) -> str:
         for site, some in (("c and z", rows), ("c", at(rows, site="c")), ("z", at(rows, site="z"))):
             if some:
                 columns = ("score", "bound", "kl", "aggregate")
-                found = (numbers.spearman(some, column) for column in columns)
-                difference = numbers.spearman_difference(some, "score", "kl")
+                found = (spearman(some, column) for column in columns)
+                difference = spearman_difference(some, "score", "kl")
                 body.append((name, site, len(some), *found, difference))
     head = ("runs", "of", "dimensions", "score", "bound", "KL", "I_q", "score less KL")
     title = "Rank correlation with the log-likelihood lost without the dimension (95 %)"
@@ -193,12 +201,10 @@ def _dimensions(groups: Mapping[str, Sequence[Row]]) -> str:
 def _what_decides(rows: Sequence[Row], traces: Sequence[Row]) -> str:
     body = []
     for row in rows:
-        init = numbers.init_seed(row)
+        init = init_seed(row)
         ignored = "yes" if row["kl/z"] < IGNORED else "no"
         values = (row["kl/z after 550"], row["kl/z"])
-        body.append(
-            (numbers.variant(row), init, row["seed"], *(f"{v:.1f}" for v in values), ignored)
-        )
+        body.append((variant(row), init, row["seed"], *(f"{v:.1f}" for v in values), ignored))
     head = (
         *("variant", "seed of the weights", "seed of the batches and draws"),
         *("KL of z after 550 steps", "at the end", "z ignored"),
@@ -209,7 +215,7 @@ def _what_decides(rows: Sequence[Row], traces: Sequence[Row]) -> str:
         ("explained by", "share", "p of F"),
         [
             (name, f"{100 * share:.0f} %", number(p) if p == p else "-")
-            for name, (share, p) in numbers.crossed(rows, "kl/z").items()
+            for name, (share, p) in crossed(rows, "kl/z").items()
         ],
     )
     changed = table(
@@ -217,7 +223,7 @@ def _what_decides(rows: Sequence[Row], traces: Sequence[Row]) -> str:
         ("variant", "differences", "mean"),
         [
             (name, ", ".join(number(v, 1) for v in values), number(float(np.mean(values)), 1))
-            for name, values in numbers.changes(rows, "kl/z").items()
+            for name, values in changes(rows, "kl/z").items()
         ],
     )
     early = [(s, _early(traces, s)) for s in EARLY]

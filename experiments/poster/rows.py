@@ -221,7 +221,7 @@ def mean_and_range(values: Iterable[float]) -> str:
     return text
 
 
-def label(row: Row) -> str:
+def run_label(row: Row) -> str:
     """A run, in a table or a figure that has several channels."""
     return f"{row['size']} + {row['size']}, λ {row['mi_weight']:g}, seed {row['seed']}"
 

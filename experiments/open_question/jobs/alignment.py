@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import mutual_info_score
 from torch import Tensor
 
-from experiments.open_question.jobs.carried import carried, carried_share, leading_code
+from experiments.open_question.jobs.carried_factors import carried, carried_share, leading_code
 from pyro_mivae.disentanglement import (
     MIMatrix,
     ceiling,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from experiments.open_question import rows as numbers
 from experiments.open_question.design.arms import ArmName
 from experiments.open_question.design.cells import (
     MI_WEIGHT,
@@ -16,8 +15,8 @@ from experiments.open_question.design.cells import (
     Cell,
 )
 from experiments.open_question.design.datasets import DataName
-from experiments.open_question.report.tables import p_value
-from experiments.open_question.rows import PRIMARIES, Found, Row, planned_seeds
+from experiments.open_question.report.cell_tables import p_value
+from experiments.open_question.rows import PRIMARIES, Found, Row, contrast, planned_seeds
 from experiments.tables import number, span, table
 
 
@@ -69,9 +68,7 @@ def interactions(
         )
         for measure in again.measures if first else ():
             found = [
-                numbers.contrast(
-                    part, measure, arms=again.arms, data=again.data, mi_weight=again.mi_weight
-                )
+                contrast(part, measure, arms=again.arms, data=again.data, mi_weight=again.mi_weight)
                 for part in parts
             ]
             if found[1].contrast or found[1].note:

@@ -16,7 +16,7 @@ from experiments.open_question.rules.verdict import (
 from experiments.tables import at, number, table
 
 
-def checks(rows: Sequence[Row]) -> str:
+def checks_table(rows: Sequence[Row]) -> str:
     """The worst run of each cell, and how many fail."""
     body = []
     keys = dict.fromkeys(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from experiments.contrasts import Mean
-from experiments.open_question.report.tables import count_tops, mean_text
+from experiments.open_question.report.cell_tables import count_tops, mean_text
 from experiments.open_question.rows import Row, main_groups, mean_of
 from experiments.tables import at, number, table
 
@@ -14,7 +14,7 @@ STYLE = ("thickness", "slant", "width")
 FACTORS = (*STYLE, "label")
 
 
-def main_models(rows: Sequence[Row]) -> list[str]:
+def main_model_tables(rows: Sequence[Row]) -> list[str]:
     """The best code of each factor, the same by two other estimates, and uniform less Gaussian."""
     return [_best_codes(rows), _two_other_estimates(rows), _uniform_less_gaussian(rows)]
 

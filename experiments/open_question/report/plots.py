@@ -11,9 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import stats
 
-from experiments.plots import rows as tables
-from experiments.plots.rows import Rows
-from pyro_mivae.plotting import style as drawing
+from experiments.plots.rows import Rows, check_columns, distinct
+from pyro_mivae.plotting import style
 from pyro_mivae.plotting.factors_of_codes import COLOURS
 
 
@@ -30,19 +29,19 @@ def interaction_plot(rows: Rows, *, label: str) -> Figure:
     Raises:
         ValueError: If there is no row, or one lacks a column.
     """
-    tables.check(rows, ("panel", "arm", "data", "seed", "value"), "a row for each run")
-    panels, arms = tables.distinct(rows, "panel"), tables.distinct(rows, "arm")
+    check_columns(rows, ("panel", "arm", "data", "seed", "value"), "a row for each run")
+    panels, arms = distinct(rows, "panel"), distinct(rows, "arm")
     figure = Figure(figsize=(5.0 * len(panels) + 1.0, 6.4), layout="constrained")
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]  # of other data, other scales
     for axes, panel in zip(all_axes, panels, strict=True):
         some = [row for row in rows if str(row["panel"]) == panel]
-        data = tables.distinct(some, "data")
+        data = distinct(some, "data")
         for number, arm in enumerate(arms):
             shift = 0.0 if len(arms) == 1 else 0.3 * (number / (len(arms) - 1) - 0.5)
             chosen = [row for row in some if str(row["arm"]) == arm]
             _draw_arm(axes, chosen, data, shift, number, arm)
-        drawing.finish(axes, panel, ylabel=label if axes is all_axes[0] else "")
-        axes.set_xticks(range(len(data)), data, fontsize=drawing.MEDIUM)
+        style.finish(axes, panel, ylabel=label if axes is all_axes[0] else "")
+        axes.set_xticks(range(len(data)), data, fontsize=style.MEDIUM)
         axes.set_xlim(-0.5, len(data) - 0.5)
         axes.grid(visible=False, axis="x")
         axes.tick_params(labelleft=True)
@@ -56,7 +55,7 @@ def interaction_plot(rows: Rows, *, label: str) -> Figure:
         labels,
         ncols=len(labels),
         title="A small point is a run, a thin line a seed; means with 95 % intervals over seeds",
-        **drawing.OUTSIDE,
+        **style.OUTSIDE,
     )
     return figure
 
@@ -64,7 +63,7 @@ def interaction_plot(rows: Rows, *, label: str) -> Figure:
 def _draw_arm(
     axes: Axes, rows: Rows, data: Sequence[str], shift: float, number: int, arm: str
 ) -> None:
-    colour, marker = COLOURS[number % len(COLOURS)], drawing.MARKERS[number % len(drawing.MARKERS)]
+    colour, marker = COLOURS[number % len(COLOURS)], style.MARKERS[number % len(style.MARKERS)]
     places, means, reaches = [], [], []
     for place, name in enumerate(data):
         values = np.array([float(r["value"]) for r in rows if str(r["data"]) == name])
@@ -73,15 +72,15 @@ def _draw_arm(
             means.append(float(values.mean()))
             reaches.append(_reach(values))
             axes.plot([place + shift] * len(values), values, ".", color=colour, ms=5, alpha=0.4)
-    for seed in tables.distinct(rows, "seed"):
+    for seed in distinct(rows, "seed"):
         by_data = {str(r["data"]): float(r["value"]) for r in rows if str(r["seed"]) == seed}
         line = [(place + shift, by_data[n]) for place, n in enumerate(data) if n in by_data]
         if len(line) > 1:
             axes.plot(*zip(*line, strict=True), "-", color=colour, lw=0.5, alpha=0.25)
     if places:
-        style: dict[str, Any] = {"color": colour, "marker": marker, "ms": 10, "lw": 2.5}
-        style |= {"capsize": 6, "mfc": "white", "mew": 2, "zorder": 5}
-        axes.errorbar(places, means, yerr=reaches, label=arm, **style)
+        options: dict[str, Any] = {"color": colour, "marker": marker, "ms": 10, "lw": 2.5}
+        options |= {"capsize": 6, "mfc": "white", "mew": 2, "zorder": 5}
+        axes.errorbar(places, means, yerr=reaches, label=arm, **options)
 
 
 def _reach(values: NDArray[Any]) -> float:
@@ -102,10 +101,10 @@ def top_factors(rows: Rows) -> Figure:
     Raises:
         ValueError: If there is no row, or one lacks a column.
     """
-    tables.check(rows, ("group", "top"), "a row for each run, with top 'none' where no code tells")
-    groups, factors = tables.distinct(rows, "group"), sorted(tables.distinct(rows, "top"))
+    check_columns(rows, ("group", "top"), "a row for each run, with top 'none' where no code tells")
+    groups, factors = distinct(rows, "group"), sorted(distinct(rows, "top"))
     factors.sort(key=lambda name: name == "none")
-    colours = {"label": drawing.GREY, "none": drawing.PALE}
+    colours = {"label": style.GREY, "none": style.PALE}
     own = [name for name in factors if name not in colours]
     colours |= {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(own)}
     figure = Figure(figsize=(12, 0.55 * len(groups) + 2.2), layout="constrained")
@@ -118,13 +117,13 @@ def top_factors(rows: Rows) -> Figure:
             width = count / len(tops)
             axes.barh(place, width, left=left, height=0.7, color=colours[name], label=name)
             if count:
-                ink = drawing.INK if name in ("none", "label") else "white"
-                style: dict[str, Any] = {"ha": "center", "va": "center", "color": ink}
-                axes.text(left + width / 2, place, str(count), fontsize=drawing.SMALL, **style)
+                ink = style.INK if name in ("none", "label") else "white"
+                options: dict[str, Any] = {"ha": "center", "va": "center", "color": ink}
+                axes.text(left + width / 2, place, str(count), fontsize=style.SMALL, **options)
             left += width
-        axes.text(1.01, place, f"{len(tops)} runs", va="center", fontsize=drawing.SMALL)
-    drawing.finish(axes, "", "share of the runs")
-    axes.set_yticks(range(len(groups)), groups, fontsize=drawing.MEDIUM)
+        axes.text(1.01, place, f"{len(tops)} runs", va="center", fontsize=style.SMALL)
+    style.finish(axes, "", "share of the runs")
+    axes.set_yticks(range(len(groups)), groups, fontsize=style.MEDIUM)
     axes.set_ylim(len(groups) - 0.5, -0.5)
     axes.set_xlim(0, 1)
     axes.grid(visible=False)
@@ -136,6 +135,6 @@ def top_factors(rows: Rows) -> Figure:
         factors,
         ncols=len(factors),
         title="The factor that the leading code tells most of",
-        **drawing.OUTSIDE,
+        **style.OUTSIDE,
     )
     return figure

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from experiments.contrasts import Contrast, holm
-from experiments.open_question import rows as numbers
 from experiments.open_question.design.arms import ArmName
 from experiments.open_question.design.cells import (
     MI_WEIGHT,
@@ -27,8 +26,8 @@ from experiments.open_question.design.datasets import (
     kind_of,
 )
 from experiments.open_question.design.datasets import SPRITES as SPRITES_KIND
-from experiments.open_question.jobs.carried import following
-from experiments.open_question.rows import Found, Row, contrast, planned_seeds
+from experiments.open_question.jobs.carried_factors import following
+from experiments.open_question.rows import PRIMARIES, Found, Row, contrast, planned_seeds
 from experiments.open_question.rules.verdict import (
     Checks,
     Family,
@@ -128,14 +127,14 @@ def judge_h1(every: Sequence[Block], rows: Sequence[Row]) -> H1:
     contrasts = {
         (family, name): contrast(rows, name, arms=ARMS, data=data)
         for family, data in FAMILIES.items()
-        for name in numbers.PRIMARIES
+        for name in PRIMARIES
     }
     p_values = {
         name: found.contrast.permutation_p
-        for name in numbers.PRIMARIES
+        for name in PRIMARIES
         if (found := contrasts["re-inked", name]).contrast is not None
     }
-    adjusted = holm(p_values) if len(p_values) == len(numbers.PRIMARIES) else {}
+    adjusted = holm(p_values) if len(p_values) == len(PRIMARIES) else {}
     some = at(family_rows(rows, "re-inked"), arm="T")
     share = (
         following([row["leading_top"] for row in some], [_uniform(row) for row in some])

@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from pyro_mivae.plotting import style as drawing
+from pyro_mivae.plotting import style
 from pyro_mivae.runs.history import History
 
 # The poster's blue and green first, each with a stroke of its own.
-TRACES = [drawing.SITES["c"][1], *drawing.OTHERS, drawing.SITES["z"][1]]
+TRACES = [style.SITES["c"][1], *style.OTHERS, style.SITES["z"][1]]
 STROKES: tuple[Any, ...] = ("-", "--", "-.", (0, (1, 1)))
 PANELS = {
     "mi": ("cz", "I(c, z; x')"),
@@ -55,8 +55,8 @@ def information_traces(
         ValueError: If there is nothing to draw, a history lacks a column, the seeds of a label
             have no step in common, or the channel or a reference is unknown.
     """
-    if channel not in drawing.DASHES:
-        expected = list(drawing.DASHES)
+    if channel not in style.DASHES:
+        expected = list(style.DASHES)
         raise ValueError(f"no MI under channel {channel!r}: expected one of {expected}")
     if not traces:
         raise ValueError("there is no trace to draw: expected histories by label")
@@ -67,7 +67,7 @@ def information_traces(
     colours = dict(zip(traces, itertools.cycle(TRACES), strict=False))
     for axes, (name, (sites, title)) in zip(panels.flat, PANELS.items(), strict=True):
         columns = [f"mi/{s}/{channel}" if name[:2] == "mi" else f"kl/{s}" for s in sites]
-        axes.axhline(0, color=drawing.GREY, lw=1)
+        axes.axhline(0, color=style.GREY, lw=1)
         for (label, histories), stroke in zip(traces.items(), itertools.cycle(STROKES)):
             seeds = [_sum(h, columns, label) for h in histories]
             _draw_trace(axes, seeds, label, colours[label], stroke, each)
@@ -77,21 +77,21 @@ def information_traces(
                 mark = {"color": colours[label], "transform": axes.get_yaxis_transform()}
                 ends = [values[name]] * 2
                 axes.plot([1.01, 1.07], ends, ls=(0, (1, 0.6)), lw=4, clip_on=False, **mark)
-        drawing.finish(axes, title)
+        style.finish(axes, title)
         axes.tick_params(labelbottom=True, labelleft=True)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
     for axes in panels[-1]:
-        axes.set_xlabel("training step", fontsize=drawing.MEDIUM)
-    for axes, quantity in zip(panels[:, 0], (drawing.mi_name(channel), "KL(q || p)"), strict=True):
-        axes.set_ylabel(f"{quantity}\nnats per datum", fontsize=drawing.MEDIUM)
+        axes.set_xlabel("training step", fontsize=style.MEDIUM)
+    for axes, quantity in zip(panels[:, 0], (style.mi_name(channel), "KL(q || p)"), strict=True):
+        axes.set_ylabel(f"{quantity}\nnats per datum", fontsize=style.MEDIUM)
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(
         handles,
         labels,
         ncols=2,
         title=_note(each, any(len(h) > 1 for h in traces.values()), bool(reference)),
-        **drawing.OUTSIDE,
+        **style.OUTSIDE,
     )
     return figure
 
@@ -136,8 +136,8 @@ def _draw_trace(
     elif len(seeds) > 1:
         axes.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.2, lw=0)
     number = f"{len(seeds)} seeds" if len(seeds) > 1 else "one seed"
-    style = {"ls": stroke, "color": colour, "label": f"{label} ({number})"}
-    axes.plot(steps, values.mean(0), lw=2.5, marker="o" if len(steps) == 1 else None, **style)
+    options = {"ls": stroke, "color": colour, "label": f"{label} ({number})"}
+    axes.plot(steps, values.mean(0), lw=2.5, marker="o" if len(steps) == 1 else None, **options)
 
 
 def _note(each: bool, several: bool, reference: bool) -> str:

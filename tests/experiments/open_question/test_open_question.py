@@ -23,11 +23,11 @@ from experiments.open_question.design.cells import (
     stages,
 )
 from experiments.open_question.earlier import read_table, seeds_of
-from experiments.open_question.report import report as _question_report
+from experiments.open_question.report import document as _question_report
 from experiments.open_question.report.added_seeds import INTERACTIONS
-from experiments.open_question.report.checks import checks
+from experiments.open_question.report.checks import checks_table
+from experiments.open_question.report.document import report, write_report
 from experiments.open_question.report.figures import draw
-from experiments.open_question.report.report import report, write_report
 from experiments.open_question.rows import planned_seeds, without_fresh
 from experiments.open_question.rules.h1 import judge_h1
 from experiments.open_question.rules.secondary import SECONDARY
@@ -144,7 +144,7 @@ def test_the_bound_beside_a_category_is_shown_alone(tmp_path):
 
     cell = Cell("I", "D3")
     write(tmp_path, cell, range(2), make)
-    text = checks(numbers.cell_rows(cell, tmp_path))
+    text = checks_table(numbers.cell_rows(cell, tmp_path))
     assert "| 3.00 (0); of c alone 1.25 | 0 of 2 |" in text
 
 

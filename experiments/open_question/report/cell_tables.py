@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from experiments.contrasts import Mean
-from experiments.open_question import rows as numbers
 from experiments.open_question.design.cells import (
     MI_WEIGHT,
     SPRITES,
@@ -16,6 +15,7 @@ from experiments.open_question.rows import (
     PRIMARIES,
     Found,
     Row,
+    contrast,
     main_groups,
     mean_of,
     of_cell,
@@ -197,7 +197,7 @@ def weights(rows: Sequence[Row]) -> str:
     for weight, scale in forms:
         form = f"{weight:g}" if scale is None else f"{weight:g}, InfoGAN's form, sd {scale:g}"
         for name, label in PRIMARIES.items():
-            found = numbers.contrast(
+            found = contrast(
                 rows,
                 name,
                 arms=("T", "G"),
