@@ -57,13 +57,13 @@ class Config:
 
 
 def kind_of(name: str) -> str:
-    """The kind of an operation."""
+    """Returns the kind of an operation."""
     starts = ((kind, start) for kind, names in KINDS.items() for start in names)
     return next((kind for kind, start in starts if name.startswith(start)), OTHER)
 
 
 def by_kind(events: Iterable[Any]) -> dict[str, float]:
-    """Seconds within operations themselves, by kind."""
+    """Sums the seconds within operations themselves by kind."""
     found = dict.fromkeys((*KINDS, OTHER), 0.0)
     for event in events:
         if event.key.startswith(("aten::", "mkl", "onednn", "## Call", "cpp_fused", "triton_")):
@@ -73,7 +73,7 @@ def by_kind(events: Iterable[Any]) -> dict[str, float]:
 
 
 def products_alone(batch_size: int, dtype: torch.dtype, device: torch.device) -> Callable[[], None]:
-    """The products of the MI-VAE's step in their order, and nothing else: no step is faster.
+    """Makes a step of the MI-VAE's products alone, in their order: no step is faster.
 
     Each of the four passes has activations of its own, as in the step, so that they come from
     memory: one product repeated finds all in the cache.
@@ -104,7 +104,7 @@ def products_alone(batch_size: int, dtype: torch.dtype, device: torch.device) ->
 
 
 def measure(step: Callable[[], None], number: int) -> dict[str, float]:
-    """Milliseconds of a step, and of its parts."""
+    """Measures the milliseconds of a step and of its parts."""
     for _ in range(5):
         step()
         pyro.enable_validation(False)  # as fit does after its first step

@@ -74,7 +74,7 @@ PAIRING: dict[str, Measurement] = {
 
 
 def measure(name: str, config: Config) -> dict[str, float]:
-    """Seconds and peak memory, in MiB, of one measurement in this process."""
+    """Measures the seconds and the peak memory, in MiB, of one measurement in this process."""
     device = make_fabric().device
     torch.manual_seed(0)
     vae = MIVAE(code_dim=10, noise_dim=10, prior="gaussian").to(device)

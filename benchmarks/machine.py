@@ -11,7 +11,7 @@ import torch
 
 
 def describe_machine() -> str:
-    """Processor, cores and threads, and the GPU if there is one."""
+    """Names the processor, its cores and threads, and the GPU if there is one."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -24,7 +24,7 @@ def describe_machine() -> str:
 
 
 def versions(*packages: str) -> str:
-    """``"torch 2.14.1, ..."``, without those that are not installed."""
+    """Names the versions of Python and packages, ``"..., torch 2.14.1"``, if they are installed."""
     found = []
     for package in packages:
         try:
@@ -35,7 +35,7 @@ def versions(*packages: str) -> str:
 
 
 def anonymous_memory() -> float:
-    """MiB of this process that are no file's pages; NaN where the system does not say."""
+    """Returns MiB of this process that are no file's pages; NaN where the system is silent."""
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     found = [line.split()[1] for line in lines if line.startswith("RssAnon")]

@@ -76,7 +76,7 @@ class Config:
 def alternate(
     parts: dict[str, Contender], rounds: int, act: Callable[[Contender], Any]
 ) -> dict[str, list[float]]:
-    """Seconds of `act` for each contender, in rounds of random order."""
+    """Times `act` for each contender, in rounds of random order; seconds by name."""
     order, shuffle = list(parts), random.Random(0)
     seconds: dict[str, list[float]] = {name: [] for name in parts}
     for _ in range(rounds):
@@ -90,7 +90,7 @@ def alternate(
 
 
 def loss_at_start(name: str, problem: Problem, draws: int) -> tuple[float, float]:
-    """Mean of the loss per datum at the common weights, and its standard error.
+    """Estimates the loss per datum at the common weights, and its standard error.
 
     From the timed step itself, with a learning rate of 0.
     """
@@ -100,7 +100,7 @@ def loss_at_start(name: str, problem: Problem, draws: int) -> tuple[float, float
 
 
 def fresh_process(name: str, task: str, batch: int, steps: int) -> dict[str, Any]:
-    """Start-up, peak memory and time per step of a contender with a process to itself."""
+    """Measures start-up, memory and step of a contender with a process to itself."""
     asked = {"name": name, "task": task, "images": max(SMALLEST_PROCESS, 4 * batch)}
     asked |= {"batch": batch, "steps": steps, "started": time.time()}
     command = [sys.executable, "-m", "benchmarks.contenders", json.dumps(asked)]
@@ -112,7 +112,7 @@ def fresh_process(name: str, task: str, batch: int, steps: int) -> dict[str, Any
 
 
 def compare(task: str, batch: int, config: Config) -> list[Row]:
-    """All contenders at one batch size."""
+    """Compares all contenders at one batch size."""
     problem = Problem(task == "MI-VAE", synthetic_images(config.images), batch)
     smallest = min(config.batch_sizes)
     number = max(2, config.steps * smallest // batch)

@@ -1,6 +1,6 @@
-"""The interaction of two arms and two data sets over shared seeds, with interval and tests.
+"""Estimates over seeds: interactions of two arms and two data sets, means, rank correlations.
 
-Rows in, numbers out: a study's table, one row a run, whatever made it.
+All take rows of a study's table, one row a run, or plain numbers, and give intervals and tests.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Contrast:
     Attributes:
         treated: :math:`y(T, D_3) - y(T, D_4)` of each seed, shape ``(seeds,)``.
         control: :math:`y(G, D_3) - y(G, D_4)` of each seed.
-        permutation_p: Two-sided, from swapping `treated` and `control` within seeds.
+        permutation_p: Two-sided p-value from swapping `treated` and `control` within seeds.
     """
 
     treated: NDArray[np.float64]
@@ -54,16 +54,16 @@ class Contrast:
 
     @property
     def standard_error(self) -> float:
-        """Of the mean over seeds."""
+        """Standard error of the mean over seeds."""
         return float(self.per_seed.std(ddof=1)) / float(np.sqrt(self.num_seeds))
 
     @property
     def welch_p(self) -> float:
-        """Two-sided, of Welch's test, which takes `treated` and `control` for independent."""
+        """Two-sided p-value of Welch's test, for independent `treated` and `control`."""
         return float(stats.ttest_ind(self.treated, self.control, equal_var=False).pvalue)
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Student's interval of the mean over seeds.
+        """Returns Student's interval of the mean over seeds.
 
         It is paired: what a seed does to both arms alike cancels before.
 
@@ -96,15 +96,15 @@ def interaction(
     error, since leaving its seed out would be to choose among runs.
 
     Args:
-        rows: One for each run (of a data frame: ``frame.to_dict("records")``). Rows of other arms
+        rows: Rows, one for each run (of a data frame: ``frame.to_dict("records")``). Rows of other arms
             or data are passed over. What else varies in the study has to be fixed beforehand.
-        value: The column of y.
-        arms: The arm in question and the one that it is compared with.
-        data: The two data sets, the one where y is expected to be larger first.
+        value: Column of y.
+        arms: Arm in question and the one that it is compared with.
+        data: Two data sets, the one where y is expected to be larger first.
         columns: Names of the columns of the arm, the data and the seed.
-        num_permutations: Of the test, random sign flips; all 2^n of them if these are not more, and
+        num_permutations: Random sign flips of the test; all 2^n of them if these are not more, and
             for up to 20 seeds.
-        seed: Of the permutations.
+        seed: Seed of the permutations.
 
     Raises:
         ValueError: If there are fewer than two seeds, a cell lacks a seed or has it twice, or a
@@ -150,10 +150,10 @@ def sign_flip_test(differences: ArrayLike, *, num_permutations: int = 9999, seed
     swapped.
 
     Args:
-        differences: One for each pair, shape ``(pairs,)``.
+        differences: Differences, one for each pair, shape ``(pairs,)``.
         num_permutations: Random flips; all of them where these are not more, and for up to 20
             pairs.
-        seed: Of the flips.
+        seed: Seed of the flips.
 
     Returns:
         The share of flips, the given signs among them, whose mean is at least as far from 0.
@@ -193,7 +193,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     """Adjusts the p-values of several hypotheses, so that any false rejection is at the level.
 
     Args:
-        p_values: By hypothesis.
+        p_values: P-values by hypothesis.
 
     Returns:
         Adjusted, in the given order: reject those not above the level.
@@ -221,11 +221,11 @@ class Mean:
 
     @property
     def mean(self) -> float:
-        """NaN without a value."""
+        """The mean; NaN without a value."""
         return float(np.mean(self.values)) if self.values else math.nan
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """NaN with fewer than two."""
+        """Returns Student's interval of the mean; NaN with fewer than two values."""
         number = len(self.values)
         if number < 2:
             return math.nan, math.nan
@@ -235,7 +235,7 @@ class Mean:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a run has a value: JSON has null for NaN."""
+    """Checks whether a run has a value: JSON has null for NaN."""
     return value is not None and math.isfinite(value)
 
 
@@ -252,7 +252,7 @@ class Interval:
 
 
 def rank_correlation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Spearman's along the last dimension; NaN if one of the two is constant.
+    """Computes Spearman's correlation along the last dimension; NaN if one is constant.
 
     For all samples of a bootstrap at once: ``scipy.stats.spearmanr`` takes one at a time.
     """

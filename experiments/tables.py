@@ -17,12 +17,12 @@ Row = dict[str, Any]
 
 
 def at(rows: Iterable[Row], **settings: object) -> list[Row]:
-    """The rows with these values."""
+    """Selects the rows with these values."""
     return [row for row in rows if all(row.get(n) == value for n, value in settings.items())]
 
 
 def table(title: str, head: Sequence[str], body: Iterable[Sequence[object]]) -> str:
-    """A table with a title; nothing without a line."""
+    """Writes a table with a title; nothing without a line."""
     lines = [" | ".join(map(str, line)) for line in body]
     if not lines:
         return ""
@@ -33,20 +33,20 @@ def table(title: str, head: Sequence[str], body: Iterable[Sequence[object]]) -> 
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A number with a minus that is no hyphen, and with none before 0; a dash for none."""
+    """Writes a number with a minus that is no hyphen, and with none before 0; a dash for none."""
     if value is None or math.isnan(value):
         return "-"
     return style.number(value, digits)
 
 
 def percent(shares: Sequence[float], digits: int = 0) -> str:
-    """Mean and range of shares over seeds."""
+    """Writes mean and range of shares over seeds."""
     mean, least, most = (100 * value for value in (fmean(shares), min(shares), max(shares)))
     return f"{mean:.{digits}f} % ({least:.0f} to {most:.0f} %)"
 
 
 def span(interval: Sequence[float], digits: int = 3) -> str:
-    """An interval."""
+    """Writes an interval."""
     return " to ".join(number(end, digits) for end in interval)
 
 

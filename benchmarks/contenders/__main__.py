@@ -13,7 +13,7 @@ from benchmarks.memory import process_peak
 
 
 def peak_memory() -> tuple[float, str]:
-    """MiB, and whose: the GPU's if it was used, else the process's."""
+    """Returns the peak in MiB, and whose it is: the GPU's if it was used, else the process's."""
     if "jax" in sys.modules and "benchmarks.contenders.numpyro_svi" in sys.modules:
         found = sys.modules["benchmarks.contenders.numpyro_svi"].peak_memory()
         if found is not None:

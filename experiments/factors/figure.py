@@ -23,7 +23,7 @@ _COLUMNS = 3
 
 
 def factor_distributions(factors: xr.Dataset) -> Figure:
-    """A histogram of each factor with the four families that :func:`factor_law` fits to it.
+    """Draws a histogram of each factor with the families that :func:`factor_law` fits.
 
     Beside each family is its Kolmogorov-Smirnov distance from the values.
 

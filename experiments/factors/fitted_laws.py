@@ -31,8 +31,8 @@ class Fit:
     """The member of a family that was fitted.
 
     Attributes:
-        law: A frozen distribution of SciPy's.
-        distance: The Kolmogorov-Smirnov distance of the values from it: the largest difference
+        law: Frozen distribution of SciPy's.
+        distance: Kolmogorov-Smirnov distance of the values from it: the largest difference
             of the two distribution functions, from 0 to 1.
     """
 
@@ -76,7 +76,7 @@ def factor_law(values: Tensor | ArrayLike) -> FactorLaw:
     others.
 
     Args:
-        values: (N,); those that are not finite are left out.
+        values: Values of the factor (N,); those that are not finite are left out.
 
     Raises:
         ValueError: If there are fewer than 10 finite values, or all are the same.
@@ -107,7 +107,7 @@ def factor_table(factors: xr.Dataset, labels: Tensor | NDArray[Any]) -> list[dic
 
     Args:
         factors: Variables of dimension ``image``, with ``units``.
-        labels: (N,).
+        labels: Labels (N,).
 
     Returns:
         A row for each factor and label, ``"all"`` among them: ``factor``, ``units``, ``label``,
@@ -187,7 +187,7 @@ def pixel_share(
     *,
     bins: int = 20,
 ) -> float:
-    """The share of the pixels' variance within a label that a factor explains.
+    """Computes the share of the pixels' variance within a label that a factor explains.
 
     Between bins of equally many values lies the part of each pixel's sum of squares that a function
     of the factor explains. Summed over pixels and labels and divided by the whole sum, it is a
@@ -196,10 +196,10 @@ def pixel_share(
     empty do not count: the order of the images tells nothing.
 
     Args:
-        images: (N, H, W), of any scale.
-        values: (N,), of the factor; images where it is not finite are left out.
-        labels: (N,).
-        bins: Of equally many values, within each label.
+        images: Images (N, H, W), of any scale.
+        values: Values of the factor (N,); images where it is not finite are left out.
+        labels: Labels (N,).
+        bins: Number of bins of equally many values, within each label.
 
     Returns:
         1 where the factor and the label determine the image, 0 where they tell nothing (and, by

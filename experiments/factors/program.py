@@ -56,7 +56,7 @@ class Config:
     write: Switch = False
     """Write into docs/results and docs/figures of this checkout instead of --out."""
     smoke: Switch = False
-    """Seconds: 500 digits."""
+    """A run of seconds: 500 digits."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(config: Config) -> None:
-    """Measures, and writes the results."""
+    """Measures the digits and writes the results."""
     started = time.monotonic()
     digits = load_digits(config.data, data_dir=config.data_dir)
     splits = [digits.test] if config.smoke else [digits.train, digits.validation, digits.test]

@@ -20,7 +20,7 @@ OWN, REFITTED = "own", "refitted"
 
 
 def codes_of(vae: MIVAE) -> dict[str, list[str]]:
-    """What counts as code: each site, and all of them."""
+    """Lists what counts as code: each site, and all of them."""
     sites = list(vae.priors)
     return {site: [site] for site in sites} | ({", ".join(sites): sites} if sites[1:] else {})
 
@@ -57,7 +57,7 @@ def under_the_model(
 def under_the_data(
     vae: MIVAE, images: torch.Tensor, *, num_data: list[int], seed: int
 ) -> dict[str, Any]:
-    """I_q of each code for several numbers of images."""
+    """Measures I_q of each code for several numbers of images."""
     found: dict[str, list[Any]] = {}
     for names in codes_of(vae).values():
         aggregates = [
@@ -82,7 +82,7 @@ def measure(
     refit_samples: int,
     seed: int,
 ) -> xr.Dataset:
-    """All of it, in nats per datum.
+    """Measures the information of all codes from both sides, in nats per datum.
 
     Returns:
         By ``guide`` (the own, and one that is refitted), ``codes`` and ``num_samples``: ``lower``
@@ -136,7 +136,7 @@ def _note(found: dict[str, list[Any]], name: str, estimates: Any) -> None:
 
 
 def last(curves: xr.Dataset, name: str, guide: str, code: str) -> Estimate:
-    """The bound at the largest number of samples that was measured with a guide."""
+    """Returns the bound at the largest number of samples that was measured with a guide."""
     one = curves.sel(guide=guide, codes=code)
     place = int(np.flatnonzero(~np.isnan(one[name].values))[-1])
     return Estimate(*(float(one[column][place]) for column in (name, f"{name}_se")))

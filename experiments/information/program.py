@@ -61,7 +61,7 @@ class Config:
     data_dir: Path | None = None
     """Folder with MNIST/raw/*, as in experiments.mnist."""
     seed: int = 0
-    """Of all draws."""
+    """Seed of all random draws."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes a GPU where there is one."""
     out: Path | None = None
@@ -69,7 +69,7 @@ class Config:
     overwrite: Switch = False
     """Replace the results that are there."""
     smoke: Switch = False
-    """Seconds: few draws, few images."""
+    """A run of seconds: few draws, few images."""
 
 
 def main(arguments: list[str] | None = None) -> int:

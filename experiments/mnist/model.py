@@ -23,14 +23,14 @@ from pyro_mivae.vae import MIVAE
 
 
 def load(folder: Path, device: torch.device) -> MIVAE:
-    """The trained model of a run's folder."""
+    """Loads the trained model of a run's folder."""
     vae, _ = build(read_settings(folder))
     vae.load_state_dict(load_checkpoint(folder)["objective"])
     return vae.to(device)
 
 
 def build(config: Config) -> tuple[MIVAE, TraceMI_ELBO]:
-    """Model, with the weights of its seed, and ELBO of a configuration."""
+    """Builds the model, with the weights of its seed, and the ELBO of a configuration."""
     seed = config.training.seed if config.training.init_seed is None else config.training.init_seed
     torch.manual_seed(seed)
     prior, categories = STRUCTURES.get(config.model.prior, (config.model.prior, 0))

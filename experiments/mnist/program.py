@@ -128,7 +128,7 @@ def run(
     fabric: Fabric,
     resume: bool,
 ) -> None:
-    """Trains, measures and draws into `folder`; of several processes the first does the rest."""
+    """Trains a VAE, measures it and draws into `folder`; of several processes the first measures."""
     started = time.monotonic()
     training = config.training
     digits = digits.to(fabric.device)

@@ -22,7 +22,7 @@ TEXT = ("run", "arm", "data", "channel", "leading_top")
 
 
 def read_table(path: Path) -> list[Row]:
-    """The rows of a table that :func:`~.report.document.write_report` has written.
+    """Reads the rows of a table that :func:`~.report.document.write_report` has written.
 
     A CSV does not tell a value that is not defined from one that a run has not at all: a column
     belongs to a run if any run of its cell has a value there, of the slopes any of its data.
@@ -81,12 +81,12 @@ def _own_columns(rows: Sequence[Row]) -> list[Row]:
 
 
 def key_of(row: Row) -> tuple[str, int]:
-    """What tells a run from all others: its cell or main model, and its seed."""
+    """Returns what tells a run from all others: its cell or main model, and its seed."""
     return row["run"] if row["data"] == "mnist" else cell_of(row).name, row["seed"]
 
 
 def check_kept(rows: Sequence[Row], folder: Path) -> None:
-    """Checks that the table of a folder can be replaced without the loss of a run.
+    """Makes sure that the table of a folder can be replaced without the loss of a run.
 
     Raises:
         ValueError: If it has a run that is not among the rows, or is no table.
@@ -102,7 +102,7 @@ def check_kept(rows: Sequence[Row], folder: Path) -> None:
 
 
 def seeds_of(rows: Iterable[Row]) -> dict[str, set[int]]:
-    """The seeds that a table has, by the names of cells and main models."""
+    """Collects the seeds of a table, by the names of cells and main models."""
     found: dict[str, set[int]] = {}
     for name, seed in map(key_of, rows):
         found.setdefault(name, set()).add(seed)

@@ -32,11 +32,11 @@ SCORES = (
 
 
 def read_rows(every: Iterable[Block], folder: Path, earlier: Sequence[Row] = ()) -> list[Row]:
-    """The rows of all that is done of the blocks, whichever seeds these are.
+    """Reads the rows of all that is done of the blocks, whichever seeds these are.
 
     Args:
-        every: The blocks.
-        folder: The study's.
+        every: Blocks of the study.
+        folder: Folder of the study.
         earlier: Rows of other folders, which fill in what this one has not.
     """
     rows: list[Row] = []
@@ -53,7 +53,7 @@ def read_rows(every: Iterable[Block], folder: Path, earlier: Sequence[Row] = ())
 
 
 def cell_rows(cell: Cell, folder: Path, earlier: Iterable[Row] = ()) -> list[Row]:
-    """The seeds of a cell, in their order.
+    """Reads the seeds of a cell, in their order.
 
     A seed is there once, though two runs may hold it (of another --seeds): a run is a function of
     its seed.
@@ -127,13 +127,13 @@ def _measured(numbers: Mapping[str, Any]) -> Row:
 
 
 def of_cell(rows: Iterable[Row], cell: Cell) -> list[Row]:
-    """The rows of a cell."""
+    """Selects the rows of a cell."""
     settings = {"mi_weight": cell.mi_weight, "code_scale": cell.code_scale}
     return at(rows, arm=cell.arm, data=cell.data, **settings)
 
 
 def cell_of(row: Row) -> Cell:
-    """The cell of a row."""
+    """Returns the cell of a row."""
     return Cell(row["arm"], row["data"], row["mi_weight"], row["code_scale"])
 
 
@@ -155,7 +155,7 @@ def contrast(
     mi_weight: float = MI_WEIGHT,
     code_scale: float | None = None,
 ) -> Found:
-    """The interaction over the seeds that all four cells have."""
+    """Computes the interaction over the seeds that all four cells have."""
     some = at(rows, mi_weight=mi_weight, code_scale=code_scale)
     cells = [at(some, arm=arm, data=name) for arm in arms for name in data]
     shared = set.intersection(*({row["seed"] for row in cell} for cell in cells))
@@ -170,19 +170,19 @@ def contrast(
 
 
 def mean_of(rows: Iterable[Row], value: str) -> Mean:
-    """Over runs; those for which it is not defined are counted by who asks."""
+    """Averages a column over the runs for which it is defined; the caller counts the others."""
     return Mean(tuple(float(row[value]) for row in rows if is_number(row[value])))
 
 
 def paired(first: Sequence[Row], second: Sequence[Row], value: str) -> Mean:
-    """The difference of two cells, over the seeds that both have."""
+    """Averages the difference of two cells over the seeds that both have."""
     one, other = ({row["seed"]: row[value] for row in rows} for rows in (first, second))
     seeds = [s for s in one if s in other and is_number(one[s]) and is_number(other[s])]
     return Mean(tuple(float(one[s] - other[s]) for s in seeds))
 
 
 def main_groups(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
-    """The runs of each main model, with its name."""
+    """Lists the runs of each main model, with its name."""
     groups: dict[str, list[Row]] = {}
     for row in at(rows, data="mnist"):
         term = row["channel"] if row["mi_weight"] else "no term"
@@ -192,12 +192,12 @@ def main_groups(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
 
 
 def planned_seeds(every: Sequence[Block], cell: Cell, *kinds: Adds) -> int:
-    """The most seeds that a block of these kinds has of a cell."""
+    """Returns the most seeds that a block of these kinds has of a cell."""
     return max((b.seeds for b in every if cell in b.cells and b.adds in kinds), default=0)
 
 
 def without_fresh(every: Sequence[Block], rows: Sequence[Row]) -> list[Row]:
-    """The runs that were planned, or added because the rule of H1 asks."""
+    """Selects the runs that were planned, or added because the rule of H1 asks."""
     most: dict[Cell, int] = {}
     for cell in (cell for block in every for cell in block.cells):
         most[cell] = MOST_SEEDS if cell in ADDED else planned_seeds(every, cell, "plan")

@@ -11,7 +11,7 @@ COLOURS = [*style.PAIR, style.INK, style.OTHERS[0]]
 
 
 def forest_plot(rows: Rows, *, label: str) -> Figure:
-    """Estimates with their intervals: one below the other on a line, beside a mark at 0.
+    """Draws estimates with their intervals, one below the other, beside a mark at 0.
 
     A panel for each value of ``panel``, all with the same lines; each with its own scale.
 

@@ -37,8 +37,8 @@ def label_points(axes: Axes, labels: Sequence[Label]) -> None:
     :meth:`matplotlib.figure.Figure.draw_without_rendering`.
 
     Args:
-        axes: With lines and markers drawn.
-        labels: The texts, with points in the axes' data.
+        axes: Axes with lines and markers drawn.
+        labels: Texts, with points in the axes' data.
     """
     covered = _covered(axes)
     taken: list[Bbox] = []

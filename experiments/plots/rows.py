@@ -12,10 +12,10 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def check_columns(rows: Rows, needed: Iterable[str], expected: str) -> None:
-    """That there are rows, and that they have what is needed, and known channels and sites.
+    """Makes sure that there are rows with what is needed, and with known channels and sites.
 
     Args:
-        rows: The rows.
+        rows: Rows of a figure.
         needed: Columns that no row may lack.
         expected: What the rows should have been, for the message.
 
@@ -36,12 +36,12 @@ def check_columns(rows: Rows, needed: Iterable[str], expected: str) -> None:
 
 
 def distinct(rows: Rows, name: str) -> list[str]:
-    """The values of a column, each once, in the order in which they come up."""
+    """Lists the values of a column, each once, in the order in which they come up."""
     return list(dict.fromkeys(str(row[name]) for row in rows))
 
 
 def grouped(rows: Rows, key: str, *columns: str) -> dict[float, list[tuple[float, ...]]]:
-    """The numbers of some columns for each value of another, by ascending value."""
+    """Collects the numbers of several columns by the values of another, in ascending order."""
     found: dict[float, list[tuple[float, ...]]] = {
         v: [] for v in sorted({float(r[key]) for r in rows})
     }
@@ -51,7 +51,7 @@ def grouped(rows: Rows, key: str, *columns: str) -> dict[float, list[tuple[float
 
 
 def seeds_note(rows: Rows) -> str:
-    """How many seeds there are, and how a figure shows them."""
+    """Says how many seeds there are, and how a figure shows them."""
     seeds = len(distinct(rows, "seed"))
     if seeds == 1:
         return "One seed"

@@ -42,21 +42,21 @@ from pyro_mivae.vae import MIVAE
 STEPS = tuple(np.linspace(-2.5, 2.5, 8).round(2).tolist())
 """Values of a dimension in a traversal, as in the poster."""
 COARSE = [0, 2, 5, 7]
-"""Those of the sheet of all pairs."""
+"""Indices of the values in the sheet of all pairs."""
 READ_OFF = {
     "with the term on c": {"mi": 21.5, "mi/c": 17.0, "mi/z": 4.7},
     "without": {"mi": 14.0, "mi/c": 5.5, "mi/z": 8.5},
 }
 """The poster's Figure 3 at its end, nats, read off the plot."""
 READ_OFF_4 = {"mi/c": 28.0, "mi/z": 0.0}
-"""Its Figure 4, likewise."""
+"""The poster's Figure 4 at its end, nats, read off the plot."""
 
 Rows = Mapping[str, Sequence[Row]]
 Trainings = Mapping[str, Sequence[Training]]
 
 
 def draw(trainings: Trainings, rows: Rows, folder: Path) -> dict[str, Figure]:
-    """The figures that can be drawn of the runs that are done, by name."""
+    """Draws all figures that the finished runs allow, by name."""
     figures = {"duality": duality()}
     figures |= _traces(trainings, folder)
     figures |= _traversals(trainings, rows, folder)
@@ -106,7 +106,7 @@ def _traces(trainings: Trainings, folder: Path) -> dict[str, Figure]:
 
 
 def _traversals(trainings: Trainings, rows: Rows, folder: Path) -> dict[str, Figure]:
-    """Of the run whose noise has the least KL: c against z, all pairs, and every dimension."""
+    """Draws c against z, all pairs and every dimension of the run whose noise has the least KL."""
     found = [*rows["figure-4"], *rows["channels"], *rows["figure-4-seeds"]]
     if not found:
         return {}
@@ -131,7 +131,7 @@ def _traversals(trainings: Trainings, rows: Rows, folder: Path) -> dict[str, Fig
 
 @torch.no_grad()
 def latent_grids(vae: MIVAE, images: torch.Tensor) -> NDArray[np.float64]:
-    """Mean images where a dimension of c and one of z move, all else as for the first image.
+    """Makes mean images where a dimension of c and one of z move, all else as for the first image.
 
     Returns:
         Shape ``(C, Z, n, n, height, width)``, n the number of :data:`STEPS`.

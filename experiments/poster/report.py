@@ -43,9 +43,9 @@ def write_report(every: Sequence[Block], folder: Path, docs: Path | None = None)
     """Writes table, report and figures of what is done so far; returns the report's path.
 
     Args:
-        every: All blocks of the study.
-        folder: That of the runs.
-        docs: A documentation, whose ``results`` and ``figures`` get them, too.
+        every: Blocks of the study.
+        folder: Folder of the runs.
+        docs: Folder of a documentation, whose ``results`` and ``figures`` get them, too.
     """
     trainings = {block.name: block.trainings for block in every}
     rows = {name: read_rows(each, folder) for name, each in trainings.items()}

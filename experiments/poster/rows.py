@@ -29,7 +29,7 @@ SIDES, GUIDES = ("lower", "upper"), ("own", "refitted")
 
 
 def read_row(training: Training, folder: Path) -> Row | None:
-    """What a finished run says, with its measurement if there is one; None if it is not done."""
+    """Reads a finished run, with its measurement if there is one; None if it is not done."""
     path = folder / training.name / runs.METRICS
     if not path.exists():
         return None
@@ -63,13 +63,13 @@ def _information(curves: Mapping[str, Any]) -> Row:
 
 
 def read_rows(trainings: Iterable[Training], folder: Path) -> list[Row]:
-    """The rows of those that are done, each once."""
+    """Reads the rows of those that are done, each once."""
     found = (read_row(training, folder) for training in dict.fromkeys(trainings))
     return [row for row in found if row is not None]
 
 
 def dimension_rows(trainings: Iterable[Training], folder: Path) -> list[Row]:
-    """A row for each dimension: KL, score, bound and what it is worth to the reconstruction."""
+    """Reads KL, score, bound and worth to the reconstruction of each dimension, a row each."""
     rows = []
     for training in dict.fromkeys(trainings):
         path = folder / training.name / runs.METRICS
@@ -91,12 +91,12 @@ def dimension_rows(trainings: Iterable[Training], folder: Path) -> list[Row]:
 
 
 def spearman(rows: Sequence[Row], first: str, second: str = "loss") -> Interval:
-    """Rank correlation of two columns over dimensions; the bootstrap resamples dimensions."""
+    """Correlates the ranks of two columns over dimensions; the bootstrap resamples dimensions."""
     return _bootstrap(rows, (first, second), rank_correlation)
 
 
 def spearman_difference(rows: Sequence[Row], first: str, other: str) -> Interval:
-    """By how much `first` ranks the loss better than `other`: the paired difference."""
+    """Estimates by how much `first` ranks the loss better than `other`: the paired difference."""
     return _bootstrap(
         rows,
         (first, other, "loss"),
@@ -105,7 +105,7 @@ def spearman_difference(rows: Sequence[Row], first: str, other: str) -> Interval
 
 
 def frontier(rows: Iterable[Row], column: str) -> Callable[[float], float]:
-    """The value of a column on the beta-frontier (lambda = 0) at a KL; NaN beyond its ends.
+    """Interpolates a column on the beta-frontier (lambda = 0) at a KL; NaN beyond its ends.
 
     Between the points it is a monotone cubic: chords would lie below a frontier that is concave.
     """
@@ -122,7 +122,7 @@ def frontier(rows: Iterable[Row], column: str) -> Callable[[float], float]:
 
 
 def gaps(rows: Sequence[Row]) -> list[Row]:
-    """How far each point with the term lies from the beta-frontier at its KL, in nats."""
+    """Computes how far each point with the term lies from the beta-frontier at its KL, in nats."""
     columns = ("log_likelihood", "mi/mean", "mi/sample")
     curves = {column: frontier(rows, column) for column in columns}
     found = []
@@ -135,7 +135,7 @@ def gaps(rows: Sequence[Row]) -> list[Row]:
 
 
 def shares(rows: Iterable[Row]) -> list[Row]:
-    """The share of the code in the KL and in the score."""
+    """Computes the share of the code in the KL and in the score."""
     return [
         {
             **{name: row[name] for name in ("run", "size", "channel", "seed", "kl/c", "kl/z")},
@@ -147,7 +147,7 @@ def shares(rows: Iterable[Row]) -> list[Row]:
 
 
 def variant(training: Row) -> str:
-    """What a training of the block "what-decides" changes."""
+    """Says what a training of the block "what-decides" changes."""
     if training["mi_warmup"]:
         return f"lambda grows over {training['mi_warmup']} steps"
     if training["init_gain"] != 1:
@@ -156,17 +156,17 @@ def variant(training: Row) -> str:
 
 
 def init_seed(training: Row) -> int:
-    """The seed of the weights, which is that of all else unless it is said."""
+    """Returns the seed of the weights, which is that of all else unless it is given."""
     own: int | None = training["init_seed"]
     return int(training["seed"]) if own is None else own
 
 
 def crossed(rows: Sequence[Row], column: str) -> dict[str, tuple[float, float]]:
-    """What the seeds of weights and of batches explain where each of one meets each of the other.
+    """Computes what the seeds of weights and of batches explain where each meets each of the other.
 
     Args:
-        rows: A row for each pair of seeds; others are left out.
-        column: What is explained.
+        rows: Rows, one for each pair of seeds; others are left out.
+        column: Column that is explained.
 
     Returns:
         For each seed and for the rest, its share of the sum of squares and the p of its F test
@@ -197,7 +197,7 @@ def crossed(rows: Sequence[Row], column: str) -> dict[str, tuple[float, float]]:
 
 
 def changes(rows: Sequence[Row], column: str) -> dict[str, list[float]]:
-    """By variant, what it changes against the poster's training with the same seeds."""
+    """Computes each variant's changes against the poster's training with the same seeds."""
     usual = {
         row["seed"]: row[column]
         for row in rows
@@ -211,7 +211,7 @@ def changes(rows: Sequence[Row], column: str) -> dict[str, list[float]]:
 
 
 def mean_and_range(values: Iterable[float]) -> str:
-    """For a table: the mean, and the smallest and largest of several."""
+    """Writes the mean of several numbers with the smallest and the largest."""
     found = [v for v in values if not math.isnan(v)]
     if not found:
         return "-"
@@ -222,11 +222,11 @@ def mean_and_range(values: Iterable[float]) -> str:
 
 
 def run_label(row: Row) -> str:
-    """A run, in a table or a figure that has several channels."""
+    """Labels a run in a table or a figure that has several channels."""
     return f"{row['size']} + {row['size']}, λ {row['mi_weight']:g}, seed {row['seed']}"
 
 
 def best_dimensions(run: Path) -> dict[str, int]:
-    """By site, the dimension with the largest KL."""
+    """Finds the dimension of each site with the largest KL."""
     metrics = json.loads((run / runs.METRICS).read_text(encoding="utf-8"))
     return {site: int(np.argmax(metrics["per_dimension"][site]["kl"])) for site in ("c", "z")}

@@ -40,7 +40,7 @@ class Lock:
 
     path: Path
     descriptor: int
-    """For the process of the run to inherit."""
+    """File descriptor, for the process of the run to inherit."""
     token: str
     _beaten: float = field(default_factory=time.monotonic)
 
@@ -66,8 +66,8 @@ def acquire(path: Path, dead: tuple[str, int] | None = None) -> Lock | None:
     """Takes the lock, or returns None where another process has it.
 
     Args:
-        path: The lock's file, made if it is not there.
-        dead: What :func:`wait` read of an owner on another machine that counts as dead.
+        path: File of the lock, made if it is not there.
+        dead: Record that :func:`wait` read of an owner on another machine that counts as dead.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:

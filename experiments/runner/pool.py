@@ -44,13 +44,13 @@ def run_study(
     Ctrl-C (or SIGTERM) stops the runs after a checkpoint; a second Ctrl-C does not wait for them.
 
     Args:
-        todo: The runs.
-        folder: The study's; on a cluster all machines must see it under this path.
+        todo: Runs to execute.
+        folder: Folder of the study; on a cluster all machines must see it under this path.
         workers: Runs at a time on this machine.
         scheduler: Address of a Dask scheduler, whose workers' threads take a run each, instead.
-        threads: Of each run; None shares the cores of this machine, or on a cluster leaves what a
-            worker's environment says (Dask's nannies say 1).
-        report: Called here with what became of each run, once.
+        threads: Threads of each run; None shares the cores of this machine, or on a cluster leaves
+            what a worker's environment says (Dask's nannies say 1).
+        report: Function that is called here with what became of each run, once.
 
     Returns:
         What became of each run, in their order.
@@ -89,7 +89,7 @@ def run_study(
 
 
 def run_with_bar(todo: Sequence[Run], folder: Path, **settings: Any) -> list[Outcome]:
-    """:func:`run_study`, with a progress bar on the terminal and a line for each run that fails."""
+    """Runs :func:`run_study` with a progress bar, and prints a line for each run that fails."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), transient=True) as progress:
         bar = progress.add_task("runs", total=len(todo))

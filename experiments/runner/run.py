@@ -49,9 +49,9 @@ class Run:
     """One run of a study."""
 
     name: str
-    """Of its folder in the study's."""
+    """Name of its folder in the study's."""
     arguments: tuple[str, ...] = ()
-    """Of the program, without ``--out``."""
+    """Arguments of the program, without ``--out``."""
     module: str = "experiments.mnist"
     """The program, as ``python -m`` takes it."""
     result: str = runs.METRICS

@@ -24,7 +24,7 @@ class Engine:
     """Threads of a run; None shares the cores, or on a cluster keeps each worker's environment."""
 
     def run(self, todo: Sequence[Run], folder: Path) -> list[Outcome]:
-        """Runs with a progress bar, see :func:`run_study`."""
+        """Executes runs with a progress bar, see :func:`run_study`."""
         return run_with_bar(
             todo,
             folder,
@@ -54,14 +54,14 @@ class Named(Protocol):
 
     @property
     def name(self) -> str:
-        """As --blocks says it."""
+        """Name that --blocks takes."""
 
 
 AnyBlock = TypeVar("AnyBlock", bound=Named)
 
 
 def chosen(every: Sequence[AnyBlock], names: Sequence[str]) -> list[AnyBlock]:
-    """The blocks of these names; all of them if there are none, none of them with "none".
+    """Selects the blocks of these names; all if there are none, no block with "none".
 
     Raises:
         ValueError: If a name is unknown.

@@ -22,7 +22,7 @@ MARKERS = "osD^v"  # one more than colours: twenty priors look different
 
 
 def sweep_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """MI, KL of the code and log-likelihood over lambda: mean and range of each prior's seeds.
+    """Draws MI, KL of the code and log-likelihood over lambda, with mean and range over seeds.
 
     A row of panels for each training channel; each run is a point.
 

@@ -91,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def make_runs(config: Config, extra: Sequence[str]) -> list[Run]:
-    """The runs of a sweep; those of the first seed come first.
+    """Makes the runs of a sweep; those of the first seed come first.
 
     Raises:
         ValueError: If a flag for experiments.mnist is the sweep's own.
@@ -117,7 +117,7 @@ def make_runs(config: Config, extra: Sequence[str]) -> list[Run]:
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """A row for each finished run in a study's folder, from the runs' folders alone."""
+    """Reads a row for each finished run in a study's folder, from the runs' folders alone."""
     rows = []
     for path in folder.glob(f"*/{runs.METRICS}"):
         config = runs.read_config(path.parent)

@@ -54,7 +54,7 @@ SPRITES = Kind(("scale", "x"), ("scale", "x", "angle", "y"), ("scale", "x", "y")
 
 
 def kind_of(name: DataName) -> Kind:
-    """What is measured of a data set."""
+    """Returns the factors of a data set."""
     if name.startswith("D6"):
         return SPRITES
     return STROKES if name in ("D3", "D4", "D5") else REAL
@@ -123,11 +123,11 @@ def study_data(
     Resampling needs many images: of the 500 test images of ``mnist-5k`` too few are thick.
 
     Args:
-        name: One of these.
-        seed: Of order and draws.
+        name: Name of the data set.
+        seed: Seed of order and draws.
         num_train: Number of training images.
         num_test: Number of test images.
-        digits: What D0 to D5 are made of; by default :func:`load_digits` is called.
+        digits: Digits that D0 to D5 are made of; by default :func:`load_digits` is called.
         cache_dir: Folder in which drawn images and measurements are kept; by default
             ``~/.cache/pyro_mivae`` (``XDG_CACHE_HOME`` counts).
 

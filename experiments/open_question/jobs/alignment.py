@@ -38,7 +38,7 @@ Measure = Callable[[Tensor], Array]
 """Measures images in [0, 1], (N, H, W): (N, M)."""
 
 PROBABILITIES = tuple(np.linspace(0.05, 0.95, 9).round(4).tolist())
-"""Of the prior, at whose quantiles a code is put in a traversal."""
+"""Probabilities of the prior, at whose quantiles a code is put in a traversal."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,9 +46,9 @@ class Encoded:
     """Images as the guide sees them: (N, dim) each.
 
     Attributes:
-        means: Of the continuous latents, by site.
-        draws: One draw of each posterior, by site.
-        categories: The likeliest category of each image (N,), if there is one.
+        means: Posterior means of the continuous latents, by site.
+        draws: Draws, one of each posterior, by site.
+        categories: Likeliest category of each image (N,), if there is one.
     """
 
     means: Mapping[str, Tensor]
@@ -74,7 +74,7 @@ def encode(vae: MIVAE, images: Tensor, *, seed: int = 0) -> Encoded:
 
 
 def aggregate_distance(draws: Tensor, prior: Prior) -> list[float]:
-    """The Kolmogorov-Smirnov distance of draws (N, dim) to their prior, of each dimension.
+    """Computes the Kolmogorov-Smirnov distance of draws (N, dim) to their prior, by dimension.
 
     It is taken at 2,000 quantiles of the prior: its largest value lies at most 1/2000 above.
     """
@@ -99,12 +99,12 @@ class Factors:
 
     @classmethod
     def of(cls, values: Mapping[str, Array], pair: tuple[str, str], label: str) -> Factors:
-        """With the ceiling, which is the same for all models."""
+        """Makes the factors with their ceiling, which is the same for all models."""
         return cls(values, pair, (label,), ceiling(values, nominal=(label,)))
 
 
 def information(encoded: Encoded, factors: Factors) -> dict[str, Any]:
-    """What codes tell of factors, in corrected nats, and the scores that are made of it.
+    """Measures what codes tell of factors, in corrected nats, with the scores made of it.
 
     All but ``mi`` itself is of the code c alone.
     """
@@ -149,7 +149,7 @@ def information(encoded: Encoded, factors: Factors) -> dict[str, Any]:
 
 
 def cross_checks(encoded: Encoded, factors: Factors) -> dict[str, Any]:
-    """What the code c tells of the factors in two other ways, nats, (codes, factors) each.
+    """Measures what the code c tells of the factors in two other ways, (codes, factors) in nats.
 
     ``ksg`` is from distances between neighbours in place of bins (2,000 points), ``within`` by
     ranks inside each label, of the factors that are none: without what a code and a factor share
@@ -166,7 +166,7 @@ def cross_checks(encoded: Encoded, factors: Factors) -> dict[str, Any]:
 
 
 def category(encoded: Encoded, labels: Array) -> dict[str, float]:
-    """What the likeliest category tells of the label: nats, and the class accuracy."""
+    """Measures what the likeliest category tells of the label: nats, and the class accuracy."""
     if encoded.categories is None:
         return {}
     number = int(encoded.categories.max()) + 1  # those beyond are empty
@@ -176,7 +176,7 @@ def category(encoded: Encoded, labels: Array) -> dict[str, float]:
 
 
 def terms(vae: MIVAE, images: Tensor) -> dict[str, float]:
-    """ELBO, its parts, and the bound on I(c; x') of drawn x', nats per image."""
+    """Evaluates ELBO, its parts, and the bound on I(c; x') of drawn x', nats per image."""
     elbo = TraceMI_ELBO(channel="sample", codes=vae.codes)
     found = evaluate(vae.model, vae.guide, elbo, images, prepare=vae.observe)
     del found["loss"]  # of a weight that no run has
@@ -186,19 +186,19 @@ def terms(vae: MIVAE, images: Tensor) -> dict[str, float]:
 def generator(
     vae: MIVAE, measure: Measure, *, names: Sequence[str], scale: Array, number: int, seed: int = 0
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """What moving each code does to the images: each is put at quantiles of its prior.
+    """Measures what moving each code does to the images: each is put at quantiles of its prior.
 
     All else stays at draws from the priors, `number` of them. (Where dimensions depend on each
     other, as those of a square that is turned, a moved code may leave the prior's support.)
 
     Args:
-        vae: A model.
-        measure: Measures images.
-        names: Of what is measured.
+        vae: Model to measure.
+        measure: Function that measures images.
+        names: Names of what is measured.
         scale: Standard deviation of each over the data: slopes are in these, per standard
             deviation of the prior.
         number: Traversals of each code.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Returns:
         Slopes and the like, (codes, names) each; and, of the first three traversals, mean images

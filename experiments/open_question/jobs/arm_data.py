@@ -39,17 +39,17 @@ class ArmData:
     """A data set of the study.
 
     Attributes:
-        name: ``D0`` to ``D6b``.
-        kind: What is measured of it.
-        pool: uint8 (P, H, W), of which each seed takes some to train on.
-        pool_factors: Of the pool, by name, (P,) each.
-        test: uint8 (N, H, W).
-        factors: Of the test images, the label among them, by name, (N,) each.
-        laws: What the factors were drawn from or resampled to.
+        name: Name, ``D0`` to ``D6b``.
+        kind: Factors that are measured of it.
+        pool: Images uint8 (P, H, W), of which each seed takes some to train on.
+        pool_factors: Factors of the pool, by name, (P,) each.
+        test: Test images uint8 (N, H, W).
+        factors: Factors of the test images, the label among them, by name, (N,) each.
+        laws: Laws that the factors were drawn from or resampled to.
         set_measured: Correlation of the set and the measured factor on the test images, by name;
             of re-inked digits only.
         unmeasured: Test images that were left out, since a factor could not be measured.
-        source: What the images were made of.
+        source: Origin of the images.
     """
 
     name: DataName
@@ -64,7 +64,7 @@ class ArmData:
     source: Mapping[str, Any]
 
     def rows(self, seed: int, number: int) -> NDArray[np.int64]:
-        """The part of the pool that a seed trains on; of D3, D4 and D5 the same digits."""
+        """Draws the part of the pool that a seed trains on; of D3, D4 and D5 the same digits."""
         if number > len(self.pool):
             raise ValueError(
                 f"--train: expected at most the {len(self.pool)} images of --pool, found {number}"
@@ -72,7 +72,7 @@ class ArmData:
         return np.random.default_rng(seed).permutation(len(self.pool))[:number]
 
     def distance(self, rows: NDArray[np.int64]) -> dict[str, float]:
-        """How far T and S are from their laws, by Kolmogorov and Smirnov.
+        """Computes how far T and S are from their laws, by Kolmogorov and Smirnov.
 
         The larger distance of two: of the images to train on, and of those to test on.
         """
@@ -98,10 +98,10 @@ def load(
     """Makes a data set, or reads what was kept of it.
 
     Args:
-        name: ``D0`` to ``D6b``.
-        pool: Images of which each seed takes some.
-        test: Images to test on, the same for all seeds.
-        digits: What D0 to D5 are made of.
+        name: Name, ``D0`` to ``D6b``.
+        pool: Number of images of which each seed takes some.
+        test: Number of images to test on, the same for all seeds.
+        digits: Digits that D0 to D5 are made of.
         data_dir: Folder of the digits.
         cache_dir: Folder in which drawn images and measurements are kept.
     """
@@ -143,7 +143,7 @@ def _set_measured(split: FactorSplit, kind: Kind, cache_dir: Path | None) -> dic
 
 
 def measure(images: Tensor, kind: Kind) -> Array:
-    """What is measured of images in [0, 1], (N, H, W), in the order of ``kind.moved``: (N, M)."""
+    """Measures images in [0, 1], (N, H, W), in the order of ``kind.moved``: (N, M)."""
     if kind is not SPRITES:
         found = morphometry.measure(images)
         return np.stack([found[name].values for name in kind.moved], 1)

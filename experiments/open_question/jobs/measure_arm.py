@@ -23,7 +23,7 @@ class Known:
     """A data set to measure on, with what is the same for all models.
 
     Args:
-        data: The data set.
+        data: Data set to measure on.
     """
 
     def __init__(self, data: ArmData) -> None:
@@ -41,13 +41,13 @@ class Known:
         traversals: int,
         code_scale: float | None,
     ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        """The numbers of a model, and its traversals.
+        """Measures a model: its numbers, and its traversals.
 
         Args:
-            vae: The model.
-            seed: Of all draws.
-            trained_on: The part of the pool that it was trained on.
-            traversals: Of each code.
+            vae: Model to measure.
+            seed: Seed of all random draws.
+            trained_on: Part of the pool that it was trained on.
+            traversals: Number of traversals of each code.
             code_scale: Standard deviation by which the term scored the codes, if it was given one:
                 then this score is measured, too.
         """

@@ -41,7 +41,7 @@ class Config:
     run: tyro.conf.Positional[Path]
     """Folder of a run of experiments.mnist."""
     traversals: int = 40
-    """Of each dimension of the code."""
+    """Traversals of each dimension of the code."""
     data_dir: Path | None = None
     """Folder with MNIST/raw/*, as in experiments.mnist."""
     cache_dir: Path | None = None
@@ -54,7 +54,7 @@ class Config:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
-    config = parse(Config, "_codes", __doc__, arguments)
+    config = parse(Config, "open_question.jobs.measure_codes", __doc__, arguments)
     out = config.out or config.run / "codes"
     if config.smoke:
         cache = config.cache_dir or out / "cache"
@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(config: Config, out: Path) -> None:
-    """Measures, and writes into `out`."""
+    """Measures the codes and writes into `out`."""
     started = time.monotonic()
     settings = read_settings(config.run)
     digits = load_digits(settings.data.data, data_dir=config.data_dir or settings.data.data_dir)

@@ -23,7 +23,7 @@ from typing import Literal
 import torch
 from pyro.infer import TraceEnum_ELBO
 
-from experiments import command_line as _program
+from experiments import command_line
 from experiments.open_question.design.arms import ArmName, build
 from experiments.open_question.design.datasets import DataName
 from experiments.open_question.jobs import alignment
@@ -40,9 +40,9 @@ class Config:
     """An arm, its data, and the training, which is the same for all."""
 
     arm: ArmName = "T"
-    """Prior and guide of the code: experiments/_arm_models.py."""
+    """Prior and guide of the code: experiments/open_question/design/arms.py."""
     data: DataName = "D3"
-    """Which of the study's data sets (pyro_mivae.datasets.study_data)."""
+    """Data set of the study: experiments/open_question/design/datasets.py."""
     mi_weight: float = 2.0
     """lambda, the weight of the information term; 0 leaves it out."""
     code_scale: float | None = None
@@ -52,7 +52,7 @@ class Config:
     first_seed: int = 0
     """The first seed: of images, weights, batches and draws."""
     num_seeds: int = 10
-    """Their number; 0 only draws the images, to be kept in the cache."""
+    """Number of seeds; 0 only draws the images, to be kept in the cache."""
     pool: int = 50_000
     """Images of which each seed takes some, the same for all arms."""
     train: int = 10_000
@@ -64,9 +64,9 @@ class Config:
     batch_size: int = 100
     """Images in a step."""
     learning_rate: float = 1e-3
-    """Of Adam."""
+    """Learning rate of Adam."""
     traversals: int = 40
-    """Of each code, for what it does to the images."""
+    """Traversals of each code, for what it does to the images."""
     hidden: tuple[int, ...] = (256, 256)
     """Layers of encoder and decoder."""
     compile: bool = True
@@ -79,8 +79,8 @@ class Config:
     """Folder in which drawn images and measurements are kept; by default ~/.cache/pyro_mivae."""
     out: Path | None = None
     """Folder of the results; by default runs/arm-ARM-DATA."""
-    smoke: _program.Switch = False
-    """Seconds: few images of mnist-5k, one epoch, not compiled."""
+    smoke: command_line.Switch = False
+    """A run of seconds: few images of mnist-5k, one epoch, not compiled."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -96,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parse(arguments: list[str] | None) -> Config:
     """Parses the command line."""
-    config = _program.parse(Config, "_arms", __doc__, arguments)
+    config = command_line.parse(Config, "open_question.jobs.train_arm", __doc__, arguments)
     if not config.smoke:
         return config
     return dataclasses.replace(
@@ -113,7 +113,7 @@ def parse(arguments: list[str] | None) -> Config:
 
 
 def seed_file(folder: Path, seed: int) -> Path:
-    """Where the numbers of a seed are."""
+    """Returns the path of a seed's numbers."""
     return folder / f"seed{seed}.json"
 
 

@@ -58,7 +58,7 @@ GROUPS = ("planned seeds", "added seeds", "all")
 def interactions(
     every: Sequence[Block], rows: Sequence[Row]
 ) -> Iterator[tuple[Again, str, list[Found]]]:
-    """Each over the seeds that were planned, those that were added, and all, if any were added."""
+    """Yields each interaction over the planned seeds, the added ones and all, if any were added."""
     for again in INTERACTIONS:
         first = min(planned_seeds(every, cell, "plan") for cell in again.cells)
         parts = (
@@ -76,7 +76,7 @@ def interactions(
 
 
 def fresh_seeds(every: Sequence[Block], rows: Sequence[Row]) -> str:
-    """A table of the interactions."""
+    """Writes the table of the interactions."""
     body = [
         (*again.name, measure, *map(_told, found))
         for again, measure, found in interactions(every, rows)
@@ -94,7 +94,7 @@ def _told(found: Found) -> str:
 
 
 def drawn(every: Sequence[Block], rows: Sequence[Row]) -> list[Row]:
-    """The interactions as :func:`experiments.plots.forest.forest_plot` takes them."""
+    """Lists the interactions as :func:`experiments.plots.forest.forest_plot` takes them."""
     estimates: list[Row] = []
     for again, measure, found in interactions(every, rows):
         for group, one in zip(GROUPS, (part.contrast for part in found), strict=True):

@@ -31,19 +31,19 @@ from experiments.tables import (
 
 
 def p_value(value: float | None) -> str:
-    """A p-value in a table."""
+    """Writes a p-value for a table."""
     return "-" if value is None else f"{value:.4f}"
 
 
 def mean_text(mean: Mean, digits: int = 2) -> str:
-    """A mean over seeds with its 95 % interval."""
+    """Writes a mean over seeds with its 95 % interval."""
     if len(mean.values) < 2:
         return number(mean.mean, digits)
     return f"{number(mean.mean, digits)} ({span(mean.interval(), digits)})"
 
 
 def contrast_line(found: Found, adjusted: float | None) -> tuple[str, ...] | None:
-    """A contrast in a table: None if there are no seeds for it yet."""
+    """Writes a contrast for a table: None if there are no seeds for it yet."""
     one = found.contrast
     if one is None:
         return (found.note, *["-"] * 6) if found.note else None
@@ -64,7 +64,7 @@ def _all_cells(every: Sequence[Block]) -> list[Cell]:
 
 
 def seeds_done(every: Sequence[Block], rows: Sequence[Row]) -> str:
-    """How many seeds each cell has."""
+    """Tabulates how many seeds each cell has."""
     body: list[tuple[str, object, str]] = []
     for block in every:
         done = [f"{cell.name} {len(of_cell(rows, cell))}" for cell in block.cells]
@@ -78,7 +78,7 @@ def seeds_done(every: Sequence[Block], rows: Sequence[Row]) -> str:
 
 
 def scores(every: Sequence[Block], rows: Sequence[Row]) -> list[str]:
-    """What the codes of each cell tell, a table for each data set."""
+    """Tabulates what the codes of each cell tell, a table for each data set."""
     head = (
         *("arm, λ", "I_T", "I_S", "share_T", "Σ I(c_j; label)", "MIG of ceiling", "modularity"),
         *("DCI-D", "R² of T, S", "ELBO", "bound on I(c; x')", "live codes"),
@@ -133,14 +133,14 @@ def _defined(rows: Sequence[Row], name: str) -> str:
 
 
 def count_tops(found: Iterable[str | None]) -> str:
-    """How often each factor is the top one."""
+    """Counts how often each factor is the top one."""
     tops = [top or "none" for top in found]
     counts = sorted(((tops.count(name), name) for name in set(tops)), reverse=True)
     return ", ".join(f"{name} {count}" for count, name in counts)
 
 
 def categories(every: Sequence[Block], rows: Sequence[Row]) -> str:
-    """What the category of I and IN tells of the label."""
+    """Tabulates what the category of I and IN tells of the label."""
     body = []
     for cell in _all_cells(every):
         some = [row for row in of_cell(rows, cell) if "accuracy" in row]
@@ -153,7 +153,7 @@ def categories(every: Sequence[Block], rows: Sequence[Row]) -> str:
 
 
 def generator(every: Sequence[Block], rows: Sequence[Row]) -> list[str]:
-    """Of the code that moves a factor most, in each run, a table for each data set."""
+    """Tabulates the code that moves a factor most in each run, a table for each data set."""
     groups = {
         data: [(_short(cell), of_cell(rows, cell)) for cell in cells]
         for data, cells in _by_data(every).items()
@@ -191,7 +191,7 @@ def _strongest(row: Row, name: str) -> tuple[float, float]:
 
 
 def weights(rows: Sequence[Row]) -> str:
-    """The interaction by the weight and the form of the information."""
+    """Tabulates the interaction by the weight and the form of the information."""
     body = []
     forms = [(weight, None) for weight in (0.0, 0.5, MI_WEIGHT, 8.0)] + [(MI_WEIGHT, 1.0)]
     for weight, scale in forms:

@@ -17,7 +17,7 @@ from experiments.tables import at, number, table
 
 
 def checks_table(rows: Sequence[Row]) -> str:
-    """The worst run of each cell, and how many fail."""
+    """Tabulates the worst run of each cell, and how many fail."""
     body = []
     keys = dict.fromkeys(
         (row["data"], row["arm"], row["mi_weight"], row["code_scale"]) for row in rows

@@ -59,9 +59,9 @@ def write_report(
     """Writes table, report and figures of what is done so far; returns the report's path.
 
     Args:
-        every: All blocks of the study, whichever are run.
-        folder: That of the runs.
-        docs: A documentation, whose ``results`` and ``figures`` get them, too.
+        every: Blocks of the study, whichever are run.
+        folder: Folder of the runs.
+        docs: Folder of a documentation, whose ``results`` and ``figures`` get them, too.
         earlier: Rows of other folders, which fill in what this one has not. What a model has made
             is not in them: a picture of it is linked where it was drawn before, of the same run.
     """
@@ -106,7 +106,7 @@ def _write(
 
 
 def report(every: Sequence[Block], found: Sequence[Row]) -> list[str]:
-    """The parts of the text."""
+    """Lists the parts of the text."""
     rows = without_fresh(every, found)
     h1 = judge_h1(every, rows)
     secondary = {hypothesis: hypothesis.find(rows) for hypothesis in SECONDARY}

@@ -21,9 +21,9 @@ from pyro_mivae import plotting
 from pyro_mivae.runs import METRICS
 
 SEED = 0
-"""Of the models that are shown: the first, whatever came out."""
+"""Seed of the models that are shown: the first, whatever came out."""
 SHOWN = 0
-"""Which of a code's first three traversals is shown."""
+"""Index of the traversal that is shown, of a code's first three."""
 LAWS = {
     "D3": "D3: thickness\nuniform",
     "D4": "D4: slant\nuniform",
@@ -36,7 +36,7 @@ UNITS = {"thickness": "px", "slant": "rad", "width": "px", "scale": "px", "x": "
 
 
 def caption(name: str) -> str:
-    """What a figure shows."""
+    """Says what a figure shows."""
     first = f"the first seed of each, λ {MI_WEIGHT:g}"
     fixed = {
         "interaction_I_T": "I_T by arm and law: an interaction is lines that are not parallel",
@@ -54,11 +54,11 @@ def caption(name: str) -> str:
 
 
 def draw(rows: Sequence[Row], folder: Path, again: Sequence[Row] = ()) -> dict[str, Figure | None]:
-    """The figures of what is done, by name; None of images that the folder has not.
+    """Draws the figures of what is done, by name; None of images that the folder has not.
 
     Args:
-        rows: The runs.
-        folder: The study's.
+        rows: Rows of the runs.
+        folder: Folder of the study.
         again: Interactions that were looked at again, as a forest plot takes them.
     """
     figures: dict[str, Figure | None] = {}
@@ -88,7 +88,7 @@ def _panels(rows: Sequence[Row], value: str) -> list[Row]:
 
 
 def _tops(rows: Sequence[Row]) -> list[Row]:
-    """Of every cell at the weight of the hypotheses, its arm and data named."""
+    """Lists the top factors of every cell at the hypotheses' weight, with its arm and data."""
     chosen = [
         {"group": f"{row['arm']} on {row['data']}", "top": row["leading_top"] or "none"}
         for row in at(rows, mi_weight=MI_WEIGHT, code_scale=None)
@@ -101,7 +101,7 @@ def _matrix(row: Row, codes: Sequence[str], factors: Sequence[str]) -> NDArray[n
 
 
 def _matrices(rows: Sequence[Row]) -> dict[str, Figure]:
-    """Of the first seed of the main models and of the arms on D3 and D4."""
+    """Draws the matrices of the first seed of the main models and of the arms on D3 and D4."""
     figures = {}
     models = at(rows, data="mnist", seed=SEED)
     if models:
@@ -124,7 +124,7 @@ def _matrices(rows: Sequence[Row]) -> dict[str, Figure]:
 
 
 def _place(code: str) -> tuple[str, int]:
-    """Of ``c[10]``: its site, its number."""
+    """Splits ``c[10]`` into its site and its number."""
     site, _, index = code.rstrip("]").partition("[")
     return site, int(index)
 
@@ -135,7 +135,7 @@ def _title(row: Row) -> str:
 
 
 def pictured(rows: Sequence[Row]) -> dict[str, Row]:
-    """The runs of whose images there is a figure, by its name.
+    """Selects the runs of whose images there is a figure, by its name.
 
     The first seed of each main model, and of the arms on D3 at the hypotheses' weight.
     """

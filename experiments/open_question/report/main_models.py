@@ -15,7 +15,7 @@ FACTORS = (*STYLE, "label")
 
 
 def main_model_tables(rows: Sequence[Row]) -> list[str]:
-    """The best code of each factor, the same by two other estimates, and uniform less Gaussian."""
+    """Tabulates each factor's best code, two other estimates, and uniform less Gaussian."""
     return [_best_codes(rows), _two_other_estimates(rows), _uniform_less_gaussian(rows)]
 
 

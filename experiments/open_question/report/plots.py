@@ -17,7 +17,7 @@ from pyro_mivae.plotting.factors_of_codes import COLOURS
 
 
 def interaction_plot(rows: Rows, *, label: str) -> Figure:
-    """A measure on two data sets or more for each arm: lines that are not parallel interact.
+    """Draws a measure on several data sets for each arm: lines that are not parallel interact.
 
     A panel for each value of ``panel``. Each run is a small point, a thin line joins the runs of a
     seed; thick lines join the means, with Student's 95 % intervals over seeds.
@@ -92,7 +92,7 @@ def _reach(values: NDArray[Any]) -> float:
 
 
 def top_factors(rows: Rows) -> Figure:
-    """How often a code tells most of each factor: a bar for each group of runs.
+    """Draws how often a code tells most of each factor: a bar for each group of runs.
 
     Args:
         rows: One for each run, with ``group`` and ``top``: the factor, or ``"none"`` where the code

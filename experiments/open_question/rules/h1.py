@@ -46,7 +46,7 @@ ARMS: tuple[ArmName, ArmName] = ("T", "G")
 
 
 def family_rows(rows: Sequence[Row], family: Family, mi_weight: float = MI_WEIGHT) -> list[Row]:
-    """The runs that a family's contrast is made of."""
+    """Selects the runs that a family's contrast is made of."""
     return [
         row
         for row in at(rows, mi_weight=mi_weight, code_scale=None)
@@ -55,7 +55,7 @@ def family_rows(rows: Sequence[Row], family: Family, mi_weight: float = MI_WEIGH
 
 
 def planned(every: Sequence[Block], rows: Sequence[Row], family: Family) -> int:
-    """Seeds that each cell of a family is to have.
+    """Returns the number of seeds that each cell of a family is to have.
 
     Seeds beyond the plan are those that are added once, on re-inked digits: all of them have to be
     there, then.
@@ -67,13 +67,13 @@ def planned(every: Sequence[Block], rows: Sequence[Row], family: Family) -> int:
 
 
 def missing(every: Sequence[Block], rows: Sequence[Row], family: Family) -> int:
-    """Runs of a family that are not done."""
+    """Counts the runs of a family that are not done."""
     seeds = planned(every, rows, family)
     return len(ARMS) * len(FAMILIES[family]) * seeds - len(family_rows(rows, family))
 
 
 def checks_of(rows: Sequence[Row], family: Family) -> Checks:
-    """The worst of some runs of a family; NaN, which fails, without a run."""
+    """Takes the worst of a family's runs; NaN, which fails, without a run."""
 
     def worst(name: str, extreme: object) -> float:
         values = [row[name] for row in rows]
@@ -86,7 +86,7 @@ def checks_of(rows: Sequence[Row], family: Family) -> Checks:
 
 
 def failures(row: Row) -> list[str]:
-    """Which manipulation checks a run fails.
+    """Lists the manipulation checks that a run fails.
 
     The law of its factor by the check of its data; the aggregate posterior; and, where the term
     is in the loss, the bound on the information.
@@ -103,14 +103,14 @@ class H1:
     """What was found of the poster's claim.
 
     Attributes:
-        contrasts: By family and primary measure, at the weight of the hypotheses.
-        adjusted: Holm's p of the two primaries on re-inked digits.
-        following: The share of the runs of T on re-inked digits in which the leading code tells
+        contrasts: Interactions by family and primary measure, at the weight of the hypotheses.
+        adjusted: Holm's p-values of the two primaries on re-inked digits.
+        following: Share of the runs of T on re-inked digits in which the leading code tells
             most of the uniform factor; NaN without a run.
-        checks: By family.
-        missing: Runs that are not done, by family.
-        verdict: None while any is missing.
-        lost: Why there is none though all is done: a measure that was not defined.
+        checks: Manipulation checks by family.
+        missing: Numbers of runs that are not done, by family.
+        verdict: Verdict; None while any run is missing.
+        lost: Reason why there is no verdict though all is done: a measure was not defined.
     """
 
     contrasts: Mapping[tuple[Family, str], Found]

@@ -29,11 +29,11 @@ class Finding:
     """One comparison of a secondary hypothesis.
 
     Attributes:
-        text: What is compared.
-        mean: The difference, or the mean, over seeds.
+        text: Description of the comparison.
+        mean: Difference, or the mean, over seeds.
         holds: Whether it came out as the hypothesis says; None if it can't be said.
-        p: Holm's, where the rule is a test.
-        cells: What is compared.
+        p: Holm's adjusted p-value, where the rule is a test.
+        cells: Cells that are compared.
         counts: Whether it is part of the rule; others are reported beside it.
     """
 
@@ -133,7 +133,7 @@ def _beyond(text: str, mean: Mean, sign: int, cells: tuple[Cell, ...]) -> Findin
 
 
 def unfinished(every: Sequence[Block], rows: Sequence[Row], findings: Sequence[Finding]) -> int:
-    """Runs that the rule's comparisons need and that are not done."""
+    """Counts the runs that the rule's comparisons need and that are not done."""
     lacking = 0
     for cell in _ruled(findings):
         seeds = planned_seeds(every, cell, "plan", "rule")
@@ -142,13 +142,13 @@ def unfinished(every: Sequence[Block], rows: Sequence[Row], findings: Sequence[F
 
 
 def failing(rows: Sequence[Row], findings: Sequence[Finding]) -> tuple[int, int]:
-    """Runs of the rule's comparisons in which a manipulation check fails, and their number."""
+    """Counts the runs of the rule's comparisons in which a check fails, and all of them."""
     some = [row for cell in _ruled(findings) for row in of_cell(rows, cell)]
     return sum(bool(failures(row)) for row in some), len(some)
 
 
 def weak(rows: Sequence[Row], findings: Sequence[Finding]) -> dict[str, tuple[int, int]]:
-    """Of each cell: runs whose codes predict T or S with an R2 below .05, and their number.
+    """Counts the runs of each cell whose codes predict T or S with an R2 below .05, and all runs.
 
     DCI-D leaves such a factor out, and is large then, whatever the codes' axes.
     """
@@ -178,7 +178,7 @@ class Hypothesis:
     """Whether the rule is of DCI-D."""
 
     def outcome(self, found: Sequence[Finding], every: Sequence[Block], rows: Sequence[Row]) -> str:
-        """In a few words, of what :attr:`find` has found in the rows."""
+        """Writes in a few words what :attr:`find` has found in the rows."""
         findings = [finding for finding in found if finding.counts]
         if lacking := unfinished(every, rows, findings):
             return f"not yet ({lacking} runs are not done)"

@@ -48,7 +48,7 @@ class Checks:
     set_measured: float | None = None
 
     def failures(self, family: Family) -> list[str]:
-        """What makes the runs of this family void; a NaN does.
+        """Lists what makes the runs of this family void; a NaN does.
 
         Raises:
             ValueError: If the check of the factor's law that belongs to the family is lacking.
@@ -78,7 +78,7 @@ class Verdict:
 
     Attributes:
         outcome: ``"confirmed"``, ``"refuted"`` (in this model class) or ``"undecided"``.
-        reasons: Which conditions for confirming and for refuting do not hold.
+        reasons: Conditions for confirming and for refuting that do not hold.
         void: Manipulation checks that failed: the runs of that family count for nothing.
         more_seeds: Whether seeds are to be added on re-inked digits, once.
     """
@@ -101,11 +101,11 @@ def judge(
     re-inked digits, and stop.
 
     Args:
-        contrasts: The interaction of the information carried about the factor, nats, by family;
+        contrasts: Interactions of the information carried about the factor, nats, by family;
             that of re-inked digits at least.
-        following: See :func:`pyro_mivae.disentanglement.following`, of re-inked digits, runs under
-            both laws.
-        checks: Of the same families.
+        following: Share by :func:`~experiments.open_question.jobs.carried_factors.following`, of
+            the runs on re-inked digits under both laws.
+        checks: Manipulation checks of the same families.
 
     Raises:
         ValueError: If a family is unknown, re-inked digits are lacking, or the families of

@@ -32,7 +32,7 @@ class _Curve(NamedTuple):
         return grouped(self.rows, self.key, "kl", column)
 
     def labels(self, column: str) -> list[Label]:
-        """Of the means; those of lambda, which may lie close together, but for the last."""
+        """Labels the means; of lambda's, which may lie close together, only the last is needed."""
         values = self.values(column)
         shown = [w for w in values if self.sign == "β" or w != 0]
         return [
@@ -50,7 +50,7 @@ class _Curve(NamedTuple):
 
 
 def tradeoff(rows: Rows, *, code: str = "c") -> Figure:
-    """Log-likelihood, MI score and MI bound against the KL: the claim that the trade-offs are one.
+    """Draws log-likelihood, MI score and MI bound against the KL: the claim of one trade-off.
 
     The dark line is the frontier of beta, of the runs without the information term
     (``mi_weight`` 0). A coloured line for each training channel is that of lambda, of the runs
@@ -62,7 +62,7 @@ def tradeoff(rows: Rows, *, code: str = "c") -> Figure:
         rows: One for each run, with ``channel``, ``mi_weight``, ``kl_weight``, ``seed`` and, in
             nats per datum, ``kl``, ``log_likelihood``, ``mi_score`` (channel mean) and
             ``mi_bound`` (channel sample).
-        code: The sites whose information was read, for the labels.
+        code: Sites whose information was read, for the labels.
 
     Raises:
         ValueError: If there is no row, or one lacks a column.
@@ -115,7 +115,7 @@ def _draw_curve(
 
 
 def capacity(rows: Rows, *, measure: str) -> Figure:
-    """The code's share of the information over its size: is the part without the term ignored?
+    """Draws the code's share of the information over its size: is the noise ignored?
 
     A point for each run, a line through the means over seeds for each training channel. A share
     is 1 where the noise tells nothing, and leaves [0, 1] where a bound is negative. Runs whose
@@ -125,7 +125,7 @@ def capacity(rows: Rows, *, measure: str) -> Figure:
         rows: One for each run, with ``size`` (dimensions of c, and of z), ``channel`` (``none``
             for runs without the term), ``seed``, ``kl_share`` and ``mi_share``, the parts of c in
             the sums over c and z.
-        measure: What ``mi_share`` is a share of, and under which channel; a title.
+        measure: Title: the quantity of ``mi_share``, and its channel.
 
     Raises:
         ValueError: If there is no row, or one lacks a column.
@@ -173,7 +173,7 @@ def capacity(rows: Rows, *, measure: str) -> Figure:
 def dimension_loss(
     rows: Rows, *, correlations: Mapping[str, tuple[float, float, float]], channel: str
 ) -> Figure:
-    """What is lost without a dimension against its MI and its KL: which tells what matters?
+    """Draws what is lost without a dimension against its MI and its KL: which tells what matters?
 
     Args:
         rows: One for each dimension of each run, with ``run``, ``site`` (``c`` or ``z``) and, in
@@ -181,7 +181,7 @@ def dimension_loss(
             dimension is drawn from the prior.
         correlations: Spearman's correlation with the loss and the ends of its bootstrap interval,
             for ``mi`` and ``kl``.
-        channel: Under which the MI was read.
+        channel: Channel under which the MI was read.
 
     Raises:
         ValueError: If there is no row, one lacks a column, or a correlation is missing.

@@ -65,7 +65,7 @@ GRAPHS = (
 
 
 def duality() -> Figure:
-    r"""A VAE and its dual as directed graphical models, side by side.
+    r"""Draws a VAE and its dual as directed graphical models, side by side.
 
     In the dual z is observed and x latent, the likelihood is :math:`q_\phi(z|x)` and the guide
     :math:`p_\theta(x|z)`. Observed variables are shaded, generative arrows solid, those of the

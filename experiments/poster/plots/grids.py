@@ -20,13 +20,13 @@ def latent_grid(
     second: Sequence[float],
     labels: tuple[str, str] = ("c", "z"),
 ) -> Figure:
-    """Images where one code dimension moves down and one noise dimension across: Figure 5.
+    """Draws images where one code dimension moves down and one noise dimension across: Figure 5.
 
     Args:
         images: Mean images in [0, 1], (n, m, height, width).
-        first: The n values of the dimension of the rows.
-        second: The m values of that of the columns.
-        labels: Their names, ``c[3]`` for dimension 3 of c.
+        first: Values, n of them, of the dimension of the rows.
+        second: Values, m of them, of the dimension of the columns.
+        labels: Names of the two dimensions, ``c[3]`` for dimension 3 of c.
 
     Raises:
         ValueError: If shapes do not fit or images are not in [0, 1].
@@ -50,12 +50,12 @@ def latent_grid_sheet(
     second: Sequence[float],
     labels: tuple[str, str] = ("c", "z"),
 ) -> Figure:
-    """The grid of :func:`latent_grid` for every pair of dimensions, on one sheet.
+    """Draws the grid of :func:`latent_grid` for every pair of dimensions, on one sheet.
 
     Args:
         grids: Mean images in [0, 1], (C, Z, n, m, height, width).
-        first: The n values that each of the C dimensions takes.
-        second: The m values that each of the Z dimensions takes.
+        first: Values, n of them, that each of the C dimensions takes.
+        second: Values, m of them, that each of the Z dimensions takes.
         labels: Names of the two sites.
 
     Raises:

@@ -21,10 +21,10 @@ YES, NO = ("true", "1", "1.0", "yes"), ("false", "0", "0.0", "no")
 
 
 def information_columns(rows: Rows) -> Figure:
-    """What is said of the information of c and z: score, bound, and the interval it lies in.
+    """Draws score, bound and the interval of the information of c and z, by run.
 
     A band for each run. Intervals reach from L_K to U_K of
-    :func:`~pyro_mivae.information.two_sided` with the run's own guide and with one refitted to
+    :func:`~pyro_mivae.information.sandwich` with the run's own guide and with one refitted to
     generated data; an infinite one runs to the rim with an arrow, one that is NaN is not drawn.
     Left of zero, which is marked, numbers are negative.
 
@@ -111,12 +111,12 @@ def _legend() -> list[Line2D]:
 
 
 def outcomes(rows: Rows, *, threshold: float | None = None) -> Figure:
-    """The final KL of z by variant, a point for each seed, and how often z is ignored.
+    """Draws the final KL of z by variant, a point for each seed, and how often z is ignored.
 
     Args:
         rows: One for each run, with ``variant``, ``seed``, ``kl_z`` in nats per datum and
             ``ignored`` (true or false).
-        threshold: The KL below which z counts as ignored, to be drawn.
+        threshold: KL below which z counts as ignored, to be drawn.
 
     Raises:
         ValueError: If there is no row, one lacks a column, or ``ignored`` is neither.
@@ -174,7 +174,7 @@ def _is_true(value: Any) -> bool:
 def by_init_and_order(
     matrix: NDArray[Any], *, init_seeds: Sequence[Any], order_seeds: Sequence[Any]
 ) -> Figure:
-    """The final KL of z for each seed of the weights with each seed of the data's order.
+    """Draws the final KL of z for each seed of the weights with each of the data's order.
 
     Args:
         matrix: KL of z in nats per datum, (init_seeds, order_seeds); NaN for a run that is not

@@ -37,7 +37,7 @@ def information_traces(
     reference: Mapping[str, Mapping[str, float]] | None = None,
     each: bool = False,
 ) -> Figure:
-    """Information and KL of code and noise over the training: the poster's Figures 3 and 4.
+    """Draws information and KL of code and noise over the training: Figures 3 and 4.
 
     Six panels, of the rows ``validation``: I(c, z; x') as the sum of ``mi/c`` and ``mi/z`` under
     the channel, its two parts, KL(q || p) of both, of c and of z. A line is the mean over seeds at
@@ -45,11 +45,11 @@ def information_traces(
     blue and green.
 
     Args:
-        traces: A history for each seed, by label; in nats per datum.
-        channel: Under which the information was read.
+        traces: Histories by label, one for each seed; in nats per datum.
+        channel: Channel under which the information was read.
         reference: Values to compare the end with, by label and panel (``mi``, ``mi/c``, ``mi/z``,
             ``kl``, ``kl/c``, ``kl/z``): dotted marks at the right edge.
-        each: Draw a thin line for each seed in place of the band.
+        each: Whether to draw a thin line for each seed in place of the band.
 
     Raises:
         ValueError: If there is nothing to draw, a history lacks a column, the seeds of a label
