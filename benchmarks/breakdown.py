@@ -64,12 +64,12 @@ def kind_of(name: str) -> str:
 
 def by_kind(events: Iterable[Any]) -> dict[str, float]:
     """Sums the seconds within operations themselves by kind."""
-    found = dict.fromkeys((*KINDS, OTHER), 0.0)
+    seconds = dict.fromkeys((*KINDS, OTHER), 0.0)
     for event in events:
         if event.key.startswith(("aten::", "mkl", "onednn", "## Call", "cpp_fused", "triton_")):
-            found[kind_of(event.key)] += event.self_cpu_time_total / 1e6
-            found[kind_of(event.key)] += getattr(event, "self_device_time_total", 0.0) / 1e6
-    return found
+            seconds[kind_of(event.key)] += event.self_cpu_time_total / 1e6
+            seconds[kind_of(event.key)] += getattr(event, "self_device_time_total", 0.0) / 1e6
+    return seconds
 
 
 def products_alone(batch_size: int, dtype: torch.dtype, device: torch.device) -> Callable[[], None]:
@@ -120,9 +120,9 @@ def measure(step: Callable[[], None], number: int) -> dict[str, float]:
     with profile(activities=activities) as profiled:
         for _ in range(number):
             step()
-    whole = 1e3 * statistics.median(seconds)
+    total = 1e3 * statistics.median(seconds)
     parts = {kind: 1e3 * s / number for kind, s in by_kind(profiled.key_averages()).items()}
-    return {"step": whole, **parts, REST: max(0.0, whole - sum(parts.values()))}
+    return {"step": total, **parts, REST: max(0.0, total - sum(parts.values()))}
 
 
 def main() -> None:
@@ -139,10 +139,10 @@ def main() -> None:
         for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
             timed[f"its products alone, {name}"] = products_alone(batch, dtype, device)
         for name, step in timed.items():
-            found = measure(step, number)
+            parts = measure(step, number)
             if not lines:
-                lines += [f"| batch | | {' | '.join(found)} |", "|---" * (len(found) + 2) + "|"]
-            cells = " | ".join(f"{value:.1f}" for value in found.values())
+                lines += [f"| batch | | {' | '.join(parts)} |", "|---" * (len(parts) + 2) + "|"]
+            cells = " | ".join(f"{value:.1f}" for value in parts.values())
             lines.append(f"| {batch} | {name} | {cells} |")
             print(lines[-1])
     text = f"{describe_machine()}. {versions('torch', 'pyro-ppl')}.\n\n" + "\n".join(lines) + "\n"

@@ -25,18 +25,18 @@ def describe_machine() -> str:
 
 def versions(*packages: str) -> str:
     """Names the versions of Python and packages, ``"..., torch 2.14.1"``, if they are installed."""
-    found = []
+    names = []
     for package in packages:
         try:
-            found.append(f"{package} {version(package)}")
+            names.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             continue
-    return ", ".join(["Python " + platform.python_version(), *found])
+    return ", ".join(["Python " + platform.python_version(), *names])
 
 
 def anonymous_memory() -> float:
     """Returns MiB of this process that are no file's pages; NaN where the system is silent."""
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
-    found = [line.split()[1] for line in lines if line.startswith("RssAnon")]
-    return int(found[0]) / 1024 if found else float("nan")
+    sizes = [line.split()[1] for line in lines if line.startswith("RssAnon")]
+    return int(sizes[0]) / 1024 if sizes else float("nan")

@@ -107,8 +107,8 @@ def fresh_process(name: str, task: str, batch: int, steps: int) -> dict[str, Any
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{name} alone: {done.stderr.strip().splitlines()[-1]}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    measurements: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return measurements
 
 
 def compare(task: str, batch: int, config: Config) -> list[Row]:

@@ -189,7 +189,7 @@ def data_curve(config: Config) -> tuple[Curve, str]:
         started = time.perf_counter()
         loops[-1].batches(0)
         first = time.perf_counter() - started
-        found = curve("data", 0, config.data, lambda n: loops[config.data.index(n)], config)
+        result = curve("data", 0, config.data, lambda n: loops[config.data.index(n)], config)
         grown = anonymous_memory() - before
         size = path.stat().st_size / 2**20
         note = (
@@ -197,7 +197,7 @@ def data_curve(config: Config) -> tuple[Curve, str]:
             f"of this curve took {grown:,.0f} MiB beside its pages. The order of an epoch of "
             f"{-(-largest // BATCH):,} steps and its first batch take {first:.2f} s."
         )
-    return found, note
+    return result, note
 
 
 def peak(config: Config, device: torch.device) -> tuple[float, str]:
@@ -235,8 +235,8 @@ def main() -> None:
     last, note = [], ""
     if not config.only or "data" in config.only:
         # First: memory that other curves left free would hide what this one takes.
-        found, note = data_curve(config)
-        last = [found]
+        memory_curve, note = data_curve(config)
+        last = [memory_curve]
     curves = []
     for name, (limit, make) in chosen.items():
         if not config.only or name in config.only:

@@ -93,11 +93,11 @@ def sides(
 
 def by_channel(images: Tensor, batch_size: int, prior: str) -> dict[str, Callable[[], None]]:
     """Makes the hand-written step (channel mean), and each channel's, eager and compiled."""
-    found = {"hand-written": hand_written_step(images, batch_size)}
+    steps = {"hand-written": hand_written_step(images, batch_size)}
     for channel, compiled in itertools.product(CHANNELS, (False, True)):
         name = f"{channel}, compiled" if compiled else channel
-        found[name] = library_step(images, batch_size, compiled, channel=channel, prior=prior)
-    return found
+        steps[name] = library_step(images, batch_size, compiled, channel=channel, prior=prior)
+    return steps
 
 
 def compare(
@@ -137,8 +137,8 @@ def main() -> None:
     print("batch  side                        median      ratio (median of pairs)")
     for batch_size in config.batch_sizes:
         steps = 2 if config.smoke else max(20, config.steps * smallest // batch_size)
-        found = compare(batch_size, steps, config.channels, config.prior)
-        for name, (seconds, ratio) in found.items():
+        timings = compare(batch_size, steps, config.channels, config.prior)
+        for name, (seconds, ratio) in timings.items():
             print(f"{batch_size:5d}  {name:26s}  {1e3 * seconds:6.2f} ms  {ratio:.3f}")
 
 

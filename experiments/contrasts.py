@@ -96,8 +96,8 @@ def interaction(
     error, since leaving its seed out would be to choose among runs.
 
     Args:
-        rows: Rows, one for each run (of a data frame: ``frame.to_dict("records")``). Rows of other arms
-            or data are passed over. What else varies in the study has to be fixed beforehand.
+        rows: Rows, one for each run (of a data frame: ``frame.to_dict("records")``). Rows of
+            other arms or data are passed over. What else varies has to be fixed beforehand.
         value: Column of y.
         arms: Arm in question and the one that it is compared with.
         data: Two data sets, the one where y is expected to be larger first.

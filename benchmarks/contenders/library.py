@@ -50,7 +50,7 @@ def make_loop(
     return Loop(fabric, objective, wrapped, optim, {}, batches, log_every, [], None, 0, History())
 
 
-class Fixed:
+class FixedBatches:
     """Batches that are there already, in the place of :class:`Batches`."""
 
     def __init__(self, parts: list[Tensor]) -> None:
@@ -87,7 +87,7 @@ class Library:
         load(self.vae.model, layers[3:])
         self.device = make_fabric().device
         images = torch.from_numpy(np.ascontiguousarray(problem.images)).to(self.device)
-        self.fixed = Fixed([torch.from_numpy(p).to(self.device) for p in problem.batches()])
+        self.fixed = FixedBatches([torch.from_numpy(p).to(self.device) for p in problem.batches()])
         self.batches = Batches([images], problem.batch_size, 0, self.vae.observe)
         self.epochs = 0
         self.loop = make_loop(

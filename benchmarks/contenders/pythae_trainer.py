@@ -67,9 +67,9 @@ class Binarised(BaseDataset):  # type: ignore[misc]  # pythae has no types
 
     def __getitem__(self, index: int) -> Any:
         """One image and its label."""
-        found = super().__getitem__(index)
-        found["data"] = torch.bernoulli(found["data"])
-        return found
+        item = super().__getitem__(index)
+        item["data"] = torch.bernoulli(item["data"])
+        return item
 
 
 class Pythae:

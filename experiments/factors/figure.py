@@ -56,7 +56,7 @@ def factor_distributions(factors: xr.Dataset) -> Figure:
     return figure
 
 
-def _draw(axes: Axes, values: NDArray[Any], found: FactorLaw) -> None:
+def _draw(axes: Axes, values: NDArray[Any], law: FactorLaw) -> None:
     # Without the outermost values: a few outliers would leave no room for the rest.
     low, high = np.quantile(values, [0.0005, 0.9995])
     shown = values[(values >= low) & (values <= high)]
@@ -64,7 +64,7 @@ def _draw(axes: Axes, values: NDArray[Any], found: FactorLaw) -> None:
     density = heights / (len(values) * np.diff(edges))
     axes.stairs(density, edges, fill=True, color=style.PALE)
     x = np.linspace(low, high, 500)
-    for name, fit in found.fits.items():
+    for name, fit in law.fits.items():
         colour, dash = STYLES[name]
         label = f"{name}, distance {fit.distance:.3f}"
         axes.plot(x, fit.law.pdf(x), dash, color=colour, lw=2, label=label)

@@ -127,13 +127,13 @@ def factor_table(factors: xr.Dataset, labels: Tensor | NDArray[Any]) -> list[dic
     ]
 
 
-def _row(found: FactorLaw) -> dict[str, Any]:
-    row: dict[str, Any] = {"count": found.count, "mean": found.mean, "sd": found.sd}
-    row["skewness"] = found.skewness
-    row |= {f"q{100 * q:02.0f}": value for q, value in found.quantiles.items()}
-    row["nearest"] = found.nearest
+def _row(law: FactorLaw) -> dict[str, Any]:
+    row: dict[str, Any] = {"count": law.count, "mean": law.mean, "sd": law.sd}
+    row["skewness"] = law.skewness
+    row |= {f"q{100 * q:02.0f}": value for q, value in law.quantiles.items()}
+    row["nearest"] = law.nearest
     row |= {
-        f"ks_{name}": found.fits[name].distance if name in found.fits else math.nan for name in LAWS
+        f"ks_{name}": law.fits[name].distance if name in law.fits else math.nan for name in LAWS
     }
     names = {
         "uniform": ("low", "high"),
@@ -142,7 +142,7 @@ def _row(found: FactorLaw) -> dict[str, Any]:
         "gamma": ("shape", "scale"),
     }
     for family, (first, second) in names.items():
-        values = _parameters(family, found.fits[family].law) if family in found.fits else None
+        values = _parameters(family, law.fits[family].law) if family in law.fits else None
         row[f"{family}_{first}"], row[f"{family}_{second}"] = values or (math.nan, math.nan)
     return row
 

@@ -83,12 +83,14 @@ def run(config: Config) -> None:
         dim="image",
         combine_attrs="drop_conflicts",
     )
-    whole = Split(torch.cat([s.images for s in splits]), torch.cat([s.labels for s in splits]))
-    rows = factor_table(factors, whole.labels)
+    all_digits = Split(torch.cat([s.images for s in splits]), torch.cat([s.labels for s in splits]))
+    rows = factor_table(factors, all_digits.labels)
     for row in rows:
         share = row["label"] == "all"
         values = factors[row["factor"]].values
-        row["pixel_share"] = pixel_share(whole.images, values, whole.labels) if share else ""
+        row["pixel_share"] = (
+            pixel_share(all_digits.images, values, all_digits.labels) if share else ""
+        )
         row["data"] = digits.name
     table, figure = _places(config)
     write_table(rows, table)

@@ -36,7 +36,7 @@ def under_the_model(
 ) -> dict[str, Any]:
     """Bounds on I(.; x') of each code over `number` generated images, by a guide or the VAE's."""
     size, calls = _calls(number)
-    found: dict[str, list[Any]] = {}
+    estimates: dict[str, list[Any]] = {}
     for names in codes_of(vae).values():
         bounds = sandwich(
             vae.model,
@@ -48,17 +48,17 @@ def under_the_model(
             seed=seed,
         )
         _, lower, upper = zip(*bounds.curve(), strict=True)
-        _note(found, "lower", lower)
-        _note(found, "upper", upper)
-        _note(found, "barber_agakov", [bounds.barber_agakov])
-    return found
+        _note(estimates, "lower", lower)
+        _note(estimates, "upper", upper)
+        _note(estimates, "barber_agakov", [bounds.barber_agakov])
+    return estimates
 
 
 def under_the_data(
     vae: MIVAE, images: torch.Tensor, *, num_data: list[int], seed: int
 ) -> dict[str, Any]:
     """Measures I_q of each code for several numbers of images."""
-    found: dict[str, list[Any]] = {}
+    estimates: dict[str, list[Any]] = {}
     for names in codes_of(vae).values():
         aggregates = [
             aggregate_information(
@@ -66,8 +66,8 @@ def under_the_data(
             )
             for n in num_data
         ]
-        _note(found, "aggregate_information", [a.estimate for a in aggregates])
-    return found
+        _note(estimates, "aggregate_information", [a.estimate for a in aggregates])
+    return estimates
 
 
 def measure(
@@ -101,8 +101,8 @@ def measure(
     variables: dict[str, Any] = {}
     for name in by_guide[OWN]:
         rows = np.full((len(by_guide), *np.shape(by_guide[OWN][name])), np.nan)
-        for row, found in zip(rows, by_guide.values(), strict=True):
-            values = np.asarray(found[name])
+        for row, estimates in zip(rows, by_guide.values(), strict=True):
+            values = np.asarray(estimates[name])
             row[:, : values.shape[1]] = values
         dims: tuple[str, ...] = ("guide", "codes", "num_samples")
         if name.startswith("barber"):
@@ -130,9 +130,9 @@ def _calls(number: int) -> tuple[int, int]:
     return size, -(-number // size)
 
 
-def _note(found: dict[str, list[Any]], name: str, estimates: Any) -> None:
-    found.setdefault(name, []).append([e.mean for e in estimates])
-    found.setdefault(f"{name}_se", []).append([e.standard_error for e in estimates])
+def _note(columns: dict[str, list[Any]], name: str, estimates: Any) -> None:
+    columns.setdefault(name, []).append([e.mean for e in estimates])
+    columns.setdefault(f"{name}_se", []).append([e.standard_error for e in estimates])
 
 
 def last(curves: xr.Dataset, name: str, guide: str, code: str) -> Estimate:

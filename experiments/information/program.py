@@ -144,7 +144,7 @@ def run(config: Config, folder: Path, out: Path) -> None:
         prepare=vae.observe,
         seed=config.seed,
     )
-    whole = {
+    terms = {
         "elbo": parts.elbo,
         "log_likelihood": parts.log_likelihood,
         "kl": parts.kl,
@@ -160,7 +160,7 @@ def run(config: Config, folder: Path, out: Path) -> None:
         "settings": dataclasses.asdict(config),
         "versions": runs.versions(),
         "commit": runs.commit(),
-        "decomposition": {n: dataclasses.asdict(e) for n, e in whole.items() if e is not None},
+        "decomposition": {n: dataclasses.asdict(e) for n, e in terms.items() if e is not None},
         "dimension_kl": {n: v.tolist() for n, v in (parts.dimension_kl or {}).items()},
         "log_evidence": summary(evidence),
         "curves": {"coords": coordinates, **variables},
@@ -188,14 +188,14 @@ def _report(numbers: Mapping[str, Any], curves: xr.Dataset, out: Path) -> None:
     row("Barber-Agakov bound on I(.; x')", one["bound"])
     for guide in curves["guide"].values:
         for side, word in (("lower", "at least"), ("upper", "at most")):
-            found = [last(curves, side, guide, code) for code in codes]
-            row(f"I(.; x') {word}, by the {guide} guide", [_cell(e) for e in found])
+            estimates = [last(curves, side, guide, code) for code in codes]
+            row(f"I(.; x') {word}, by the {guide} guide", [_cell(e) for e in estimates])
     aggregate = curves.isel(num_data=-1)
     number = int(aggregate["num_data"])
     names = ("aggregate_information", "aggregate_information_se")
-    found = [Estimate(*e) for e in zip(*(aggregate[n].values for n in names), strict=True)]
+    estimates = [Estimate(*e) for e in zip(*(aggregate[n].values for n in names), strict=True)]
     limit = f"I_q(.; x) of {number} images, log N = {math.log(number):.2f}"
-    row(limit, [_cell(e) for e in found])
+    row(limit, [_cell(e) for e in estimates])
     row("mean KL(q || p), at least I_q", one["kl"])
     console = Console()
     console.print(table)

@@ -53,9 +53,9 @@ def evaluate_loss(vae: MIVAE, elbo: TraceMI_ELBO, images: torch.Tensor) -> dict[
     mi = sum(terms[f"mi/{site}/{channel}"] for site in vae.codes)
     if elbo.code_scale is not None:
         scored = TraceMI_ELBO(channel=channel, codes=vae.codes, code_scale=elbo.code_scale)
-        found = evaluate(vae.model, vae.guide, scored, images, prepare=vae.observe)
-        mi = found["mi"]
-        terms[f"mi/c/{FIXED_SCALE}"] = found["mi/c"]
+        scored_terms = evaluate(vae.model, vae.guide, scored, images, prepare=vae.observe)
+        mi = scored_terms["mi"]
+        terms[f"mi/c/{FIXED_SCALE}"] = scored_terms["mi/c"]
     mi_weight, kl_weight = elbo.weights()
     terms["loss"] = -terms["log_likelihood"] + kl_weight * terms["kl"] - mi_weight * mi
     return terms
@@ -99,11 +99,11 @@ def kl_estimators(vae: MIVAE, images: torch.Tensor) -> dict[str, str]:
 
 def match(vae: MIVAE, test: Split, *, seed: int) -> ClassMatch:
     """Computes the class accuracy of the likeliest category."""
-    found = []
+    categories = []
     with evaluation(vae, device=test.images.device, seed=seed):
         for part in torch.split(test.images, 1000):
-            found.append(vae.guide.encode(vae.observe(part))["d"].logits.argmax(-1))
-    return match_classes(torch.cat(found), test.labels, vae.priors["d"].dim)
+            categories.append(vae.guide.encode(vae.observe(part))["d"].logits.argmax(-1))
+    return match_classes(torch.cat(categories), test.labels, vae.priors["d"].dim)
 
 
 def summary(evidence: LogEvidence) -> dict[str, float]:

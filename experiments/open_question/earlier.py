@@ -68,9 +68,9 @@ def _own_columns(rows: Sequence[Row]) -> list[Row]:
     """The rows without the columns that only other cells have."""
     known: dict[object, set[str]] = {}
     for row in rows:
-        there = {name for name, value in row.items() if value is not None}
-        known.setdefault(cell_of(row), set(ALWAYS)).update(there)
-        moved = {name.partition("/")[2] for name in there if name.startswith("slope/")}
+        defined = {name for name, value in row.items() if value is not None}
+        known.setdefault(cell_of(row), set(ALWAYS)).update(defined)
+        moved = {name.partition("/")[2] for name in defined if name.startswith("slope/")}
         # A code that moves nothing has slopes, of which no share is defined.
         slopes = {f"{kind}/{name}" for name in moved for kind in ("slope", "exclusivity")}
         known.setdefault(row["data"], set()).update(slopes)
@@ -93,8 +93,8 @@ def check_kept(rows: Sequence[Row], folder: Path) -> None:
     """
     path = folder / TABLE
     if path.exists():
-        there = {key_of(row) for row in rows}
-        if lost := [key for key in map(key_of, read_table(path)) if key not in there]:
+        kept = {key_of(row) for row in rows}
+        if lost := [key for key in map(key_of, read_table(path)) if key not in kept]:
             raise ValueError(
                 f"{path} has {len(lost)} runs that would be lost, {lost[0]} for one: give it with "
                 "--earlier, or choose other folders for the results"
@@ -103,10 +103,10 @@ def check_kept(rows: Sequence[Row], folder: Path) -> None:
 
 def seeds_of(rows: Iterable[Row]) -> dict[str, set[int]]:
     """Collects the seeds of a table, by the names of cells and main models."""
-    found: dict[str, set[int]] = {}
+    seeds: dict[str, set[int]] = {}
     for name, seed in map(key_of, rows):
-        found.setdefault(name, set()).add(seed)
-    return found
+        seeds.setdefault(name, set()).add(seed)
+    return seeds
 
 
 def _row(line: Mapping[str | None, Any]) -> Row:

@@ -59,12 +59,12 @@ def cell_rows(cell: Cell, folder: Path, earlier: Iterable[Row] = ()) -> list[Row
     its seed.
     """
     before = {row["seed"]: row for row in of_cell(earlier, cell)}
-    found: dict[int, Row] = {}
+    by_seed: dict[int, Row] = {}
     for path in sorted(folder.glob(f"{cell.name}-seeds*/seed*.json")):
         numbers = _read(path)
-        found.setdefault(numbers["seed"], _arm_row(cell, numbers, path.parent.name))
-    found = before | found
-    return [found[seed] for seed in sorted(found)]
+        by_seed.setdefault(numbers["seed"], _arm_row(cell, numbers, path.parent.name))
+    by_seed = before | by_seed
+    return [by_seed[seed] for seed in sorted(by_seed)]
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -99,17 +99,19 @@ def _main_row(model: MainModel, numbers: Mapping[str, Any]) -> Row:
 
 def _measured(numbers: Mapping[str, Any]) -> Row:
     """What tables and tests read, flat."""
-    found, moved, checks = (numbers[name] for name in ("alignment", "generator", "checks"))
-    row: Row = {name: found[name] for name in SCORES}
-    row |= {f"sum/{name}": value for name, value in found["sums"].items()}
-    row |= dict(zip(("r2/T", "r2/S"), found["informativeness"], strict=True))
-    row |= {f"top/c[{i}]": top for i, top in enumerate(found["top"])}
-    for name, line in zip(found["codes"], found["mi"], strict=True):
-        row |= {f"mi/{name}/{f}": v for f, v in zip(found["factors"], line, strict=True)}
+    alignment, moved, checks = (numbers[name] for name in ("alignment", "generator", "checks"))
+    row: Row = {name: alignment[name] for name in SCORES}
+    row |= {f"sum/{name}": value for name, value in alignment["sums"].items()}
+    row |= dict(zip(("r2/T", "r2/S"), alignment["informativeness"], strict=True))
+    row |= {f"top/c[{i}]": top for i, top in enumerate(alignment["top"])}
+    for name, line in zip(alignment["codes"], alignment["mi"], strict=True):
+        row |= {f"mi/{name}/{f}": v for f, v in zip(alignment["factors"], line, strict=True)}
     crossed = numbers.get("cross_checks", {})
     for kind, factors in (("ksg", "factors"), ("within", "within_factors")):
-        names = found["factors"] if factors == "factors" else crossed.get(factors, [])
-        for name, line in zip(found["codes"], crossed.get(kind, []), strict=False):  # of c alone
+        names = alignment["factors"] if factors == "factors" else crossed.get(factors, [])
+        for name, line in zip(
+            alignment["codes"], crossed.get(kind, []), strict=False
+        ):  # of c alone
             row |= {f"{kind}/{name}/{f}": v for f, v in zip(names, line, strict=True)}
     row |= numbers["terms"]
     row |= numbers.get("category", {})
@@ -138,12 +140,12 @@ def cell_of(row: Row) -> Cell:
 
 
 @dataclass(frozen=True)
-class Found:
-    """A contrast of what is there; None with too few seeds, or where it is not defined."""
+class ContrastResult:
+    """A contrast of the finished runs; None with too few seeds, or where it is not defined."""
 
     contrast: Contrast | None
     note: str = ""
-    """Why it is not defined."""
+    """Reason why it is not defined."""
 
 
 def contrast(
@@ -154,19 +156,19 @@ def contrast(
     data: tuple[str, str],
     mi_weight: float = MI_WEIGHT,
     code_scale: float | None = None,
-) -> Found:
+) -> ContrastResult:
     """Computes the interaction over the seeds that all four cells have."""
-    some = at(rows, mi_weight=mi_weight, code_scale=code_scale)
-    cells = [at(some, arm=arm, data=name) for arm in arms for name in data]
+    candidates = at(rows, mi_weight=mi_weight, code_scale=code_scale)
+    cells = [at(candidates, arm=arm, data=name) for arm in arms for name in data]
     shared = set.intersection(*({row["seed"] for row in cell} for cell in cells))
     if len(shared) < 2:
-        return Found(None)
+        return ContrastResult(None)
     chosen = [row for cell in cells for row in cell if row["seed"] in shared]
     lost = [row for row in chosen if not is_number(row[value])]
     if lost:
-        return Found(None, f"not defined in {len(lost)} runs, {lost[0]['run']} for one")
+        return ContrastResult(None, f"not defined in {len(lost)} runs, {lost[0]['run']} for one")
     names = ("arm", "data", "seed")
-    return Found(interaction(chosen, value, arms=arms, data=data, columns=names))
+    return ContrastResult(interaction(chosen, value, arms=arms, data=data, columns=names))
 
 
 def mean_of(rows: Iterable[Row], value: str) -> Mean:

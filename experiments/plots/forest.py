@@ -34,14 +34,16 @@ def forest_plot(rows: Rows, *, label: str) -> Figure:
     for axes, panel in zip(all_axes, panels, strict=True):
         axes.axvline(0, color=style.GREY, lw=1, zorder=0)
         for number, group in enumerate(groups):
-            some = [row for row in rows if (str(row["panel"]), str(row["group"])) == (panel, group)]
-            values = [float(row["value"]) for row in some]
+            estimates = [
+                row for row in rows if (str(row["panel"]), str(row["group"])) == (panel, group)
+            ]
+            values = [float(row["value"]) for row in estimates]
             reach = [
-                [v - float(row["low"]) for v, row in zip(values, some, strict=True)],
-                [float(row["high"]) - v for v, row in zip(values, some, strict=True)],
+                [v - float(row["low"]) for v, row in zip(values, estimates, strict=True)],
+                [float(row["high"]) - v for v, row in zip(values, estimates, strict=True)],
             ]
             shift = 0.7 * ((number + 0.5) / len(groups) - 0.5)
-            places = [lines.index(str(row["line"])) + shift for row in some]
+            places = [lines.index(str(row["line"])) + shift for row in estimates]
             colour = COLOURS[number % len(COLOURS)]
             axes.errorbar(
                 values,

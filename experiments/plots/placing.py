@@ -51,15 +51,15 @@ def label_points(axes: Axes, labels: Sequence[Label]) -> None:
         extent = note.get_window_extent()
         size = np.array([extent.width, extent.height])
         centre = axes.transData.transform(label.point)
-        found = []
+        candidates = []
         for number, (reach, angle) in enumerate(itertools.product(REACHES, ANGLES)):
             way = np.array([np.cos(angle), np.sin(angle)])
             # The text's nearest corner or side, not its middle, is as far as the reach.
             offset = way * reach * scale + np.sign(way.round(6)) * size / 2
             box = Bbox.from_bounds(*(centre + offset - size / 2), *size)
             cost = _cost(box.padded(3 * scale), covered, taken, frame)
-            found.append((cost + FAR * reach / REACHES[-1], number, offset, box))
-        cost, number, offset, box = min(found, key=lambda each: each[:2])
+            candidates.append((cost + FAR * reach / REACHES[-1], number, offset, box))
+        cost, number, offset, box = min(candidates, key=lambda each: each[:2])
         if cost > CLEAR and not label.needed:
             note.remove()
             continue

@@ -42,12 +42,12 @@ def distinct(rows: Rows, name: str) -> list[str]:
 
 def grouped(rows: Rows, key: str, *columns: str) -> dict[float, list[tuple[float, ...]]]:
     """Collects the numbers of several columns by the values of another, in ascending order."""
-    found: dict[float, list[tuple[float, ...]]] = {
+    groups: dict[float, list[tuple[float, ...]]] = {
         v: [] for v in sorted({float(r[key]) for r in rows})
     }
     for row in rows:
-        found[float(row[key])].append(tuple(float(row[c]) for c in columns))
-    return found
+        groups[float(row[key])].append(tuple(float(row[c]) for c in columns))
+    return groups
 
 
 def seeds_note(rows: Rows) -> str:

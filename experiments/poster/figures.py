@@ -107,10 +107,10 @@ def _traces(trainings: Trainings, folder: Path) -> dict[str, Figure]:
 
 def _traversals(trainings: Trainings, rows: Rows, folder: Path) -> dict[str, Figure]:
     """Draws c against z, all pairs and every dimension of the run whose noise has the least KL."""
-    found = [*rows["figure-4"], *rows["channels"], *rows["figure-4-seeds"]]
-    if not found:
+    candidates = [*rows["figure-4"], *rows["channels"], *rows["figure-4-seeds"]]
+    if not candidates:
         return {}
-    least = min(found, key=lambda row: row["kl/z"])
+    least = min(candidates, key=lambda row: row["kl/z"])
     run = folder / least["run"]
     vae = load(run, torch.device("cpu"))
     digits = load_digits(read_settings(run).data.data, data_dir=read_settings(run).data.data_dir)
@@ -152,10 +152,10 @@ def latent_grids(vae: MIVAE, images: torch.Tensor) -> NDArray[np.float64]:
 
 def _dimension_loss(trainings: Trainings, folder: Path) -> dict[str, Figure]:
     runs_of = [*trainings["figure-3"], *trainings["figure-4"]]
-    found = dimension_rows(runs_of, folder)
-    if len(found) < 3:
+    dimensions = dimension_rows(runs_of, folder)
+    if len(dimensions) < 3:
         return {}
-    rows = [{**row, "mi": row["score"], "run": run_label(row)} for row in found]
+    rows = [{**row, "mi": row["score"], "run": run_label(row)} for row in dimensions]
     correlations = {column: dataclasses.astuple(spearman(rows, column)) for column in ("mi", "kl")}
     figure = dimension_loss(rows, correlations=correlations, channel="mean")
     return {"dimension_loss": figure}

@@ -49,16 +49,16 @@ def write_report(every: Sequence[Block], folder: Path, docs: Path | None = None)
     """
     trainings = {block.name: block.trainings for block in every}
     rows = {name: read_rows(each, folder) for name, each in trainings.items()}
-    whole = read_rows((t for each in trainings.values() for t in each), folder)
-    if not whole:
+    all_rows = read_rows((t for each in trainings.values() for t in each), folder)
+    if not all_rows:
         return None
     text = "\n\n".join(part for part in _parts(rows, trainings, folder) if part) + "\n"
     figures = draw(trainings, rows, folder)
-    write_table(whole, folder, "poster.csv")
+    write_table(all_rows, folder, "poster.csv")
     write_atomically(folder / "poster.md", text)
     save(figures, folder)
     if docs is not None:
-        write_table(whole, docs / "results", "poster.csv")
+        write_table(all_rows, docs / "results", "poster.csv")
         write_atomically(docs / "results" / "poster.md", text)
         save({f"poster_{name}": figure for name, figure in figures.items()}, docs)
     return folder / "poster.md"
@@ -90,12 +90,12 @@ def _parts(
 def _figure_3(rows: Sequence[Row]) -> str:
     body = []
     for label, weight in (("with the term on c", 1.0), ("without", 0.0)):
-        found = at(rows, mi_weight=weight)
+        chosen = at(rows, mi_weight=weight)
         for name, kl in (("mi/c", "kl/c"), ("mi/z", "kl/z"), ("mi", "kl")):
-            score, rate = (mean_and_range(r[c] for r in found) for c in (f"{name}/mean", kl))
+            score, rate = (mean_and_range(r[c] for r in chosen) for c in (f"{name}/mean", kl))
             site = {"mi/c": "c", "mi/z": "z", "mi": "c, z"}[name]
             read = READ_OFF[label][name]
-            body.append((label, f"I({site}; x')", read, score, rate, len(found)))
+            body.append((label, f"I({site}; x')", read, score, rate, len(chosen)))
     head = ("", "", "poster", "score, mean (range)", "KL, mean (range)", "seeds")
     return table("Figure 3: 5 + 5 dimensions, 25 epochs, at the end", head, body)
 
@@ -152,7 +152,7 @@ def _what_it_is(rows: Sequence[Row]) -> str:
 
 
 def _trade_off(rows: Sequence[Row]) -> str:
-    found = gaps(list({row["run"]: row for row in rows}.values()))
+    distances = gaps(list({row["run"]: row for row in rows}.values()))
     body = [
         (
             row["channel"],
@@ -161,7 +161,7 @@ def _trade_off(rows: Sequence[Row]) -> str:
             *(number(row[c], 1) for c in ("log_likelihood", "mi/mean", "mi/sample")),
         )
         for row in sorted(
-            found, key=lambda r: (CHANNELS.index(r["channel"]), r["mi_weight"], r["seed"])
+            distances, key=lambda r: (CHANNELS.index(r["channel"]), r["mi_weight"], r["seed"])
         )
     ]
     head = ("channel", "λ", "seed", "log-likelihood", "score", "bound")
@@ -171,14 +171,14 @@ def _trade_off(rows: Sequence[Row]) -> str:
 
 def _capacity(rows: Sequence[Row]) -> str:
     body = []
-    found = shares(rows)
+    code_shares = shares(rows)
     for channel in CHANNELS:
-        for size in sorted({row["size"] for row in found}):
-            some = at(found, channel=channel, size=size)
-            if some:
-                kl = [f"{row['kl/z']:.1f}" for row in some]
-                share = [f"{number(100 * row['share_kl'], 0)} %" for row in some]
-                score = [f"{number(100 * row['share_score'], 0)} %" for row in some]
+        for size in sorted({row["size"] for row in code_shares}):
+            chosen = at(code_shares, channel=channel, size=size)
+            if chosen:
+                kl = [f"{row['kl/z']:.1f}" for row in chosen]
+                share = [f"{number(100 * row['share_kl'], 0)} %" for row in chosen]
+                score = [f"{number(100 * row['share_score'], 0)} %" for row in chosen]
                 body.append((channel, size, ", ".join(share), ", ".join(score), ", ".join(kl)))
     head = ("channel", "\\|c\\| = \\|z\\|", "c's share of the KL", "of the score", "KL of z, nats")
     return table("With more dimensions (λ 1, 5 epochs; a number for each seed)", head, body)
@@ -187,12 +187,16 @@ def _capacity(rows: Sequence[Row]) -> str:
 def _dimensions(groups: Mapping[str, Sequence[Row]]) -> str:
     body = []
     for name, rows in groups.items():
-        for site, some in (("c and z", rows), ("c", at(rows, site="c")), ("z", at(rows, site="z"))):
-            if some:
+        for site, chosen in (
+            ("c and z", rows),
+            ("c", at(rows, site="c")),
+            ("z", at(rows, site="z")),
+        ):
+            if chosen:
                 columns = ("score", "bound", "kl", "aggregate")
-                found = (spearman(some, column) for column in columns)
-                difference = spearman_difference(some, "score", "kl")
-                body.append((name, site, len(some), *found, difference))
+                correlations = (spearman(chosen, column) for column in columns)
+                difference = spearman_difference(chosen, "score", "kl")
+                body.append((name, site, len(chosen), *correlations, difference))
     head = ("runs", "of", "dimensions", "score", "bound", "KL", "I_q", "score less KL")
     title = "Rank correlation with the log-likelihood lost without the dimension (95 %)"
     return table(title, head, body)
@@ -266,9 +270,9 @@ def _precision(single: Sequence[Row], others: Sequence[Row]) -> str:
     )
     text = table("bf16 mixed precision, 5 + 5, λ 1, 25 epochs", head, sorted(body))
     means = [
-        f"{name} {_signed(float(np.mean(found)))} ± {number(float(stats.sem(found)))}"
-        for name, found in (("bf16", differences[False]), ("fp32, eager", differences[True]))
-        if len(found) > 1
+        f"{name} {_signed(float(np.mean(values)))} ± {number(float(stats.sem(values)))}"
+        for name, values in (("bf16", differences[False]), ("fp32, eager", differences[True]))
+        if len(values) > 1
     ]
     return (
         f"{text}\n\nMean difference and its standard error: {', '.join(means)}." if means else text

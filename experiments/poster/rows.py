@@ -64,8 +64,8 @@ def _information(curves: Mapping[str, Any]) -> Row:
 
 def read_rows(trainings: Iterable[Training], folder: Path) -> list[Row]:
     """Reads the rows of those that are done, each once."""
-    found = (read_row(training, folder) for training in dict.fromkeys(trainings))
-    return [row for row in found if row is not None]
+    candidates = (read_row(training, folder) for training in dict.fromkeys(trainings))
+    return [row for row in candidates if row is not None]
 
 
 def dimension_rows(trainings: Iterable[Training], folder: Path) -> list[Row]:
@@ -75,14 +75,14 @@ def dimension_rows(trainings: Iterable[Training], folder: Path) -> list[Row]:
         path = folder / training.name / runs.METRICS
         if not path.exists():
             continue
-        found = json.loads(path.read_text(encoding="utf-8"))["per_dimension"]
+        terms = json.loads(path.read_text(encoding="utf-8"))["per_dimension"]
         for site in ("c", "z"):
             columns = {
-                "kl": found[site]["kl"],
-                "score": found[site]["mi/mean"],
-                "bound": found[site]["mi/sample"],
-                "aggregate": found[site]["aggregate_mi"],
-                "loss": found[site]["resampling_loss"],
+                "kl": terms[site]["kl"],
+                "score": terms[site]["mi/mean"],
+                "bound": terms[site]["mi/sample"],
+                "aggregate": terms[site]["aggregate_mi"],
+                "loss": terms[site]["resampling_loss"],
             }
             for d, values in enumerate(zip(*columns.values(), strict=True)):
                 own = dict(zip(columns, values, strict=True))
@@ -125,13 +125,13 @@ def gaps(rows: Sequence[Row]) -> list[Row]:
     """Computes how far each point with the term lies from the beta-frontier at its KL, in nats."""
     columns = ("log_likelihood", "mi/mean", "mi/sample")
     curves = {column: frontier(rows, column) for column in columns}
-    found = []
+    distances = []
     for row in rows:
         if row["mi_weight"] and row["kl_weight"] == 1:
             gap = {column: row[column] - curves[column](row["kl"]) for column in columns}
             names = ("channel", "mi_weight", "seed")
-            found.append({**{name: row[name] for name in names}, **gap})
-    return found
+            distances.append({**{name: row[name] for name in names}, **gap})
+    return distances
 
 
 def shares(rows: Iterable[Row]) -> list[Row]:
@@ -173,18 +173,18 @@ def crossed(rows: Sequence[Row], column: str) -> dict[str, tuple[float, float]]:
         against the rest (two factors, no replication; NaN for the rest). Empty unless the
         crossing is whole.
     """
-    found = {(r["init_seed"], r["seed"]): r[column] for r in rows if r["init_seed"] is not None}
-    weights, batches = (sorted({pair[i] for pair in found}) for i in (0, 1))
-    if min(len(weights), len(batches)) < 2 or len(found) < len(weights) * len(batches):
+    by_seeds = {(r["init_seed"], r["seed"]): r[column] for r in rows if r["init_seed"] is not None}
+    weights, batches = (sorted({pair[i] for pair in by_seeds}) for i in (0, 1))
+    if min(len(weights), len(batches)) < 2 or len(by_seeds) < len(weights) * len(batches):
         return {}
-    values = np.array([[found[w, b] for b in batches] for w in weights])
+    values = np.array([[by_seeds[w, b] for b in batches] for w in weights])
     parts = {
         "seed of the weights": values.mean(1, keepdims=True) - values.mean(),
         "seed of the batches and draws": values.mean(0, keepdims=True) - values.mean(),
     }
     rest = values - values.mean() - sum(parts.values())
-    whole, left = float(np.square(values - values.mean()).sum()), float(np.square(rest).sum())
-    if whole == 0:
+    total, left = float(np.square(values - values.mean()).sum()), float(np.square(rest).sum())
+    if total == 0:
         return {}
     free = (len(weights) - 1) * (len(batches) - 1)
     shares = {}
@@ -192,8 +192,8 @@ def crossed(rows: Sequence[Row], column: str) -> dict[str, tuple[float, float]]:
         squares = float(np.square(np.broadcast_to(part, values.shape)).sum())
         own = part.size - 1
         f = (squares / own) / (left / free) if left else math.inf
-        shares[name] = (squares / whole, float(stats.f.sf(f, own, free)))
-    return {**shares, "neither alone": (left / whole, math.nan)}
+        shares[name] = (squares / total, float(stats.f.sf(f, own, free)))
+    return {**shares, "neither alone": (left / total, math.nan)}
 
 
 def changes(rows: Sequence[Row], column: str) -> dict[str, list[float]]:
@@ -203,21 +203,21 @@ def changes(rows: Sequence[Row], column: str) -> dict[str, list[float]]:
         for row in rows
         if variant(row) == USUAL and init_seed(row) == row["seed"]
     }
-    found: dict[str, list[float]] = {}
+    differences: dict[str, list[float]] = {}
     for row in rows:
         if variant(row) != USUAL and row["seed"] in usual:
-            found.setdefault(variant(row), []).append(row[column] - usual[row["seed"]])
-    return found
+            differences.setdefault(variant(row), []).append(row[column] - usual[row["seed"]])
+    return differences
 
 
 def mean_and_range(values: Iterable[float]) -> str:
     """Writes the mean of several numbers with the smallest and the largest."""
-    found = [v for v in values if not math.isnan(v)]
-    if not found:
+    finite = [v for v in values if not math.isnan(v)]
+    if not finite:
         return "-"
-    text = number(float(np.mean(found)), 1)
-    if len(found) > 1:
-        text += f" ({span((min(found), max(found)), 1)})"
+    text = number(float(np.mean(finite)), 1)
+    if len(finite) > 1:
+        text += f" ({span((min(finite), max(finite)), 1)})"
     return text
 
 

@@ -81,10 +81,10 @@ def acquire(path: Path, dead: tuple[str, int] | None = None) -> Lock | None:
             f"{path} can't be locked ({error}): expected a file system with flock, found one "
             "without; put --out on another, or mount it with flock"
         ) from error
-    found = _read(path)
+    record = _read(path)
     host = _host()
-    foreign = bool(found[0]) and found[0].split()[0] != host
-    if foreign and found != dead:
+    foreign = bool(record[0]) and record[0].split()[0] != host
+    if foreign and record != dead:
         os.close(descriptor)
         return None
     token = f"{host} {os.getpid()} {uuid.uuid4().hex}"

@@ -75,17 +75,17 @@ def run_study(
         threads = max(1, _cores() // workers)
     stop = folder / ".study" / f"stop-{uuid.uuid4().hex}"
     study = Study(folder, threads, stop, os.getcwd())
-    found: dict[str, Outcome] = {}
+    outcomes: dict[str, Outcome] = {}
     with _backend(workers, scheduler) as options, _stopped_by_signals(stop):
         # What another process has, or what was stopped with its worker, gets a second chance.
         for patient in (False, True):
-            calls = [delayed(execute)(r, study, patient) for r in todo if r.name not in found]
+            calls = [delayed(execute)(r, study, patient) for r in todo if r.name not in outcomes]
             for outcome in _parallel(calls, options, scheduler):
                 retry = outcome.status in ("busy", "stopped") and not (patient or stop.exists())
                 if not retry:
-                    found[outcome.name] = outcome
+                    outcomes[outcome.name] = outcome
                     report(outcome)
-    return [found[name] for name in names]
+    return [outcomes[name] for name in names]
 
 
 def run_with_bar(todo: Sequence[Run], folder: Path, **settings: Any) -> list[Outcome]:

@@ -49,7 +49,7 @@ class StudyConfig(Engine):
     """A few runs of seconds in a folder of their own, through everything."""
 
 
-class Named(Protocol):
+class StudyBlock(Protocol):
     """A part of a study."""
 
     @property
@@ -57,7 +57,7 @@ class Named(Protocol):
         """Name that --blocks takes."""
 
 
-AnyBlock = TypeVar("AnyBlock", bound=Named)
+AnyBlock = TypeVar("AnyBlock", bound=StudyBlock)
 
 
 def chosen(every: Sequence[AnyBlock], names: Sequence[str]) -> list[AnyBlock]:
@@ -88,6 +88,6 @@ def run_stages(
         outcomes += engine.run(todo, folder)
         if any(outcome.status == "stopped" for outcome in outcomes):
             break
-    if found := write_report():
-        print(f"report: {found}")
+    if report_path := write_report():
+        print(f"report: {report_path}")
     return report_outcomes(outcomes, folder)

@@ -103,17 +103,17 @@ def make_runs(config: Config, extra: Sequence[str]) -> list[Run]:
             "sweep has not itself; use --priors, --channels, --mi-weights, --seeds and --out "
             "before the --"
         )
-    found = []
+    todo = []
     combinations = itertools.product(
         config.seeds, config.channels, config.priors, config.mi_weights
     )
     for seed, channel, prior, number in combinations:
         flags = {"prior": prior, "channel": channel, "mi-weight": number, "seed": seed}
         command = (*as_arguments(flags), *(["--smoke"] if config.smoke else []), *extra)
-        found.append(Run(f"{prior}-{channel}-lambda{plain(number)}-seed{seed}", command))
+        todo.append(Run(f"{prior}-{channel}-lambda{plain(number)}-seed{seed}", command))
     # What a run would refuse, before there is one.
-    parse_run([*found[0].arguments, "--out", "run"], __doc__ or "")
-    return found
+    parse_run([*todo[0].arguments, "--out", "run"], __doc__ or "")
+    return todo
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
@@ -144,12 +144,14 @@ def _report(rows: Sequence[dict[str, Any]]) -> None:
     classes: list[str] = []
     groups = itertools.groupby(rows, key=lambda r: (r["prior"], r["channel"], r["mi_weight"]))
     for (prior, channel, weight), group in groups:
-        found = list(group)
-        means = (sum(r[n] for r in found) / len(found) for n in ("elbo", "kl/c", "mi/c/sample"))
-        table.add_row(
-            prior, channel, f"{weight:g}", str(len(found)), *(f"{mean:.2f}" for mean in means)
+        group_rows = list(group)
+        means = (
+            sum(r[n] for r in group_rows) / len(group_rows) for n in ("elbo", "kl/c", "mi/c/sample")
         )
-        accuracies = [r["class_accuracy"] for r in found if "class_accuracy" in r]
+        table.add_row(
+            prior, channel, f"{weight:g}", str(len(group_rows)), *(f"{mean:.2f}" for mean in means)
+        )
+        accuracies = [r["class_accuracy"] for r in group_rows if "class_accuracy" in r]
         if accuracies:
             classes.append(f"{prior}, {channel}, λ {weight:g}: {percent(accuracies, 1)}")
     Console().print(table)

@@ -97,10 +97,10 @@ class MainModel:
             "mi-weight": self.mi_weight,
             "seed": self.seed,
         }
-        made = (
+        size = (
             ["--smoke", "--steps", "10"] if scale == "smoke" else ["--data", "mnist", "--compile"]
         )
-        return Run(self.name, (*as_arguments(flags), *made))
+        return Run(self.name, (*as_arguments(flags), *size))
 
     def measurement(self, folder: Path, scale: Scale = "full") -> Run:
         """Makes the run of experiments.open_question.jobs.measure_codes on it."""

@@ -36,8 +36,8 @@ LABEL = "label"
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What is measured of a kind of data."""
+class FactorSet:
+    """The factors of some data sets: those exchanged, those a code may tell, those measured."""
 
     pair: tuple[str, str]
     """The two factors whose laws are exchanged, T and S."""
@@ -47,13 +47,13 @@ class Kind:
     """What is measured of images that the model has made."""
 
 
-STROKES = Kind(("thickness", "slant"), ("thickness", "slant"), ("thickness", "slant", "width"))
-REAL = Kind(STROKES.pair, STROKES.moved, STROKES.moved)
+STROKES = FactorSet(("thickness", "slant"), ("thickness", "slant"), ("thickness", "slant", "width"))
+REAL = FactorSet(STROKES.pair, STROKES.moved, STROKES.moved)
 """Width depends on a re-inked digit's thickness and slant; of real ones it is a factor."""
-SPRITES = Kind(("scale", "x"), ("scale", "x", "angle", "y"), ("scale", "x", "y"))
+SPRITES = FactorSet(("scale", "x"), ("scale", "x", "angle", "y"), ("scale", "x", "y"))
 
 
-def kind_of(name: DataName) -> Kind:
+def factor_set_of(name: DataName) -> FactorSet:
     """Returns the factors of a data set."""
     if name.startswith("D6"):
         return SPRITES

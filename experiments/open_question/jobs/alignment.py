@@ -60,17 +60,17 @@ def encode(vae: MIVAE, images: Tensor, *, seed: int = 0) -> Encoded:
     """Encodes uint8 images (N, H, W)."""
     parts: dict[str, list[Tensor]] = {}
     with evaluation(vae, device=images.device, seed=seed):
-        for some in torch.split(images, 1000):
-            for site, q in vae.guide.encode(vae.observe(some)).items():
+        for batch in torch.split(images, 1000):
+            for site, q in vae.guide.encode(vae.observe(batch)).items():
                 if site == "d":
                     parts.setdefault("d", []).append(q.logits.argmax(-1))
                     continue
                 parts.setdefault(site, []).append(posterior_mean(q))
                 parts.setdefault(f"draw/{site}", []).append(q.sample())
-    whole = {name: torch.cat(part) for name, part in parts.items()}
+    joined = {name: torch.cat(part) for name, part in parts.items()}
     sites = [site for site in vae.priors if site != "d"]
-    draws = {site: whole[f"draw/{site}"] for site in sites}
-    return Encoded({site: whole[site] for site in sites}, draws, whole.get("d"))
+    draws = {site: joined[f"draw/{site}"] for site in sites}
+    return Encoded({site: joined[site] for site in sites}, draws, joined.get("d"))
 
 
 def aggregate_distance(draws: Tensor, prior: Prior) -> list[float]:
@@ -111,10 +111,10 @@ def information(encoded: Encoded, factors: Factors) -> dict[str, Any]:
     sites = list(encoded.means)
     names = [f"{s}[{i}]" for s in sites for i in range(encoded.means[s].shape[1])]
     codes = torch.cat([encoded.means[site] for site in sites], 1).double().numpy()
-    whole = mi_matrix(codes, factors.values, nominal=factors.nominal)
+    matrix = mi_matrix(codes, factors.values, nominal=factors.nominal)
     size = encoded.means["c"].shape[1]
     c = dataclasses.replace(
-        whole, **{n: getattr(whole, n)[:size] for n in ("values", "plug_in", "bias", "live")}
+        matrix, **{n: getattr(matrix, n)[:size] for n in ("values", "plug_in", "bias", "live")}
     )
     first, second = factors.pair
     leading, top = leading_code(c), [*c.names, ""]
@@ -124,11 +124,11 @@ def information(encoded: Encoded, factors: Factors) -> dict[str, Any]:
     best = factors.best
     return {
         "codes": names,
-        "factors": list(whole.names),
-        "mi": whole.values.tolist(),
-        "bias": whole.bias.tolist(),
-        "live": whole.live.tolist(),
-        "entropies": whole.entropies.tolist(),
+        "factors": list(matrix.names),
+        "mi": matrix.values.tolist(),
+        "bias": matrix.bias.tolist(),
+        "live": matrix.live.tolist(),
+        "entropies": matrix.entropies.tolist(),
         "I_T": carried(c, first),
         "I_S": carried(c, second),
         "share_T": carried_share(c, first, second),
@@ -171,16 +171,16 @@ def category(encoded: Encoded, labels: Array) -> dict[str, float]:
         return {}
     number = int(encoded.categories.max()) + 1  # those beyond are empty
     matched = match_classes(encoded.categories, torch.from_numpy(labels).long(), number)
-    told = float(mutual_info_score(labels, encoded.categories.numpy()))
-    return {"mi_category_label": told, "accuracy": matched.accuracy}
+    nats = float(mutual_info_score(labels, encoded.categories.numpy()))
+    return {"mi_category_label": nats, "accuracy": matched.accuracy}
 
 
 def terms(vae: MIVAE, images: Tensor) -> dict[str, float]:
     """Evaluates ELBO, its parts, and the bound on I(c; x') of drawn x', nats per image."""
     elbo = TraceMI_ELBO(channel="sample", codes=vae.codes)
-    found = evaluate(vae.model, vae.guide, elbo, images, prepare=vae.observe)
-    del found["loss"]  # of a weight that no run has
-    return {**found, "elbo": found["log_likelihood"] - found["kl"]}
+    values = evaluate(vae.model, vae.guide, elbo, images, prepare=vae.observe)
+    del values["loss"]  # of a weight that no run has
+    return {**values, "elbo": values["log_likelihood"] - values["kl"]}
 
 
 def generator(
@@ -215,14 +215,14 @@ def generator(
             others = [drawn[site].expand(-1, len(values), -1) for site in drawn if site != "c"]
             moved.append(vae.model.decode(c, *others).mean)
         images = torch.stack(moved).clamp(0, 1)
-        found = measure(images.flatten(0, 2)).reshape(*images.shape[:3], len(names))
+        measurements = measure(images.flatten(0, 2)).reshape(*images.shape[:3], len(names))
         spread = prior().stddev
     unit = (values / spread).T.double().numpy()
-    effects = traversal_effects(unit, found, scale=scale)
+    effects = traversal_effects(unit, measurements, scale=scale)
     numbers = {name: value.tolist() for name, value in dataclasses.asdict(effects).items()}
     arrays = {
         "images": (255 * images[:, :3]).round().byte().numpy(),
-        "measured": found[:, :3],
+        "measured": measurements[:, :3],
         "values": values.T.numpy(),
     }
     return {"measured": list(names), **numbers}, arrays

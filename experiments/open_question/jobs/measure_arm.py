@@ -19,7 +19,7 @@ from pyro_mivae.vae import MIVAE
 _SOME = 2000  # test images, for the spread of what is measured
 
 
-class Known:
+class ArmEvaluator:
     """A data set to measure on, with what is the same for all models.
 
     Args:
@@ -28,9 +28,9 @@ class Known:
 
     def __init__(self, data: ArmData) -> None:
         self.data = data
-        self.factors = Factors.of(data.factors, data.kind.pair, LABEL)
-        some = measure(data.test[:_SOME] / 255, data.kind)
-        self.scale: NDArray[np.float64] = np.nanstd(some, axis=0)
+        self.factors = Factors.of(data.factors, data.factor_set.pair, LABEL)
+        measurements = measure(data.test[:_SOME] / 255, data.factor_set)
+        self.scale: NDArray[np.float64] = np.nanstd(measurements, axis=0)
 
     def measure(
         self,
@@ -60,8 +60,8 @@ class Known:
             terms["fixed_scale/c"] = score["mi/c"]
         moved, arrays = alignment.generator(
             vae,
-            partial(measure, kind=data.kind),
-            names=data.kind.moved,
+            partial(measure, factor_set=data.factor_set),
+            names=data.factor_set.moved,
             scale=self.scale,
             number=traversals,
             seed=seed,

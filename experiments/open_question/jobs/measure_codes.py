@@ -74,12 +74,12 @@ def run(config: Config, out: Path) -> None:
     digits = load_digits(settings.data.data, data_dir=config.data_dir or settings.data.data_dir)
     check_same_data(config.run, digits)
     vae = load(config.run, torch.device("cpu"))
-    found = measured(digits.test, cache_dir=config.cache_dir)
-    values = {name: found[name].values for name in REAL.factors}
-    there = np.isfinite(np.stack(list(values.values()))).all(0)
-    values = {name: value[there] for name, value in values.items()}
+    measurements = measured(digits.test, cache_dir=config.cache_dir)
+    values = {name: measurements[name].values for name in REAL.factors}
+    measurable = np.isfinite(np.stack(list(values.values()))).all(0)
+    values = {name: value[measurable] for name, value in values.items()}
     test = Split(
-        *(part[torch.from_numpy(there)] for part in (digits.test.images, digits.test.labels))
+        *(part[torch.from_numpy(measurable)] for part in (digits.test.images, digits.test.labels))
     )
     labels = test.labels.double().numpy()
     factors = Factors.of({**values, LABEL: labels}, REAL.pair, LABEL)
@@ -87,7 +87,7 @@ def run(config: Config, out: Path) -> None:
     encoded = alignment.encode(vae, test.images, seed=seed)
     moved, arrays = alignment.generator(
         vae,
-        partial(measure, kind=REAL),
+        partial(measure, factor_set=REAL),
         names=REAL.moved,
         scale=np.array([values[name].std() for name in REAL.moved]),
         number=config.traversals,
@@ -106,7 +106,7 @@ def run(config: Config, out: Path) -> None:
         "generator": moved,
         "checks": {
             "posterior_ks": alignment.aggregate_distance(encoded.draws["c"], vae.priors["c"]),
-            "unmeasured": int((~there).sum()),
+            "unmeasured": int((~measurable).sum()),
         },
         "seconds": {"total": time.monotonic() - started},
     }

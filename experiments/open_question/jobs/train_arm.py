@@ -28,7 +28,7 @@ from experiments.open_question.design.arms import ArmName, build
 from experiments.open_question.design.datasets import DataName
 from experiments.open_question.jobs import alignment
 from experiments.open_question.jobs.arm_data import ArmData, load
-from experiments.open_question.jobs.measure_arm import Known
+from experiments.open_question.jobs.measure_arm import ArmEvaluator
 from pyro_mivae import runs
 from pyro_mivae.infer import Channel, TraceMI_ELBO, compile_elbo
 from pyro_mivae.training import NonFiniteError, adam, fit
@@ -134,10 +134,10 @@ def run(config: Config, folder: Path) -> None:
         )
         _claim(config, data, folder)
     if todo:
-        known = Known(data)
+        evaluator = ArmEvaluator(data)
         first, processor = time.monotonic(), time.process_time()
         for seed, vae, trained in _train(config, data, todo):
-            numbers, arrays = known.measure(
+            numbers, arrays = evaluator.measure(
                 vae,
                 seed=seed,
                 trained_on=data.rows(seed, config.train),

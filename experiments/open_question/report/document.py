@@ -78,8 +78,8 @@ def write_report(
         old = _unchanged(shown, results)
         place.mkdir(parents=True, exist_ok=True)
         save({f"{prefix}{name}": figure for name, figure in figures.items() if figure}, place)
-        there = [n for n in figures if (place / "figures" / f"{prefix}{n}.png").exists()]
-        pictures = [name for name in there if figures[name] or name in old]
+        existing = [n for n in figures if (place / "figures" / f"{prefix}{n}.png").exists()]
+        pictures = [name for name in existing if figures[name] or name in old]
         _write(rows, results, text, pictures, f"{way}figures/{prefix}")
     return folder / f"{NAME}.md"
 
@@ -105,12 +105,12 @@ def _write(
     write_atomically(folder / f"{NAME}.md", f"{text}\n\n{shown}\n")
 
 
-def report(every: Sequence[Block], found: Sequence[Row]) -> list[str]:
+def report(every: Sequence[Block], all_rows: Sequence[Row]) -> list[str]:
     """Lists the parts of the text."""
-    rows = without_fresh(every, found)
+    rows = without_fresh(every, all_rows)
     h1 = judge_h1(every, rows)
     secondary = {hypothesis: hypothesis.find(rows) for hypothesis in SECONDARY}
-    outcomes = {h: h.outcome(found, every, rows) for h, found in secondary.items()}
+    outcomes = {h: h.outcome(findings, every, rows) for h, findings in secondary.items()}
     return [
         _verdicts(h1, secondary, outcomes),
         "***H1***",
@@ -118,14 +118,14 @@ def report(every: Sequence[Block], found: Sequence[Row]) -> list[str]:
         _contrasts(rows, h1),
         *_decomposed(rows),
         weights(rows),
-        fresh_seeds(every, found),
+        fresh_seeds(every, all_rows),
         "***Checks***",
         checks_table(rows),
         "***H2 to H6***",
         *_secondary(rows, secondary, outcomes),
         "**H5, adversary**: not tested here; it takes adversarial training.",
         "***Cells***",
-        seeds_done(every, found),
+        seeds_done(every, all_rows),
         *scores(every, rows),
         *generator(every, rows),
         categories(every, rows),
@@ -136,8 +136,8 @@ def report(every: Sequence[Block], found: Sequence[Row]) -> list[str]:
 def _verdicts(h1: H1, secondary: Secondary, outcomes: Mapping[Hypothesis, str]) -> str:
     """All hypotheses in one table."""
     body: list[tuple[str, str, str]] = [("H1, the poster's", _word(h1), _decisive(h1))]
-    for hypothesis, (found, *_) in secondary.items():  # the rule's own come first
-        first = f"{found.text}: {mean_text(found.mean, 3)}" if found.mean.values else "-"
+    for hypothesis, (finding, *_) in secondary.items():  # the rule's own come first
+        first = f"{finding.text}: {mean_text(finding.mean, 3)}" if finding.mean.values else "-"
         body.append((hypothesis.name, outcomes[hypothesis], first))
     body.append(("H5, adversary", "not tested here", "-"))
     body.sort(key=lambda line: line[0])
@@ -199,18 +199,20 @@ def _contrasts(rows: Sequence[Row], h1: H1) -> str:
     for weight in (MI_WEIGHT, 0.0):
         for family, data in FAMILIES.items():
             for name, label in _measures(family).items():
-                found = h1.contrasts.get((family, name)) if weight == MI_WEIGHT else None
-                found = found or contrast(rows, name, arms=("T", "G"), data=data, mi_weight=weight)
+                result = h1.contrasts.get((family, name)) if weight == MI_WEIGHT else None
+                result = result or contrast(
+                    rows, name, arms=("T", "G"), data=data, mi_weight=weight
+                )
                 adjusted = h1.adjusted.get(name) if family == "re-inked" and weight else None
-                line = contrast_line(found, adjusted)
+                line = contrast_line(result, adjusted)
                 if line is not None:
                     note = " (exploratory)" if Cell("T", data[0], weight) in EXPLORATORY else ""
                     body.append((f"{family}, λ {weight:g}{note}", label, *line))
         for name, label in PRIMARIES.items():
-            found = contrast(
+            result = contrast(
                 rows, name, arms=("T", "G"), data=("D1-control", "D2-control"), mi_weight=weight
             )
-            line = contrast_line(found, None)
+            line = contrast_line(result, None)
             if line is not None:
                 text = f"resampled with permuted weights, λ {weight:g}: 0 is expected"
                 body.append((text, label, *line))
@@ -229,8 +231,8 @@ def _decomposed(rows: Sequence[Row]) -> list[str]:
             for weight in (MI_WEIGHT, 0.0):
                 for name, label in _measures(family).items():
                     data = FAMILIES[family]
-                    found = contrast(rows, name, arms=arms, data=data, mi_weight=weight)
-                    if (line := contrast_line(found, None)) is not None:
+                    result = contrast(rows, name, arms=arms, data=data, mi_weight=weight)
+                    if (line := contrast_line(result, None)) is not None:
                         cells = (*line[:4], *line[5:])  # without Holm's
                         body.append((f"{arms[0]} against {arms[1]}, λ {weight:g}", label, *cells))
         head = ("arms", "of", "mean", "95 %", "90 %", "p, sign flips", "p, Welch", "seeds")

@@ -63,28 +63,28 @@ def draw(rows: Sequence[Row], folder: Path, again: Sequence[Row] = ()) -> dict[s
     """
     figures: dict[str, Figure | None] = {}
     for name, label in PRIMARIES.items():
-        if found := _panels(rows, name):
-            figures[f"interaction_{name}"] = interaction_plot(found, label=label)
+        if plotted := _panels(rows, name):
+            figures[f"interaction_{name}"] = interaction_plot(plotted, label=label)
     if again:
         label = "interaction of prior and law, mean over seeds and 95 % interval"
         figures["interaction_again"] = forest_plot(again, label=label)
-    if found := _tops(rows):
-        figures["top_factors"] = top_factors(found)
+    if plotted := _tops(rows):
+        figures["top_factors"] = top_factors(plotted)
     figures |= _matrices(rows)
     figures |= _traversals(rows, folder)
     return figures
 
 
 def _panels(rows: Sequence[Row], value: str) -> list[Row]:
-    found = []
+    panels = []
     for family, data in FAMILIES.items():
         for weight in (0.0, MI_WEIGHT):
             for row in at(rows, mi_weight=weight, code_scale=None):
                 wanted = row["data"] in data and row["arm"] in ("G", "P", "T")
                 if wanted and is_number(row[value]):
                     panel = {"panel": f"{family}, λ {weight:g}", "data": LAWS[row["data"]]}
-                    found.append({**row, **panel, "value": row[value]})
-    return found
+                    panels.append({**row, **panel, "value": row[value]})
+    return panels
 
 
 def _tops(rows: Sequence[Row]) -> list[Row]:
@@ -109,8 +109,8 @@ def _matrices(rows: Sequence[Row]) -> dict[str, Figure]:
         codes = [n[3:-10] for n in first if n.startswith("mi/") and n.endswith("/thickness")]
         codes.sort(key=_place)
         factors = ["thickness", "slant", "width", "label"]
-        found = {_title(row): _matrix(row, codes, factors) for row in models}
-        figures["mi_main"] = plotting.mi_matrices(found, codes=codes, factors=factors)
+        matrices = {_title(row): _matrix(row, codes, factors) for row in models}
+        figures["mi_main"] = plotting.mi_matrices(matrices, codes=codes, factors=factors)
     arms = [
         row
         for row in at(rows, mi_weight=MI_WEIGHT, code_scale=None, seed=SEED)
@@ -118,8 +118,8 @@ def _matrices(rows: Sequence[Row]) -> dict[str, Figure]:
     ]
     if arms:
         codes, factors = ["c[0]", "c[1]"], ["thickness", "slant", "label"]
-        found = {f"{row['arm']} on {row['data']}": _matrix(row, codes, factors) for row in arms}
-        figures["mi_arms"] = plotting.mi_matrices(found, codes=codes, factors=factors, columns=4)
+        matrices = {f"{row['arm']} on {row['data']}": _matrix(row, codes, factors) for row in arms}
+        figures["mi_arms"] = plotting.mi_matrices(matrices, codes=codes, factors=factors, columns=4)
     return figures
 
 
@@ -139,14 +139,14 @@ def pictured(rows: Sequence[Row]) -> dict[str, Row]:
 
     The first seed of each main model, and of the arms on D3 at the hypotheses' weight.
     """
-    found: dict[str, Row] = {}
+    shown: dict[str, Row] = {}
     for row in at(rows, data="mnist", seed=SEED):
         name = row["run"].removesuffix(f"-seed{SEED}").replace("-", "_").replace(".", "_")
-        found[f"traversals_{name}"] = row
+        shown[f"traversals_{name}"] = row
     for row in at(rows, data="D3", mi_weight=MI_WEIGHT, code_scale=None, seed=SEED):
         if row["arm"] in ("G", "P", "T"):
-            found[f"traversals_{row['arm']}_D3"] = row
-    return found
+            shown[f"traversals_{row['arm']}_D3"] = row
+    return shown
 
 
 def _traversals(rows: Sequence[Row], folder: Path) -> dict[str, Figure | None]:

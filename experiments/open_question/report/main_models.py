@@ -60,11 +60,11 @@ def _uniform_less_gaussian(rows: Sequence[Row]) -> str:
     body = []
     for term, pairs in _pairs(rows):
         if pairs:
-            told = (
+            differences = (
                 Mean(tuple(_largest(u, "mi", name) - _largest(g, "mi", name) for u, g in pairs))
                 for name in FACTORS
             )
-            body.append((term, *(mean_text(mean, 3) for mean in told), len(pairs)))
+            body.append((term, *(mean_text(mean, 3) for mean in differences), len(pairs)))
     title = "The same, uniform prior less Gaussian, over shared seeds (95 %)"
     return table(title, ("main models", *FACTORS, "seeds"), body)
 

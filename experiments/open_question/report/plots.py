@@ -34,11 +34,11 @@ def interaction_plot(rows: Rows, *, label: str) -> Figure:
     figure = Figure(figsize=(5.0 * len(panels) + 1.0, 6.4), layout="constrained")
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]  # of other data, other scales
     for axes, panel in zip(all_axes, panels, strict=True):
-        some = [row for row in rows if str(row["panel"]) == panel]
-        data = distinct(some, "data")
+        panel_rows = [row for row in rows if str(row["panel"]) == panel]
+        data = distinct(panel_rows, "data")
         for number, arm in enumerate(arms):
             shift = 0.0 if len(arms) == 1 else 0.3 * (number / (len(arms) - 1) - 0.5)
-            chosen = [row for row in some if str(row["arm"]) == arm]
+            chosen = [row for row in panel_rows if str(row["arm"]) == arm]
             _draw_arm(axes, chosen, data, shift, number, arm)
         style.finish(axes, panel, ylabel=label if axes is all_axes[0] else "")
         axes.set_xticks(range(len(data)), data, fontsize=style.MEDIUM)

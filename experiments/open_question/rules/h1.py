@@ -22,12 +22,12 @@ from experiments.open_question.design.datasets import (
     REAL,
     STROKES,
     DataName,
-    Kind,
-    kind_of,
+    FactorSet,
+    factor_set_of,
 )
-from experiments.open_question.design.datasets import SPRITES as SPRITES_KIND
+from experiments.open_question.design.datasets import SPRITES as SPRITE_FACTORS
 from experiments.open_question.jobs.carried_factors import following
-from experiments.open_question.rows import PRIMARIES, Found, Row, contrast, planned_seeds
+from experiments.open_question.rows import PRIMARIES, ContrastResult, Row, contrast, planned_seeds
 from experiments.open_question.rules.verdict import (
     Checks,
     Family,
@@ -41,7 +41,11 @@ FAMILIES: Mapping[Family, tuple[DataName, DataName]] = {
     "resampled": RESAMPLED,
     "sprites": SPRITES,
 }
-KINDS: Mapping[Kind, Family] = {STROKES: "re-inked", REAL: "resampled", SPRITES_KIND: "sprites"}
+FAMILY_OF: Mapping[FactorSet, Family] = {
+    STROKES: "re-inked",
+    REAL: "resampled",
+    SPRITE_FACTORS: "sprites",
+}
 ARMS: tuple[ArmName, ArmName] = ("T", "G")
 
 
@@ -62,8 +66,8 @@ def planned(every: Sequence[Block], rows: Sequence[Row], family: Family) -> int:
     """
     cells = [Cell(arm, data) for arm in ARMS for data in FAMILIES[family]]
     most = max(planned_seeds(every, cell, "plan", "rule") for cell in cells)
-    there = max((row["seed"] + 1 for row in family_rows(rows, family)), default=0)
-    return most if there <= most else max(there, MOST_SEEDS)
+    seeds_done = max((row["seed"] + 1 for row in family_rows(rows, family)), default=0)
+    return most if seeds_done <= most else max(seeds_done, MOST_SEEDS)
 
 
 def missing(every: Sequence[Block], rows: Sequence[Row], family: Family) -> int:
@@ -77,8 +81,8 @@ def checks_of(rows: Sequence[Row], family: Family) -> Checks:
 
     def worst(name: str, extreme: object) -> float:
         values = [row[name] for row in rows]
-        there = values and all(value is not None for value in values)
-        return float(extreme(values)) if there else math.nan  # type: ignore[operator]
+        complete = values and all(value is not None for value in values)
+        return float(extreme(values)) if complete else math.nan  # type: ignore[operator]
 
     ks = {"factor_ks": worst("factor_ks", max)} if family != "re-inked" else {}
     own = ks or {"set_measured": worst("set_measured", min)}
@@ -91,11 +95,11 @@ def failures(row: Row) -> list[str]:
     The law of its factor by the check of its data; the aggregate posterior; and, where the term
     is in the loss, the bound on the information.
     """
-    family = KINDS[kind_of(row["data"])]
-    found = checks_of([row], family)
+    family = FAMILY_OF[factor_set_of(row["data"])]
+    checks = checks_of([row], family)
     if row["mi_weight"] == 0:
-        found = dataclasses.replace(found, mi_bound=None)
-    return [reason.partition(": ")[2] for reason in found.failures(family)]
+        checks = dataclasses.replace(checks, mi_bound=None)
+    return [reason.partition(": ")[2] for reason in checks.failures(family)]
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ class H1:
         lost: Reason why there is no verdict though all is done: a measure was not defined.
     """
 
-    contrasts: Mapping[tuple[Family, str], Found]
+    contrasts: Mapping[tuple[Family, str], ContrastResult]
     adjusted: Mapping[str, float]
     following: float
     checks: Mapping[Family, Checks]
@@ -130,28 +134,28 @@ def judge_h1(every: Sequence[Block], rows: Sequence[Row]) -> H1:
         for name in PRIMARIES
     }
     p_values = {
-        name: found.contrast.permutation_p
+        name: result.contrast.permutation_p
         for name in PRIMARIES
-        if (found := contrasts["re-inked", name]).contrast is not None
+        if (result := contrasts["re-inked", name]).contrast is not None
     }
     adjusted = holm(p_values) if len(p_values) == len(PRIMARIES) else {}
-    some = at(family_rows(rows, "re-inked"), arm="T")
+    treated = at(family_rows(rows, "re-inked"), arm="T")
     share = (
-        following([row["leading_top"] for row in some], [_uniform(row) for row in some])
-        if (some)
+        following([row["leading_top"] for row in treated], [_uniform(row) for row in treated])
+        if treated
         else math.nan
     )
     checks = {family: checks_of(family_rows(rows, family), family) for family in FAMILIES}
     absent = {family: missing(every, rows, family) for family in FAMILIES}
     verdict, lost = None, ""
     if not any(absent.values()):
-        found_of = {f: contrasts[f, "I_T"] for f in FAMILIES if planned(every, rows, f)}
-        lost = "; ".join(found.note for found in found_of.values() if found.contrast is None)
-        whole: dict[Family, Contrast] = {
-            family: found.contrast for family, found in found_of.items() if found.contrast
+        results = {f: contrasts[f, "I_T"] for f in FAMILIES if planned(every, rows, f)}
+        lost = "; ".join(result.note for result in results.values() if result.contrast is None)
+        defined: dict[Family, Contrast] = {
+            family: result.contrast for family, result in results.items() if result.contrast
         }
-        if not lost and whole:
-            verdict = judge(whole, following=share, checks={f: checks[f] for f in whole})
+        if not lost and defined:
+            verdict = judge(defined, following=share, checks={f: checks[f] for f in defined})
     return H1(contrasts, adjusted, share, checks, absent, verdict, lost)
 
 

@@ -53,13 +53,13 @@ def _symmetry(rows: Sequence[Row]) -> list[Finding]:
         ("R-full", "T-full", -1),
     ]
     cells = {arm: of_cell(rows, Cell(arm, "D3")) for pair in pairs for arm in pair[:2]}
-    found = {pair: paired(cells[pair[0]], cells[pair[1]], "dci_d") for pair in pairs}
+    differences = {pair: paired(cells[pair[0]], cells[pair[1]], "dci_d") for pair in pairs}
     p_values: Mapping[str, float] = {}
-    if all(len(mean.values) > 1 for mean in found.values()):
-        each = {str(pair): sign_flip_test(np.array(m.values)) for pair, m in found.items()}
+    if all(len(mean.values) > 1 for mean in differences.values()):
+        each = {str(pair): sign_flip_test(np.array(m.values)) for pair, m in differences.items()}
         p_values = holm(each)
     findings = []
-    for pair, mean in found.items():
+    for pair, mean in differences.items():
         p, sign = p_values.get(str(pair)), pair[2]
         holds = None if p is None else p <= LEVEL and sign * mean.mean > 0
         text = f"DCI-D of {pair[0]} {'above' if sign > 0 else 'below'} {pair[1]}"
@@ -143,8 +143,8 @@ def unfinished(every: Sequence[Block], rows: Sequence[Row], findings: Sequence[F
 
 def failing(rows: Sequence[Row], findings: Sequence[Finding]) -> tuple[int, int]:
     """Counts the runs of the rule's comparisons in which a check fails, and all of them."""
-    some = [row for cell in _ruled(findings) for row in of_cell(rows, cell)]
-    return sum(bool(failures(row)) for row in some), len(some)
+    ruled_rows = [row for cell in _ruled(findings) for row in of_cell(rows, cell)]
+    return sum(bool(failures(row)) for row in ruled_rows), len(ruled_rows)
 
 
 def weak(rows: Sequence[Row], findings: Sequence[Finding]) -> dict[str, tuple[int, int]]:
@@ -152,10 +152,10 @@ def weak(rows: Sequence[Row], findings: Sequence[Finding]) -> dict[str, tuple[in
 
     DCI-D leaves such a factor out, and is large then, whatever the codes' axes.
     """
-    found = {cell.name: of_cell(rows, cell) for cell in _ruled(findings)}
+    by_cell = {cell.name: of_cell(rows, cell) for cell in _ruled(findings)}
     return {
-        name: (sum(min(row["r2/T"], row["r2/S"]) < WEAK for row in some), len(some))
-        for name, some in found.items()
+        name: (sum(min(row["r2/T"], row["r2/S"]) < WEAK for row in cell_runs), len(cell_runs))
+        for name, cell_runs in by_cell.items()
     }
 
 
@@ -177,9 +177,11 @@ class Hypothesis:
     dci: bool = False
     """Whether the rule is of DCI-D."""
 
-    def outcome(self, found: Sequence[Finding], every: Sequence[Block], rows: Sequence[Row]) -> str:
-        """Writes in a few words what :attr:`find` has found in the rows."""
-        findings = [finding for finding in found if finding.counts]
+    def outcome(
+        self, all_findings: Sequence[Finding], every: Sequence[Block], rows: Sequence[Row]
+    ) -> str:
+        """Writes the outcome in a few words, of what :attr:`find` has found in the rows."""
+        findings = [finding for finding in all_findings if finding.counts]
         if lacking := unfinished(every, rows, findings):
             return f"not yet ({lacking} runs are not done)"
         if any(finding.holds is None for finding in findings):

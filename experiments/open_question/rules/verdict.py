@@ -57,19 +57,21 @@ class Checks:
         name, law = by_family.get(family, ("factor_ks", self.factor_ks))
         if law is None:
             raise ValueError(f"checks[{family!r}]: expected a number for {name}, found None")
-        found = []
+        reasons = []
         if name == "set_measured" and not law >= SET_MEASURED:
-            found.append(f"correlation of set and measured factor {law:.3f}, below {SET_MEASURED}")
+            reasons.append(
+                f"correlation of set and measured factor {law:.3f}, below {SET_MEASURED}"
+            )
         if name == "factor_ks" and not law <= FACTOR_KS:
-            found.append(f"distance of the factor to its law {law:.3f}, above {FACTOR_KS}")
+            reasons.append(f"distance of the factor to its law {law:.3f}, above {FACTOR_KS}")
         if not self.posterior_ks <= POSTERIOR_KS:
-            found.append(
+            reasons.append(
                 f"distance of aggregate posterior to prior {self.posterior_ks:.3f}, above "
                 f"{POSTERIOR_KS}"
             )
         if self.mi_bound is not None and not self.mi_bound >= MI_BOUND:
-            found.append(f"bound on the information {self.mi_bound:.3f} nats, below {MI_BOUND}")
-        return [f"{family}: {reason}" for reason in found]
+            reasons.append(f"bound on the information {self.mi_bound:.3f} nats, below {MI_BOUND}")
+        return [f"{family}: {reason}" for reason in reasons]
 
 
 @dataclass(frozen=True)

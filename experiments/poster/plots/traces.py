@@ -108,14 +108,14 @@ def _check_reference(
 
 def _sum(history: History, columns: Sequence[str], label: str) -> Trace:
     rows = [r for r in history.rows if r["split"] == "validation"]
-    found = {int(r["step"]): r for r in rows if all(c in r for c in columns)}
-    if not found:
+    by_step = {int(r["step"]): r for r in rows if all(c in r for c in columns)}
+    if not by_step:
         known = sorted({name for r in rows for name in r})
         raise ValueError(
             f"a history of {label!r} has no row 'validation' with {' and '.join(columns)}: "
             f"expected them in each, found {known}"
         )
-    return {step: sum(float(row[c]) for c in columns) for step, row in sorted(found.items())}
+    return {step: sum(float(row[c]) for c in columns) for step, row in sorted(by_step.items())}
 
 
 def _draw_trace(
