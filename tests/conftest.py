@@ -41,6 +41,20 @@ def float64(one_thread):
     torch.set_default_dtype(before)
 
 
+@pytest.fixture(scope="session")
+def digits():
+    """The 5,000 digits."""
+    from pyro_mivae.datasets import load_digits
+
+    return load_digits("mnist-5k")
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """One cache for all tests of a process, so that each image is measured once."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
 def drawn(monkeypatch):
     """Collects the text boxes that are really drawn, by figure."""

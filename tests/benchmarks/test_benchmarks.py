@@ -27,7 +27,7 @@ from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.training import fit
 from pyro_mivae.vae import MIVAE
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 XS = (10, 20, 40, 80, 160, 320)
 
 

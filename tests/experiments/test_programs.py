@@ -24,10 +24,8 @@ from pyro_mivae.datasets import load_digits
 from pyro_mivae.morphometry import UNITS, measure
 from pyro_mivae.plotting import redraw
 
-ROOT = Path(__file__).parents[1]
-PROGRAMS = sorted(
-    path.stem for path in (ROOT / "experiments").glob("*.py") if not path.stem.startswith("_")
-)
+ROOT = Path(__file__).parents[2]
+PROGRAMS = sorted(path.parent.name for path in (ROOT / "experiments").glob("*/__main__.py"))
 FIGURES = {
     "training_curves",
     "reconstructions",

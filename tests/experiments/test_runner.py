@@ -26,7 +26,7 @@ from experiments.runner.run import Run
 from experiments.sweep import program as sweep
 from experiments.sweep.figure import sweep_curves
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 JOB = '''
 """A run in the manner of experiments.mnist, with nothing to learn. Notes all that it does."""
 import argparse, json, os, signal, sys, time

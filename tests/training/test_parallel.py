@@ -36,7 +36,7 @@ from pyro_mivae.training import (
 )
 from pyro_mivae.training.checkpoints import load_checkpoint
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BATCH = 8
 SIZES = (24, 21, 17)  # with 8 data, 5 data (shares of 3 and 2) and 1 datum in the last batch
 CHANNELS = ("mean", "straight-through")

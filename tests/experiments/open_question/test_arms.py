@@ -34,7 +34,7 @@ from pyro_mivae.distributions import posterior_mean
 from pyro_mivae.priors import make_prior
 from pyro_mivae.vae import MIVAE
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
