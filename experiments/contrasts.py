@@ -23,6 +23,30 @@ _DRAWN = 2**20
 """Signs that are drawn at once: memory then does not grow with the permutations."""
 
 
+def standard_error(values: ArrayLike) -> float:
+    """Computes the standard error of a mean; NaN with fewer than two values."""
+    array = np.asarray(values, np.float64)
+    return float(array.std(ddof=1)) / math.sqrt(array.size) if array.size > 1 else math.nan
+
+
+def student_reach(values: ArrayLike, level: float = 0.95) -> float:
+    """Computes half the width of Student's interval of a mean; NaN with fewer than two values.
+
+    Args:
+        values: Independent values, shape ``(number,)``.
+        level: Probability with which the interval covers the mean.
+
+    Raises:
+        ValueError: If `level` does not lie between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie in (0, 1), found {level}")
+    degrees = np.size(values) - 1
+    if degrees < 1:
+        return math.nan
+    return float(stats.t.ppf((1 + level) / 2, degrees)) * standard_error(values)
+
+
 @dataclass(frozen=True, eq=False)
 class Contrast:
     r"""The interaction :math:`[y(T, D_3) - y(T, D_4)] - [y(G, D_3) - y(G, D_4)]`.
@@ -55,7 +79,7 @@ class Contrast:
     @property
     def standard_error(self) -> float:
         """Standard error of the mean over seeds."""
-        return float(self.per_seed.std(ddof=1)) / float(np.sqrt(self.num_seeds))
+        return standard_error(self.per_seed)
 
     @property
     def welch_p(self) -> float:
@@ -70,10 +94,8 @@ class Contrast:
         Raises:
             ValueError: If `level` does not lie between 0 and 1.
         """
-        if not 0 < level < 1:
-            raise ValueError(f"level must lie in (0, 1), found {level}")
-        reach = stats.t.ppf((1 + level) / 2, self.num_seeds - 1) * self.standard_error
-        return self.mean - float(reach), self.mean + float(reach)
+        reach = student_reach(self.per_seed, level)
+        return self.mean - reach, self.mean + reach
 
     def __str__(self) -> str:
         low, high = self.interval()
@@ -226,11 +248,7 @@ class Mean:
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Returns Student's interval of the mean; NaN with fewer than two values."""
-        number = len(self.values)
-        if number < 2:
-            return math.nan, math.nan
-        error = float(np.std(self.values, ddof=1)) / math.sqrt(number)
-        reach = float(stats.t.ppf((1 + level) / 2, number - 1)) * error
+        reach = student_reach(self.values, level)
         return self.mean - reach, self.mean + reach
 
 
@@ -266,9 +284,16 @@ def rank_correlation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return correlations
 
 
-def _bootstrap(
+def bootstrap(
     rows: Sequence[Row], columns: Sequence[str], statistic: Callable[..., np.ndarray]
 ) -> Interval:
+    """Estimates a statistic with its interval, from 2,000 resamplings of rows.
+
+    Args:
+        rows: Rows to resample; with fewer than three all numbers are NaN.
+        columns: Columns that the statistic takes, each as an array ``(..., rows)``.
+        statistic: Function of the columns, over their last dimension.
+    """
     data = np.array([[row[column] for column in columns] for row in rows], float)
     if len(data) < 3:
         return Interval(math.nan, math.nan, math.nan)

@@ -1,9 +1,10 @@
-"""Rows, numbers and tables of the reports."""
+"""Rows, numbers, tables and files of the studies: what their reports read and write."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -50,6 +51,12 @@ def span(interval: Sequence[float], digits: int = 3) -> str:
     return " to ".join(number(end, digits) for end in interval)
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON file that holds an object."""
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
 def write_table(rows: Sequence[dict[str, Any]], folder: Path, name: str) -> None:
     """Writes a CSV atomically, with every column that a row has."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -57,4 +64,5 @@ def write_table(rows: Sequence[dict[str, Any]], folder: Path, name: str) -> None
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
+    folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / name, text.getvalue())

@@ -41,7 +41,10 @@ def make_loop(
     learning_rate: float = 1e-3,
     log_every: int = 10**9,
 ) -> Loop:
-    """Makes the loop of :func:`pyro_mivae.training.fit`, with its settings of Pyro."""
+    """Makes the loop of :func:`pyro_mivae.training.fit`, with its settings of Pyro.
+
+    The keywords, of which there are more than elsewhere, are those of `fit` by name and default.
+    """
     pyro.settings.set(module_local_params=True)
     fabric = make_fabric(device, precision)
     objective = Objective(vae.model, vae.guide, elbo, compile)

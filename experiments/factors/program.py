@@ -9,9 +9,7 @@ each) and a figure.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import math
 import sys
 import time
@@ -29,13 +27,14 @@ from rich.table import Table
 from experiments.command_line import Switch, parse
 from experiments.factors.figure import factor_distributions
 from experiments.factors.fitted_laws import LAWS, factor_table, pixel_share
+from experiments.tables import Row, write_table
 from pyro_mivae.datasets import (
     Digits,
     Split,
     load_digits,
     measured,
 )
-from pyro_mivae.runs.files import atomic_path, write_atomically
+from pyro_mivae.runs.files import atomic_path
 
 DOCS = Path(__file__).parents[2] / "docs"
 TABLE, FIGURE = "factors.csv", "factors.png"
@@ -93,7 +92,7 @@ def run(config: Config) -> None:
         )
         row["data"] = digits.name
     table, figure = _places(config)
-    write_table(rows, table)
+    write_table([_rounded(row) for row in rows], table.parent, table.name)
     drawn = factor_distributions(factors)
     figure.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(figure) as temporary:
@@ -108,15 +107,9 @@ def _places(config: Config) -> tuple[Path, Path]:
     return config.out / TABLE, config.out / FIGURE
 
 
-def write_table(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Writes rows as CSV, numbers with 6 digits."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, text.getvalue())
+def _rounded(row: Row) -> Row:
+    """Writes the numbers of a row with 6 digits."""
+    return {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
 
 
 def _report(rows: Sequence[dict[str, Any]], digits: Digits, factors: xr.Dataset) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ def under_the_model(
     vae: MIVAE,
     images: torch.Tensor,
     *,
-    counts: list[int],
+    counts: Sequence[int],
     number: int,
     seed: int,
     guide: Any = None,
@@ -43,7 +44,7 @@ def under_the_model(
             vae.guide if guide is None else guide,
             vae.observe(images[:size]),
             codes=names,
-            num_samples=counts,
+            num_samples=list(counts),
             num_dual_particles=calls,
             seed=seed,
         )
@@ -55,7 +56,7 @@ def under_the_model(
 
 
 def under_the_data(
-    vae: MIVAE, images: torch.Tensor, *, num_data: list[int], seed: int
+    vae: MIVAE, images: torch.Tensor, *, num_data: Sequence[int], seed: int
 ) -> dict[str, Any]:
     """Measures I_q of each code for several numbers of images."""
     estimates: dict[str, list[Any]] = {}
@@ -70,17 +71,27 @@ def under_the_data(
     return estimates
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """How much is drawn and measured.
+
+    Attributes:
+        num_samples: Numbers K of draws at which the bounds are noted, ascending.
+        images: Generated images that the bounds are averaged over, at least.
+        num_data: Numbers N of test images for the information under the data, ascending.
+        refit_steps: Steps in which a copy of the guide is fitted; 0 leaves it out.
+        refit_samples: Largest K with the refitted guide.
+    """
+
+    num_samples: Sequence[int]
+    images: int
+    num_data: Sequence[int]
+    refit_steps: int
+    refit_samples: int
+
+
 def measure(
-    vae: MIVAE,
-    images: torch.Tensor,
-    train: torch.Tensor,
-    *,
-    num_samples: list[int],
-    number: int,
-    num_data: list[int],
-    refit_steps: int,
-    refit_samples: int,
-    seed: int,
+    vae: MIVAE, images: torch.Tensor, train: torch.Tensor, sizes: Sizes, *, seed: int
 ) -> xr.Dataset:
     """Measures the information of all codes from both sides, in nats per datum.
 
@@ -90,13 +101,15 @@ def measure(
         ``aggregate_information``. By ``codes``, on all test images: ``kl``, ``bound`` and
         ``score``. Standard errors end in ``_se``.
     """
-    by_guide = {OWN: under_the_model(vae, images, counts=num_samples, number=number, seed=seed)}
-    if refit_steps:
+    by_guide = {
+        OWN: under_the_model(vae, images, counts=sizes.num_samples, number=sizes.images, seed=seed)
+    }
+    if sizes.refit_steps:
         refitted = refit_guide(
-            vae.model, vae.guide, train, steps=refit_steps, prepare=vae.observe, seed=seed
+            vae.model, vae.guide, train, steps=sizes.refit_steps, prepare=vae.observe, seed=seed
         )
-        fewer = [k for k in num_samples if k <= refit_samples] or num_samples[:1]
-        settings: dict[str, Any] = {"counts": fewer, "number": number, "seed": seed}
+        fewer = [k for k in sizes.num_samples if k <= sizes.refit_samples] or sizes.num_samples[:1]
+        settings: dict[str, Any] = {"counts": fewer, "number": sizes.images, "seed": seed}
         by_guide[REFITTED] = under_the_model(vae, images, guide=refitted, **settings)
     variables: dict[str, Any] = {}
     for name in by_guide[OWN]:
@@ -108,7 +121,7 @@ def measure(
         if name.startswith("barber"):
             rows, dims = rows[..., 0], dims[:2]
         variables[name] = (dims, rows, groups.NATS)
-    for name, values in under_the_data(vae, images, num_data=num_data, seed=seed).items():
+    for name, values in under_the_data(vae, images, num_data=sizes.num_data, seed=seed).items():
         variables[name] = (("codes", "num_data"), values, groups.NATS)
     terms = evaluate_channels(vae, images)
     for name, column in (("kl", "kl/{}"), ("score", "mi/{}/mean"), ("bound", "mi/{}/sample")):
@@ -117,10 +130,10 @@ def measure(
     coords: dict[str, Sequence[Any]] = {
         "guide": list(by_guide),
         "codes": list(codes_of(vae)),
-        "num_samples": num_samples,
-        "num_data": num_data,
+        "num_samples": sizes.num_samples,
+        "num_data": sizes.num_data,
     }
-    generated = math.prod(_calls(number))
+    generated = math.prod(_calls(sizes.images))
     return groups.make_group(variables, coords, generated_images=generated, test_images=len(images))
 
 

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.command_line import Switch, errors_only, parse, smoke_folder
-from experiments.information.measurements import last, measure
+from experiments.information.measurements import Sizes, last, measure
 from experiments.mnist import program as mnist
 from experiments.mnist.config import read_settings
 from experiments.mnist.metrics import summary
@@ -122,11 +122,13 @@ def run(config: Config, folder: Path, out: Path) -> None:
         vae,
         images,
         digits.train.images,
-        num_samples=sorted(set(config.num_samples)),
-        number=config.images,
-        num_data=sorted({min(n, len(images)) for n in config.num_data}),
-        refit_steps=config.refit_steps,
-        refit_samples=config.refit_samples,
+        Sizes(
+            num_samples=sorted(set(config.num_samples)),
+            images=config.images,
+            num_data=sorted({min(n, len(images)) for n in config.num_data}),
+            refit_steps=config.refit_steps,
+            refit_samples=config.refit_samples,
+        ),
         seed=config.seed,
     )
     parts = elbo_decomposition(

@@ -128,7 +128,7 @@ def run(
     fabric: Fabric,
     resume: bool,
 ) -> None:
-    """Trains a VAE, measures and draws it into `folder`; of several processes the first measures."""
+    """Trains a VAE; the first of several processes measures it, and draws into `folder`."""
     started = time.monotonic()
     training = config.training
     digits = digits.to(fabric.device)

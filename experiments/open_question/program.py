@@ -28,8 +28,9 @@ from experiments.open_question.design.cells import (
 )
 from experiments.open_question.earlier import check_kept, read_table, seeds_of
 from experiments.open_question.report.document import report, write_report
-from experiments.open_question.rows import Row, read_rows
+from experiments.open_question.rows import read_rows
 from experiments.runner.stages import StudyConfig, chosen, run_stages
+from experiments.tables import Row
 
 
 @dataclass(frozen=True)

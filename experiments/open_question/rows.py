@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,9 @@ from experiments.open_question.design.cells import (
     Cell,
     MainModel,
 )
-from experiments.tables import at
+from experiments.tables import Row, at, read_json
 from pyro_mivae import runs
 
-Row = dict[str, Any]
 PRIMARIES = {"I_T": "I_T (nats)", "share_T": "share_T"}
 """The two primary measures, and their names in tables."""
 SCORES = (
@@ -46,7 +44,7 @@ def read_rows(every: Iterable[Block], folder: Path, earlier: Sequence[Row] = ())
     for model in dict.fromkeys(model for block in blocks for model in block.models):
         path = folder / f"codes-{model.name}" / runs.METRICS
         if path.exists():
-            rows.append(_main_row(model, _read(path)))
+            rows.append(_main_row(model, read_json(path)))
         else:
             rows += at(earlier, run=model.name)
     return rows
@@ -61,15 +59,10 @@ def cell_rows(cell: Cell, folder: Path, earlier: Iterable[Row] = ()) -> list[Row
     before = {row["seed"]: row for row in of_cell(earlier, cell)}
     by_seed: dict[int, Row] = {}
     for path in sorted(folder.glob(f"{cell.name}-seeds*/seed*.json")):
-        numbers = _read(path)
+        numbers = read_json(path)
         by_seed.setdefault(numbers["seed"], _arm_row(cell, numbers, path.parent.name))
     by_seed = before | by_seed
     return [by_seed[seed] for seed in sorted(by_seed)]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
 
 
 def _arm_row(cell: Cell, numbers: Mapping[str, Any], run: str) -> Row:

@@ -21,7 +21,6 @@ from experiments.poster.plots.traces import information_traces
 from experiments.poster.rows import (
     IGNORED,
     SIDES,
-    Row,
     best_dimensions,
     dimension_rows,
     init_seed,
@@ -31,6 +30,7 @@ from experiments.poster.rows import (
     variant,
 )
 from experiments.poster.trainings import Training
+from experiments.tables import Row
 from pyro_mivae import plotting, runs
 from pyro_mivae.datasets import load_digits
 from pyro_mivae.plotting.style import mi_name

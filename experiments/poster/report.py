@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
-from experiments.contrasts import rank_correlation
+from experiments.contrasts import rank_correlation, standard_error
 from experiments.poster.figures import READ_OFF, draw
 from experiments.poster.rows import (
     EARLY,
     IGNORED,
     SIDES,
-    Row,
     changes,
     crossed,
     dimension_rows,
@@ -29,6 +27,7 @@ from experiments.poster.rows import (
 )
 from experiments.poster.trainings import CHANNELS, Block, Training
 from experiments.tables import (
+    Row,
     at,
     number,
     span,
@@ -270,7 +269,7 @@ def _precision(single: Sequence[Row], others: Sequence[Row]) -> str:
     )
     text = table("bf16 mixed precision, 5 + 5, λ 1, 25 epochs", head, sorted(body))
     means = [
-        f"{name} {_signed(float(np.mean(values)))} ± {number(float(stats.sem(values)))}"
+        f"{name} {_signed(float(np.mean(values)))} ± {number(standard_error(values))}"
         for name, values in (("bf16", differences[False]), ("fp32, eager", differences[True]))
         if len(values) > 1
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,13 +11,12 @@ from typing import Any
 import numpy as np
 from scipy import interpolate, stats
 
-from experiments.contrasts import Interval, _bootstrap, rank_correlation
+from experiments.contrasts import Interval, bootstrap, rank_correlation
 from experiments.poster.trainings import Training
-from experiments.tables import number, span
+from experiments.tables import Row, number, read_json, span
 from pyro_mivae import runs
 from pyro_mivae.runs.history import History
 
-Row = dict[str, Any]
 USUAL = "as the poster"
 """The variant of the block "what-decides" that changes nothing."""
 IGNORED = 0.5
@@ -33,7 +31,7 @@ def read_row(training: Training, folder: Path) -> Row | None:
     path = folder / training.name / runs.METRICS
     if not path.exists():
         return None
-    metrics = json.loads(path.read_text(encoding="utf-8"))
+    metrics = read_json(path)
     row = {"run": training.name, **dataclasses.asdict(training), **metrics["test"]}
     row["log_evidence"] = metrics["log_evidence"]["mean"]
     row["training_seconds"] = metrics["seconds"]["training"]
@@ -43,7 +41,7 @@ def read_row(training: Training, folder: Path) -> Row | None:
     row |= {f"kl/z after {s}": by_step.get(s, math.nan) for s in EARLY if s <= training.steps}
     measured = folder / f"information-{training.name}" / "information.json"
     if measured.exists():
-        row |= _information(json.loads(measured.read_text(encoding="utf-8"))["curves"])
+        row |= _information(read_json(measured)["curves"])
     return row
 
 
@@ -75,7 +73,7 @@ def dimension_rows(trainings: Iterable[Training], folder: Path) -> list[Row]:
         path = folder / training.name / runs.METRICS
         if not path.exists():
             continue
-        terms = json.loads(path.read_text(encoding="utf-8"))["per_dimension"]
+        terms = read_json(path)["per_dimension"]
         for site in ("c", "z"):
             columns = {
                 "kl": terms[site]["kl"],
@@ -92,12 +90,12 @@ def dimension_rows(trainings: Iterable[Training], folder: Path) -> list[Row]:
 
 def spearman(rows: Sequence[Row], first: str, second: str = "loss") -> Interval:
     """Correlates the ranks of two columns over dimensions; the bootstrap resamples dimensions."""
-    return _bootstrap(rows, (first, second), rank_correlation)
+    return bootstrap(rows, (first, second), rank_correlation)
 
 
 def spearman_difference(rows: Sequence[Row], first: str, other: str) -> Interval:
     """Estimates by how much `first` ranks the loss better than `other`: the paired difference."""
-    return _bootstrap(
+    return bootstrap(
         rows,
         (first, other, "loss"),
         lambda x, y, loss: rank_correlation(x, loss) - rank_correlation(y, loss),
@@ -228,5 +226,5 @@ def run_label(row: Row) -> str:
 
 def best_dimensions(run: Path) -> dict[str, int]:
     """Finds the dimension of each site with the largest KL."""
-    metrics = json.loads((run / runs.METRICS).read_text(encoding="utf-8"))
+    metrics = read_json(run / runs.METRICS)
     return {site: int(np.argmax(metrics["per_dimension"][site]["kl"])) for site in ("c", "z")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from experiments.runner.lock import (
     acquire,
     wait,
 )
+from experiments.tables import read_json
 from pyro_mivae import runs
 from pyro_mivae.training.checkpoints import has_checkpoint
 
@@ -154,7 +154,7 @@ def _check_same(run: Run, path: Path) -> None:
     if not path.exists():
         runs.write_json(path, command)
         return
-    before = json.loads(path.read_text(encoding="utf-8"))
+    before = read_json(path)
     module = MOVED.get(before["module"], before["module"])
     if {**before, "module": module} != command:
         raise ValueError(

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ from experiments.runner.pool import report_outcomes
 from experiments.runner.run import Run
 from experiments.runner.stages import Engine
 from experiments.sweep.figure import sweep_curves
-from experiments.tables import percent, write_table
+from experiments.tables import percent, read_json, write_table
 from pyro_mivae import runs
 from pyro_mivae.infer import Channel
 from pyro_mivae.plotting.saving import save
@@ -121,7 +120,7 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
     rows = []
     for path in folder.glob(f"*/{runs.METRICS}"):
         config = runs.read_config(path.parent)
-        metrics = json.loads(path.read_text(encoding="utf-8"))
+        metrics = read_json(path)
         row = {"run": path.parent.name, "data": config["data"]["name"]}
         for group, names in SETTINGS.items():
             row |= {name: config["settings"][group].get(name) for name in names}

@@ -16,8 +16,8 @@ from experiments.open_question.design.cells import (
 )
 from experiments.open_question.design.datasets import DataName
 from experiments.open_question.report.cell_tables import p_value
-from experiments.open_question.rows import PRIMARIES, ContrastResult, Row, contrast, planned_seeds
-from experiments.tables import number, span, table
+from experiments.open_question.rows import PRIMARIES, ContrastResult, contrast, planned_seeds
+from experiments.tables import Row, number, span, table
 
 
 @dataclass(frozen=True)

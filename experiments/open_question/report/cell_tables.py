@@ -14,7 +14,6 @@ from experiments.open_question.design.cells import (
 from experiments.open_question.rows import (
     PRIMARIES,
     ContrastResult,
-    Row,
     contrast,
     main_groups,
     mean_of,
@@ -22,6 +21,7 @@ from experiments.open_question.rows import (
 )
 from experiments.open_question.rules.h1 import FAMILIES
 from experiments.tables import (
+    Row,
     at,
     number,
     percent,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from experiments.open_question.design.cells import EXPLORATORY, MI_WEIGHT, Cell
-from experiments.open_question.rows import Row, mean_of
+from experiments.open_question.rows import mean_of
 from experiments.open_question.rules.h1 import ARMS, FAMILIES, failures
 from experiments.open_question.rules.verdict import (
     FACTOR_KS,
@@ -13,7 +13,7 @@ from experiments.open_question.rules.verdict import (
     POSTERIOR_KS,
     SET_MEASURED,
 )
-from experiments.tables import at, number, table
+from experiments.tables import Row, at, number, table
 
 
 def checks_table(rows: Sequence[Row]) -> str:

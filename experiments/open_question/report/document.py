@@ -28,7 +28,7 @@ from experiments.open_question.report.cell_tables import (
 from experiments.open_question.report.checks import checks_table
 from experiments.open_question.report.figures import caption, draw, pictured
 from experiments.open_question.report.main_models import main_model_tables
-from experiments.open_question.rows import PRIMARIES, Row, contrast, read_rows, without_fresh
+from experiments.open_question.rows import PRIMARIES, contrast, read_rows, without_fresh
 from experiments.open_question.rules.h1 import (
     FAMILIES,
     H1,
@@ -42,7 +42,7 @@ from experiments.open_question.rules.secondary import (
     weak,
 )
 from experiments.open_question.rules.verdict import Family
-from experiments.tables import number, span, table, write_table
+from experiments.tables import Row, number, span, table, write_table
 from pyro_mivae.plotting.saving import save
 from pyro_mivae.runs.files import write_atomically
 

@@ -13,10 +13,10 @@ from experiments.contrasts import is_number
 from experiments.open_question.design.cells import MI_WEIGHT
 from experiments.open_question.jobs.measure_codes import ARRAYS
 from experiments.open_question.report.plots import interaction_plot, top_factors
-from experiments.open_question.rows import PRIMARIES, Row
+from experiments.open_question.rows import PRIMARIES
 from experiments.open_question.rules.h1 import FAMILIES
 from experiments.plots.forest import forest_plot
-from experiments.tables import at
+from experiments.tables import Row, at
 from pyro_mivae import plotting
 from pyro_mivae.runs import METRICS
 

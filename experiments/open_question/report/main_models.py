@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from experiments.contrasts import Mean
 from experiments.open_question.report.cell_tables import count_tops, mean_text
-from experiments.open_question.rows import Row, main_groups, mean_of
-from experiments.tables import at, number, table
+from experiments.open_question.rows import main_groups, mean_of
+from experiments.tables import Row, at, number, table
 
 STYLE = ("thickness", "slant", "width")
 FACTORS = (*STYLE, "label")

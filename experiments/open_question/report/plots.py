@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
-from scipy import stats
 
+from experiments.contrasts import student_reach
 from experiments.plots.rows import Rows, check_columns, distinct
 from pyro_mivae.plotting import style
 from pyro_mivae.plotting.factors_of_codes import COLOURS
@@ -70,7 +69,7 @@ def _draw_arm(
         if values.size:
             places.append(place + shift)
             means.append(float(values.mean()))
-            reaches.append(_reach(values))
+            reaches.append(student_reach(values) if len(values) > 1 else 0.0)
             axes.plot([place + shift] * len(values), values, ".", color=colour, ms=5, alpha=0.4)
     for seed in distinct(rows, "seed"):
         by_data = {str(r["data"]): float(r["value"]) for r in rows if str(r["seed"]) == seed}
@@ -81,14 +80,6 @@ def _draw_arm(
         options: dict[str, Any] = {"color": colour, "marker": marker, "ms": 10, "lw": 2.5}
         options |= {"capsize": 6, "mfc": "white", "mew": 2, "zorder": 5}
         axes.errorbar(places, means, yerr=reaches, label=arm, **options)
-
-
-def _reach(values: NDArray[Any]) -> float:
-    """Half of Student's 95 % interval; 0 for a single value."""
-    if len(values) < 2:
-        return 0.0
-    error = values.std(ddof=1) / np.sqrt(len(values))
-    return float(stats.t.ppf(0.975, len(values) - 1) * error)
 
 
 def top_factors(rows: Rows) -> Figure:

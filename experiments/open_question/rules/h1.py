@@ -27,14 +27,14 @@ from experiments.open_question.design.datasets import (
 )
 from experiments.open_question.design.datasets import SPRITES as SPRITE_FACTORS
 from experiments.open_question.jobs.carried_factors import following
-from experiments.open_question.rows import PRIMARIES, ContrastResult, Row, contrast, planned_seeds
+from experiments.open_question.rows import PRIMARIES, ContrastResult, contrast, planned_seeds
 from experiments.open_question.rules.verdict import (
     Checks,
     Family,
     Verdict,
     judge,
 )
-from experiments.tables import at
+from experiments.tables import Row, at
 
 FAMILIES: Mapping[Family, tuple[DataName, DataName]] = {
     "re-inked": REINKED,

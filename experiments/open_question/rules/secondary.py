@@ -16,8 +16,9 @@ from experiments.contrasts import Mean, holm, sign_flip_test
 from experiments.open_question.design.arms import ArmName
 from experiments.open_question.design.cells import MI_WEIGHT, Block, Cell
 from experiments.open_question.design.datasets import DataName
-from experiments.open_question.rows import Row, of_cell, paired, planned_seeds
+from experiments.open_question.rows import of_cell, paired, planned_seeds
 from experiments.open_question.rules.h1 import failures
+from experiments.tables import Row
 
 LEVEL = 0.05
 WEAK = 0.05
