@@ -42,7 +42,7 @@ OTHER, REST = "other operations", "Python and dispatch"
 
 @dataclass(frozen=True)
 class Config:
-    """What is profiled."""
+    """The steps to profile."""
 
     batch_sizes: tuple[int, ...] = (100, 1000)
     """Batch sizes."""

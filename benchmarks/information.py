@@ -35,7 +35,7 @@ from pyro_mivae.vae import MIVAE
 
 @dataclass(frozen=True)
 class Config:
-    """What is measured."""
+    """Sizes of the measurements."""
 
     data: int = 10_000
     """Data N of the measurements under the data."""

@@ -1,4 +1,4 @@
-"""What a timing was taken on, as every table and figure names it."""
+"""The machine that a timing was taken on, as every table and figure names it."""
 
 from __future__ import annotations
 

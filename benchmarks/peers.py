@@ -51,7 +51,7 @@ SMALLEST_PROCESS = 1000  # images in a fresh process: for the libraries' memory,
 
 @dataclass(frozen=True)
 class Config:
-    """What is compared."""
+    """The tasks to compare."""
 
     batch_sizes: tuple[int, ...] = (100, 1000)
     """Batch sizes; the number of images must be a multiple of each."""

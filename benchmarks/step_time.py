@@ -30,7 +30,7 @@ from pyro_mivae.vae import MIVAE
 
 @dataclass(frozen=True)
 class Config:
-    """What is timed."""
+    """The steps to time."""
 
     batch_sizes: tuple[int, ...] = (100, 1000)
     """Batch sizes."""

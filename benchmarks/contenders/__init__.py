@@ -1,4 +1,4 @@
-"""What `benchmarks.peers` compares: one VAE, trained by several libraries.
+"""The contenders of `benchmarks.peers`: one VAE, trained by several libraries.
 
 The same networks, weights, data, batch and optimiser (Adam, fused where it is torch's) for all.
 This file needs NumPy only and makes weights and data; each contender is in a file of its own and
@@ -46,7 +46,7 @@ class Contender(Protocol):
 
 @dataclass(frozen=True)
 class Problem:
-    """What is trained on what.
+    """A training task: the loss, the images and the batches.
 
     Attributes:
         mi: Whether with the information term.

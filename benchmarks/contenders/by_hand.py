@@ -1,4 +1,4 @@
-"""What a good PyTorch user would write: the loss by hand, a fused Adam, data on the device."""
+"""The VAE as a good PyTorch user writes it: loss by hand, fused Adam, data on the device."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class FactorLaw:
-    """How a factor is distributed.
+    """The distribution of a factor.
 
     Attributes:
         count: Number of finite values, which all else is of.

@@ -73,7 +73,7 @@ def under_the_data(
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is drawn and measured.
+    """Numbers of draws, images and steps of a measurement.
 
     Attributes:
         num_samples: Numbers K of draws at which the bounds are noted, ascending.

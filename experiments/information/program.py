@@ -40,7 +40,7 @@ NUMBERS, CURVES = "information.json", "information.nc"
 
 @dataclass(frozen=True)
 class Config:
-    """What is measured."""
+    """Sizes of the measurements, and where the results go."""
 
     run: tyro.conf.Positional[Path | None] = None
     """Folder of a run of experiments.mnist; left out with --smoke, which trains one."""

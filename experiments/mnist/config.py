@@ -111,7 +111,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Output:
-    """What is left behind."""
+    """The folder of the run, and its measurements."""
 
     out: Path | None = None
     """Folder of the run; by default runs/mnist-PRIOR-CHANNEL-TIME."""

@@ -1,4 +1,4 @@
-"""What the main experiment measures of a trained VAE, and the table of it."""
+"""The measurements of a trained VAE of the main experiment, and their table."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ from experiments.tables import Row
 
 @dataclass(frozen=True)
 class Config(StudyConfig):
-    """What is run, and where."""
+    """The runs, and where they run."""
 
     seeds: int | None = None
     """At most as many seeds of each cell; None for the number of each block."""

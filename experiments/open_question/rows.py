@@ -1,4 +1,4 @@
-"""The numbers of `experiments.open_question`, from its runs' folders: a row for each run."""
+"""The rows of `experiments.open_question`, one a run: read from folders, selected, compared."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _main_row(model: MainModel, numbers: Mapping[str, Any]) -> Row:
 
 
 def _measured(numbers: Mapping[str, Any]) -> Row:
-    """What tables and tests read, flat."""
+    """Flattens the numbers that tables and tests read."""
     alignment, moved, checks = (numbers[name] for name in ("alignment", "generator", "checks"))
     row: Row = {name: alignment[name] for name in SCORES}
     row |= {f"sum/{name}": value for name, value in alignment["sums"].items()}

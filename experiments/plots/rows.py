@@ -1,4 +1,4 @@
-"""What figures of many runs read: rows by name of column, as tables and CSV files give them."""
+"""Rows of figures of many runs, by name of column, as tables and CSV files give them."""
 
 from __future__ import annotations
 

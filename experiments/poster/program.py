@@ -26,7 +26,7 @@ from experiments.runner.stages import StudyConfig, chosen, run_stages
 
 @dataclass(frozen=True)
 class Config(StudyConfig):
-    """What is run, and where."""
+    """The runs, and where they run."""
 
     seeds: int = 3
     """Seeds of the poster's settings."""

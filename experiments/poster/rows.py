@@ -1,4 +1,4 @@
-"""The numbers of `experiments.poster`, from its runs' folders alone."""
+"""The numbers of `experiments.poster`: rows from its runs' folders, and statistics of them."""
 
 from __future__ import annotations
 

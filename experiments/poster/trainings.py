@@ -37,7 +37,7 @@ class Training:
 
     @property
     def options(self) -> dict[str, str]:
-        """What is not the poster's, by flag."""
+        """Settings that are not the poster's, by flag."""
         own = {
             "kl-weight": (self.kl_weight, 1.0),
             "init-seed": (self.init_seed, None),

@@ -126,7 +126,7 @@ def report_outcomes(outcomes: Sequence[Outcome], folder: Path) -> int:
 
 
 def _cores() -> int:
-    """Those that this process may use."""
+    """Counts the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -62,7 +62,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Study:
-    """What a worker has to know."""
+    """The parts of a study that a worker has to know."""
 
     folder: Path
     threads: int | None
@@ -73,7 +73,7 @@ class Study:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run."""
+    """The end of a run, as the study sees it."""
 
     name: str
     status: Literal["done", "skipped", "failed", "stopped", "busy"]

@@ -14,7 +14,7 @@ from experiments.runner.run import Outcome, Run
 
 @dataclass(frozen=True)
 class Engine:
-    """Where runs are executed."""
+    """The machines that execute runs."""
 
     workers: int = 1
     """Runs at a time on this machine."""

@@ -44,7 +44,7 @@ class FactorSet:
     factors: tuple[str, ...]
     """All that a code may tell of, but for the label."""
     moved: tuple[str, ...]
-    """What is measured of images that the model has made."""
+    """Factors that are measured of images that the model has made."""
 
 
 STROKES = FactorSet(("thickness", "slant"), ("thickness", "slant"), ("thickness", "slant", "width"))

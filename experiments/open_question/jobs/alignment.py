@@ -1,4 +1,4 @@
-"""What is measured of codes whose data have known factors: by the guide, and by the generator."""
+"""Measurements of codes against known factors: by the guide, and by the generator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the study of the open question counts: how much a factor is carried, and by which code."""
+"""The measures of the open question: how much a factor is carried, and by which code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured of a trained arm."""
+"""The measurements of a trained arm."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SOME = 2000  # test images, for the spread of what is measured
 
 
 class ArmEvaluator:
-    """A data set to measure on, with what is the same for all models.
+    """The evaluator of trained arms on one data set, with what is the same for all models.
 
     Args:
         data: Data set to measure on.

@@ -36,7 +36,7 @@ ARRAYS = "traversals.npz"
 
 @dataclass(frozen=True)
 class Config:
-    """What is measured."""
+    """The run, its traversals, and where the results go."""
 
     run: tyro.conf.Positional[Path]
     """Folder of a run of experiments.mnist."""

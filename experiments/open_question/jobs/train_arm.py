@@ -72,7 +72,7 @@ class Config:
     compile: bool = True
     """Train through compile_elbo, once for all seeds."""
     digits: Literal["auto", "mnist", "mnist-5k"] = "auto"
-    """What the images are made of: auto takes the full MNIST where it finds it."""
+    """Digits that the images are made of: auto takes the full MNIST where it finds it."""
     data_dir: Path | None = None
     """Folder with MNIST/raw/*; the environment variable PYRO_MIVAE_DATA says it too."""
     cache_dir: Path | None = None
@@ -174,7 +174,7 @@ def _claim(config: Config, data: ArmData, folder: Path) -> None:
 def _train(
     config: Config, data: ArmData, seeds: Sequence[int]
 ) -> Iterator[tuple[int, MIVAE, float]]:
-    """The one model, trained anew from each seed, with the seconds that it took."""
+    """Yields the one model, trained anew from each seed, with the seconds that it took."""
     make = partial(build, config.arm, hidden=config.hidden)
     vae = make(seed=seeds[0])
     # A category is summed out: with a gradient through its draws it stays unused.

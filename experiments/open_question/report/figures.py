@@ -173,5 +173,5 @@ def _traversals(rows: Sequence[Row], folder: Path) -> dict[str, Figure | None]:
 
 
 def _moved(row: Row) -> list[str]:
-    """What was measured of a model's images, in order."""
+    """Lists what was measured of a model's images, in order."""
     return [name.rpartition("/")[2] for name in row if name.startswith("slope/c[0]/")]

@@ -1,4 +1,4 @@
-"""What `experiments.open_question` concludes of H1, the poster's claim."""
+"""The judgement of H1, the poster's claim, from the rows of `experiments.open_question`."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def failures(row: Row) -> list[str]:
 
 @dataclass(frozen=True)
 class H1:
-    """What was found of the poster's claim.
+    """The findings on the poster's claim.
 
     Attributes:
         contrasts: Interactions by family and primary measure, at the weight of the hypotheses.

@@ -1,8 +1,9 @@
-"""What `experiments.open_question` concludes of H2, H3, H4 and H6, by rules of its own.
+"""The judgements of H2, H3, H4 and H6 in `experiments.open_question`, by rules of its own.
 
-They were written down before the runs, but the study was not sized for them, and H1's error rate
-does not cover them: they are secondary. Like H1, none is judged before all its runs are done. That
-a manipulation check that fails in one of them makes it void was added after 170 of the first runs.
+The rules were written down before the runs. The study was not sized for these hypotheses, and H1's
+error rate does not cover them: they are secondary. Like H1, none is judged before all its runs are
+done. One rule was added after 170 of the first runs: a manipulation check that fails in one of its
+runs makes a hypothesis void.
 """
 
 from __future__ import annotations

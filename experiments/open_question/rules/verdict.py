@@ -76,7 +76,7 @@ class Checks:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the rules say.
+    """A verdict by the rules.
 
     Attributes:
         outcome: ``"confirmed"``, ``"refuted"`` (in this model class) or ``"undecided"``.

@@ -1,4 +1,4 @@
-"""What runs came to: measured information by run, and what decides whether z is ignored."""
+"""Figures of finished runs: their measured information, and whether their noise is ignored."""
 
 from __future__ import annotations
 
