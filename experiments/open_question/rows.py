@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.contrasts import Contrast, Mean, interaction, is_number
+from experiments.contrasts import Contrast, interaction
+from experiments.estimates import Mean, is_number
 from experiments.open_question.design.cells import (
     ADDED,
     MI_WEIGHT,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.contrasts import rank_correlation, standard_error
+from experiments.estimates import rank_correlation, standard_error
 from experiments.poster.figures import READ_OFF, draw
 from experiments.poster.rows import (
     EARLY,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import interpolate, stats
 
-from experiments.contrasts import Interval, bootstrap, rank_correlation
+from experiments.estimates import Interval, bootstrap, rank_correlation
 from experiments.poster.trainings import Training
 from experiments.tables import Row, number, read_json, span
 from pyro_mivae import runs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from experiments.contrasts import Mean
+from experiments.estimates import Mean
 from experiments.open_question.design.cells import (
     MI_WEIGHT,
     SPRITES,

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from experiments.contrasts import is_number
+from experiments.estimates import is_number
 from experiments.open_question.design.cells import MI_WEIGHT
 from experiments.open_question.jobs.measure_codes import ARRAYS
 from experiments.open_question.report.plots import interaction_plot, top_factors

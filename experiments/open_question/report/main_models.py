@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from experiments.contrasts import Mean
+from experiments.estimates import Mean
 from experiments.open_question.report.cell_tables import count_tops, mean_text
 from experiments.open_question.rows import main_groups, mean_of
 from experiments.tables import Row, at, number, table

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.contrasts import student_reach
+from experiments.estimates import student_reach
 from experiments.plots.rows import Rows, check_columns, distinct
 from pyro_mivae.plotting import style
 from pyro_mivae.plotting.factors_of_codes import COLOURS

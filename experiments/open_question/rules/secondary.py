@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.contrasts import Mean, holm, sign_flip_test
+from experiments.contrasts import holm, sign_flip_test
+from experiments.estimates import Mean
 from experiments.open_question.design.arms import ArmName
 from experiments.open_question.design.cells import MI_WEIGHT, Block, Cell
 from experiments.open_question.design.datasets import DataName
