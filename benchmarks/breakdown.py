@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.contenders import HIDDEN, LATENT, PIXELS
-from benchmarks.machine import machine, versions
+from benchmarks.machine import describe_machine, versions
 from benchmarks.step_time import sides
 from pyro_mivae.training import make_fabric
 
@@ -42,7 +42,7 @@ OTHER, REST = "other operations", "Python and dispatch"
 
 @dataclass(frozen=True)
 class Config:
-    """What is profiled."""
+    """The steps to profile."""
 
     batch_sizes: tuple[int, ...] = (100, 1000)
     """Batch sizes."""
@@ -57,23 +57,23 @@ class Config:
 
 
 def kind_of(name: str) -> str:
-    """The kind of an operation."""
+    """Returns the kind of an operation."""
     starts = ((kind, start) for kind, names in KINDS.items() for start in names)
     return next((kind for kind, start in starts if name.startswith(start)), OTHER)
 
 
 def by_kind(events: Iterable[Any]) -> dict[str, float]:
-    """Seconds within operations themselves, by kind."""
-    found = dict.fromkeys((*KINDS, OTHER), 0.0)
+    """Sums the seconds within operations themselves by kind."""
+    seconds = dict.fromkeys((*KINDS, OTHER), 0.0)
     for event in events:
         if event.key.startswith(("aten::", "mkl", "onednn", "## Call", "cpp_fused", "triton_")):
-            found[kind_of(event.key)] += event.self_cpu_time_total / 1e6
-            found[kind_of(event.key)] += getattr(event, "self_device_time_total", 0.0) / 1e6
-    return found
+            seconds[kind_of(event.key)] += event.self_cpu_time_total / 1e6
+            seconds[kind_of(event.key)] += getattr(event, "self_device_time_total", 0.0) / 1e6
+    return seconds
 
 
 def products_alone(batch_size: int, dtype: torch.dtype, device: torch.device) -> Callable[[], None]:
-    """The products of the MI-VAE's step in their order, and nothing else: no step is faster.
+    """Makes a step of the MI-VAE's products alone, in their order: no step is faster.
 
     Each of the four passes has activations of its own, as in the step, so that they come from
     memory: one product repeated finds all in the cache.
@@ -104,7 +104,7 @@ def products_alone(batch_size: int, dtype: torch.dtype, device: torch.device) ->
 
 
 def measure(step: Callable[[], None], number: int) -> dict[str, float]:
-    """Milliseconds of a step, and of its parts."""
+    """Measures the milliseconds of a step and of its parts."""
     for _ in range(5):
         step()
         pyro.enable_validation(False)  # as fit does after its first step
@@ -120,9 +120,9 @@ def measure(step: Callable[[], None], number: int) -> dict[str, float]:
     with profile(activities=activities) as profiled:
         for _ in range(number):
             step()
-    whole = 1e3 * statistics.median(seconds)
+    total = 1e3 * statistics.median(seconds)
     parts = {kind: 1e3 * s / number for kind, s in by_kind(profiled.key_averages()).items()}
-    return {"step": whole, **parts, REST: max(0.0, whole - sum(parts.values()))}
+    return {"step": total, **parts, REST: max(0.0, total - sum(parts.values()))}
 
 
 def main() -> None:
@@ -130,7 +130,8 @@ def main() -> None:
     config = tyro.cli(Config, description=__doc__, prog="python -m benchmarks.breakdown")
     pyro.settings.set(module_local_params=True)  # as fit does
     device = make_fabric().device
-    lines, smallest = [], min(config.batch_sizes)
+    lines: list[str] = []
+    smallest = min(config.batch_sizes)
     images = torch.randint(0, 256, (20_000, 28, 28), dtype=torch.uint8, device=device)
     for batch in config.batch_sizes[: 1 if config.smoke else None]:
         number = 2 if config.smoke else max(10, config.steps * smallest // batch)
@@ -138,13 +139,13 @@ def main() -> None:
         for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
             timed[f"its products alone, {name}"] = products_alone(batch, dtype, device)
         for name, step in timed.items():
-            found = measure(step, number)
+            parts = measure(step, number)
             if not lines:
-                lines += [f"| batch | | {' | '.join(found)} |", "|---" * (len(found) + 2) + "|"]
-            cells = " | ".join(f"{value:.1f}" for value in found.values())
+                lines += [f"| batch | | {' | '.join(parts)} |", "|---" * (len(parts) + 2) + "|"]
+            cells = " | ".join(f"{value:.1f}" for value in parts.values())
             lines.append(f"| {batch} | {name} | {cells} |")
             print(lines[-1])
-    text = f"{machine()}. {versions('torch', 'pyro-ppl')}.\n\n" + "\n".join(lines) + "\n"
+    text = f"{describe_machine()}. {versions('torch', 'pyro-ppl')}.\n\n" + "\n".join(lines) + "\n"
     print(text)
     if config.write:
         (config.out / "results" / "breakdown.md").write_text(text, encoding="utf-8")

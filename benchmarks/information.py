@@ -35,7 +35,7 @@ from pyro_mivae.vae import MIVAE
 
 @dataclass(frozen=True)
 class Config:
-    """What is measured."""
+    """Sizes of the measurements."""
 
     data: int = 10_000
     """Data N of the measurements under the data."""
@@ -74,7 +74,7 @@ PAIRING: dict[str, Measurement] = {
 
 
 def measure(name: str, config: Config) -> dict[str, float]:
-    """Seconds and peak memory, in MiB, of one measurement in this process."""
+    """Measures the seconds and the peak memory, in MiB, of one measurement in this process."""
     device = make_fabric().device
     torch.manual_seed(0)
     vae = MIVAE(code_dim=10, noise_dim=10, prior="gaussian").to(device)
@@ -115,15 +115,15 @@ def main() -> None:
         command = [sys.executable, "-m", "benchmarks.information", "--only", name]
         command += map(str, [*sizes, "--num-samples", config.num_samples])
         done = subprocess.run(command, check=True, capture_output=True, text=True)
-        found = json.loads(done.stdout.splitlines()[-1])
+        result = json.loads(done.stdout.splitlines()[-1])
         draws = name in DRAWING
-        whole = found["seconds"] * (10_000 / found["data"]) ** (1 if draws else 2)
+        seconds = result["seconds"] * (10_000 / result["data"]) ** (1 if draws else 2)
         samples = config.num_samples if draws else 1
         # The part of per_dimension that grows with the square is fixed.
-        scaled = "" if name.startswith("per") else f"{whole:12.0f} s"
+        scaled = "" if name.startswith("per") else f"{seconds:12.0f} s"
         print(
-            f"{name:33s} {found['data']:6.0f} {samples:6d} {found['seconds']:8.1f} {scaled:>15s} "
-            f"{found['peak']:9.0f} ({found['before']:.0f})"
+            f"{name:33s} {result['data']:6.0f} {samples:6d} {result['seconds']:8.1f} {scaled:>15s} "
+            f"{result['peak']:9.0f} ({result['before']:.0f})"
         )
 
 

@@ -1,4 +1,4 @@
-"""What a timing was taken on, as every table and figure names it."""
+"""The machine that a timing was taken on, as every table and figure names it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 
-def machine() -> str:
-    """Processor, cores and threads, and the GPU if there is one."""
+def describe_machine() -> str:
+    """Names the processor, its cores and threads, and the GPU if there is one."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -24,19 +24,19 @@ def machine() -> str:
 
 
 def versions(*packages: str) -> str:
-    """``"torch 2.14.1, ..."``, without those that are not installed."""
-    found = []
+    """Names the versions of Python and packages, ``"..., torch 2.14.1"``, if they are installed."""
+    names = []
     for package in packages:
         try:
-            found.append(f"{package} {version(package)}")
+            names.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             continue
-    return ", ".join(["Python " + platform.python_version(), *found])
+    return ", ".join(["Python " + platform.python_version(), *names])
 
 
 def anonymous_memory() -> float:
-    """MiB of this process that are no file's pages; NaN where the system does not say."""
+    """Returns MiB of this process that are no file's pages; NaN where the system is silent."""
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
-    found = [line.split()[1] for line in lines if line.startswith("RssAnon")]
-    return int(found[0]) / 1024 if found else float("nan")
+    sizes = [line.split()[1] for line in lines if line.startswith("RssAnon")]
+    return int(sizes[0]) / 1024 if sizes else float("nan")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def process_peak() -> float:
-    """MiB that this process had resident at most."""
+    """Returns the MiB that this process had resident at most."""
     status = Path("/proc/self/status")
     if status.exists():  # ru_maxrss of Linux would remember the parent's from before the exec
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))

@@ -37,7 +37,7 @@ from benchmarks.contenders import (
     missing,
     synthetic_images,
 )
-from benchmarks.machine import machine, versions
+from benchmarks.machine import describe_machine, versions
 from benchmarks.peers_report import (
     Row,
     figure,
@@ -51,7 +51,7 @@ SMALLEST_PROCESS = 1000  # images in a fresh process: for the libraries' memory,
 
 @dataclass(frozen=True)
 class Config:
-    """What is compared."""
+    """The tasks to compare."""
 
     batch_sizes: tuple[int, ...] = (100, 1000)
     """Batch sizes; the number of images must be a multiple of each."""
@@ -76,7 +76,7 @@ class Config:
 def alternate(
     parts: dict[str, Contender], rounds: int, act: Callable[[Contender], Any]
 ) -> dict[str, list[float]]:
-    """Seconds of `act` for each contender, in rounds of random order."""
+    """Times `act` for each contender, in rounds of random order; seconds by name."""
     order, shuffle = list(parts), random.Random(0)
     seconds: dict[str, list[float]] = {name: [] for name in parts}
     for _ in range(rounds):
@@ -90,7 +90,7 @@ def alternate(
 
 
 def loss_at_start(name: str, problem: Problem, draws: int) -> tuple[float, float]:
-    """Mean of the loss per datum at the common weights, and its standard error.
+    """Estimates the loss per datum at the common weights, and its standard error.
 
     From the timed step itself, with a learning rate of 0.
     """
@@ -100,19 +100,19 @@ def loss_at_start(name: str, problem: Problem, draws: int) -> tuple[float, float
 
 
 def fresh_process(name: str, task: str, batch: int, steps: int) -> dict[str, Any]:
-    """Start-up, peak memory and time per step of a contender with a process to itself."""
+    """Measures start-up, memory and step of a contender with a process to itself."""
     asked = {"name": name, "task": task, "images": max(SMALLEST_PROCESS, 4 * batch)}
     asked |= {"batch": batch, "steps": steps, "started": time.time()}
     command = [sys.executable, "-m", "benchmarks.contenders", json.dumps(asked)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{name} alone: {done.stderr.strip().splitlines()[-1]}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    measurements: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return measurements
 
 
 def compare(task: str, batch: int, config: Config) -> list[Row]:
-    """All contenders at one batch size."""
+    """Compares all contenders at one batch size."""
     problem = Problem(task == "MI-VAE", synthetic_images(config.images), batch)
     smallest = min(config.batch_sizes)
     number = max(2, config.steps * smallest // batch)
@@ -157,7 +157,7 @@ def main() -> None:
     if any(config.images % batch for batch in config.batch_sizes):
         raise SystemExit("--images must be a multiple of every batch size")
     rows = [row for t in TASKS for b in config.batch_sizes for row in compare(t, b, config)]
-    where = machine()
+    where = describe_machine()
     used = versions("torch", "pyro-ppl", "numpyro", "jax", "pythae")
     text = table(rows, f"{where}. {used}.", config.images)
     print(text)

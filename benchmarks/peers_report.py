@@ -20,11 +20,11 @@ class Row:
         loss: Mean per datum at the weights that all start from, in nats.
         step: Median of the alternating steps.
         ratio: Median of the ratios to the hand-written step of the same round.
-        low: Its lower quartile.
-        high: Its upper quartile.
-        epoch: Of one pass over all images.
+        low: Lower quartile of the ratios.
+        high: Upper quartile of the ratios.
+        epoch: Time of one pass over all images.
         alone: Median of the steps in a fresh process.
-        first: From the start of that process to the end of its first step.
+        first: Time from the start of that process to the end of its first step.
         peak: Memory of that process, or the GPU's, as `where` says.
     """
 
@@ -46,7 +46,7 @@ class Row:
 
 
 def table(rows: list[Row], where: str, images: int) -> str:
-    """Markdown, one table for each task and batch size."""
+    """Writes Markdown, one table for each task and batch size."""
     head = (
         "| | step, ms | ratio to by hand (quartiles) | step alone, ms | "
         f"epoch of {images:,}, s | peak memory, MiB | first step after, s | loss at the start |"
@@ -69,7 +69,7 @@ def table(rows: list[Row], where: str, images: int) -> str:
 
 
 def write_csv(path: Path, rows: list[Row], where: str, used: str) -> None:
-    """All numbers, with the machine and the versions in each row."""
+    """Writes all numbers, with the machine and the versions in each row."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [*asdict(rows[0]), "machine", "versions"])

@@ -28,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.contenders import synthetic_images
 from benchmarks.contenders.by_hand import device_here, wait_for
 from benchmarks.contenders.library import make_loop, memory_mapped
-from benchmarks.machine import anonymous_memory, machine, versions
+from benchmarks.machine import anonymous_memory, describe_machine, versions
 from benchmarks.scaling_report import (
     Curve,
     Point,
@@ -65,7 +65,7 @@ class Config:
     only: tuple[str, ...] = ()
     """Names of the curves to measure; all by default."""
     seconds: float = 30.0
-    """For each curve; at least `rounds` rounds."""
+    """Seconds of each curve; at least `rounds` rounds."""
     rounds: int = 5
     """Rounds at least, after one to warm up."""
     peak_tflops: float | None = None
@@ -104,7 +104,7 @@ def trainer(
     width: int = 500,
     elbo: TraceMI_ELBO | None = None,
 ) -> Loop:
-    """The loop of `fit` for the poster's VAE."""
+    """Makes the loop of `fit` for the poster's VAE."""
     batch = min(batch, len(images))
     vae = MIVAE(
         code_dim=code,
@@ -118,17 +118,17 @@ def trainer(
 
 
 def sampled(number: int) -> TraceMI_ELBO:
-    """The K-sample bound, which needs all latents as code and draws of x'."""
+    """Makes the K-sample bound, which needs all latents as code and draws of x'."""
     return TraceMI_ELBO(channel="straight-through", codes="c", num_dual_samples=number)
 
 
 def particled(number: int) -> TraceMI_ELBO:
-    """The mean of several dual passes."""
+    """Makes the mean of several dual passes."""
     return TraceMI_ELBO(channel="mean", codes="c", num_dual_particles=number)
 
 
 def measure(loops: Sequence[Loop], seconds: float, rounds: int) -> list[list[float]]:
-    """Seconds of the steps of each loop, which take turns."""
+    """Times the steps of loops that take turns; seconds of each."""
     device = loops[0].fabric.device
     order, shuffle = list(range(len(loops))), random.Random(0)
     taken: list[list[float]] = [[] for _ in loops]
@@ -149,7 +149,7 @@ def measure(loops: Sequence[Loop], seconds: float, rounds: int) -> list[list[flo
 
 
 def operations(loop: Loop) -> float:
-    """Floating-point operations of the matrix products of a step, backward included."""
+    """Counts the operations of the matrix products of a step, backward included."""
     with FlopCounterMode(display=False) as counter:
         loop.one_step()
     return float(counter.get_total_flops())
@@ -158,7 +158,7 @@ def operations(loop: Loop) -> float:
 def curve(
     name: str, limit: float, xs: Sequence[int], make: Callable[[int], Loop], config: Config
 ) -> Curve:
-    """One curve; `make` gives the loop of a point."""
+    """Measures one curve; `make` gives the loop of a point."""
     loops = [make(x) for x in xs]
     taken = measure(loops, config.seconds, config.rounds)
     points = [
@@ -169,7 +169,7 @@ def curve(
 
 
 def write_images(path: Path, count: int) -> None:
-    """A file of synthetic images, written block by block."""
+    """Writes a file of synthetic images, block by block."""
     block = synthetic_images(min(count, 60_000))
     with path.open("wb") as file:
         for start in range(0, count, len(block)):
@@ -177,7 +177,7 @@ def write_images(path: Path, count: int) -> None:
 
 
 def data_curve(config: Config) -> tuple[Curve, str]:
-    """The data-set size, with what it takes of memory and for the order of an epoch."""
+    """Measures the curve of the data-set size, its memory and the order of an epoch."""
     device, largest = device_here(), max(config.data)
     with tempfile.TemporaryDirectory(dir=config.scratch) as folder:
         path = Path(folder) / "images"
@@ -189,7 +189,7 @@ def data_curve(config: Config) -> tuple[Curve, str]:
         started = time.perf_counter()
         loops[-1].batches(0)
         first = time.perf_counter() - started
-        found = curve("data", 0, config.data, lambda n: loops[config.data.index(n)], config)
+        result = curve("data", 0, config.data, lambda n: loops[config.data.index(n)], config)
         grown = anonymous_memory() - before
         size = path.stat().st_size / 2**20
         note = (
@@ -197,7 +197,7 @@ def data_curve(config: Config) -> tuple[Curve, str]:
             f"of this curve took {grown:,.0f} MiB beside its pages. The order of an epoch of "
             f"{-(-largest // BATCH):,} steps and its first batch take {first:.2f} s."
         )
-    return found, note
+    return result, note
 
 
 def peak(config: Config, device: torch.device) -> tuple[float, str]:
@@ -235,14 +235,14 @@ def main() -> None:
     last, note = [], ""
     if not config.only or "data" in config.only:
         # First: memory that other curves left free would hide what this one takes.
-        found, note = data_curve(config)
-        last = [found]
+        memory_curve, note = data_curve(config)
+        last = [memory_curve]
     curves = []
     for name, (limit, make) in chosen.items():
         if not config.only or name in config.only:
             curves.append(curve(name, limit, getattr(config, name), make, config))
     curves += last
-    where = f"{machine()}. {versions('torch', 'pyro-ppl')}."
+    where = f"{describe_machine()}. {versions('torch', 'pyro-ppl')}."
     bound = f"Peak: {top / 1e12:.3g}e12 operations per second, {source}."
     text = "\n\n".join([f"{where} {bound}", table(curves, top), note]).strip() + "\n"
     print(text)

@@ -41,9 +41,9 @@ class Curve:
     """Cost of a step against one size.
 
     Attributes:
-        name: Of the size.
-        limit: The exponent of the largest term of the mathematics.
-        points: In ascending order.
+        name: Name of the size.
+        limit: Exponent of the largest term of the mathematics.
+        points: Points in ascending order.
     """
 
     name: str
@@ -51,15 +51,15 @@ class Curve:
     points: Sequence[Point]
 
     def exponent(self) -> tuple[float, float]:
-        """Of the time, over the upper half, and its standard error."""
+        """Fits the exponent of the time over the upper half, with its standard error."""
         return fit_exponent([p.x for p in self.points], [p.seconds for p in self.points])
 
     def expected(self) -> float:
-        """The same of the operations."""
+        """Fits the exponent of the operations over the upper half."""
         return fit_exponent([p.x for p in self.points], [p.operations for p in self.points])[0]
 
     def verdict(self) -> str:
-        """Whether the time grows faster than the mathematics: yes, no, or not to be told."""
+        """Says whether the time grows faster than the mathematics: yes, no, too noisy to tell."""
         value, error = self.exponent()
         error = 0.0 if math.isnan(error) else error
         if value - 2 * error > self.limit + TOLERANCE:
@@ -68,12 +68,12 @@ class Curve:
 
 
 def upper_half(count: int) -> int:
-    """Index of the first point of the upper half, of three points at least."""
+    """Returns the index of the first point of the upper half, of three points at least."""
     return max(0, min(count // 2, count - 3))
 
 
 def fit_exponent(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float]:
-    """Exponent of a power law, by least squares of log y on log x, and its standard error.
+    """Fits a power law by least squares of log y on log x; its exponent and standard error.
 
     Over the upper half of the points; the error is NaN for fewer than three.
     """
@@ -89,7 +89,7 @@ def fit_exponent(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float
 
 
 def table(curves: Sequence[Curve], peak: float) -> str:
-    """Markdown."""
+    """Writes the Markdown table of the curves."""
     lines = [
         "| size | from, to | step, ms | exponent of the time | of the operations | limit "
         "| faster than the mathematics? | share of peak, from, to |",
@@ -109,7 +109,7 @@ def table(curves: Sequence[Curve], peak: float) -> str:
 
 
 def write_csv(path: Path, curves: Sequence[Curve], peak: float, where: str) -> None:
-    """All points."""
+    """Writes all points of all curves."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -125,7 +125,7 @@ def write_csv(path: Path, curves: Sequence[Curve], peak: float, where: str) -> N
 
 
 def figure(path: Path, curves: Sequence[Curve], where: str) -> Figure:
-    """A panel for each curve: the medians, the fitted law, and the limit through the last point."""
+    """Draws a panel for each curve: medians, fitted law, and the limit through the last point."""
     columns = min(3, len(curves))
     rows = -(-len(curves) // columns)
     drawn = Figure(figsize=(4.0 * columns, 3.3 * rows + 0.4), layout="constrained")

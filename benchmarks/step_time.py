@@ -30,7 +30,7 @@ from pyro_mivae.vae import MIVAE
 
 @dataclass(frozen=True)
 class Config:
-    """What is timed."""
+    """The steps to time."""
 
     batch_sizes: tuple[int, ...] = (100, 1000)
     """Batch sizes."""
@@ -39,13 +39,13 @@ class Config:
     channels: bool = False
     """Compare the four channels instead, eager and compiled, with one hand-written loop."""
     prior: str = "gaussian"
-    """Of the library's code; the hand-written loop's is Gaussian."""
+    """Prior of the library's code; the hand-written loop's is Gaussian."""
     smoke: bool = False
     """A run of seconds."""
 
 
 def hand_written_step(images: Tensor, batch_size: int) -> Callable[[], None]:
-    """A step of the hand-written loop."""
+    """Makes a step of the hand-written loop."""
     module = HandWritten().to(images.device)
     optimizer = torch.optim.Adam(module.parameters(), lr=1e-3, fused=True)
     order = torch.randperm(len(images), device=images.device)
@@ -68,7 +68,7 @@ def library_step(
     channel: Channel = "mean",
     prior: str = "gaussian",
 ) -> Callable[[], None]:
-    """A step of :func:`pyro_mivae.training.fit`."""
+    """Makes a step of :func:`pyro_mivae.training.fit`."""
     vae = MIVAE(prior=prior)
     batches = Batches([images], batch_size, 0, vae.observe)
     elbo = TraceMI_ELBO(channel=channel, codes="c")
@@ -80,7 +80,7 @@ def library_step(
 def sides(
     images: Tensor, batch_size: int, prior: str = "gaussian"
 ) -> dict[str, Callable[[], None]]:
-    """What is timed, by name; the first is what the others are compared with."""
+    """Makes the steps to time, by name; the others are compared with the first."""
     half = "bf16-mixed"
     return {
         "hand-written": hand_written_step(images, batch_size),
@@ -92,18 +92,18 @@ def sides(
 
 
 def by_channel(images: Tensor, batch_size: int, prior: str) -> dict[str, Callable[[], None]]:
-    """The hand-written step, whose channel is the mean, and each channel eager and compiled."""
-    found = {"hand-written": hand_written_step(images, batch_size)}
+    """Makes the hand-written step (channel mean), and each channel's, eager and compiled."""
+    steps = {"hand-written": hand_written_step(images, batch_size)}
     for channel, compiled in itertools.product(CHANNELS, (False, True)):
         name = f"{channel}, compiled" if compiled else channel
-        found[name] = library_step(images, batch_size, compiled, channel=channel, prior=prior)
-    return found
+        steps[name] = library_step(images, batch_size, compiled, channel=channel, prior=prior)
+    return steps
 
 
 def compare(
     batch_size: int, steps: int, channels: bool, prior: str = "gaussian"
 ) -> dict[str, tuple[float, float]]:
-    """Median seconds of each side's step, and the median of its ratios to the first side's."""
+    """Times each side's step: its median in seconds, and that of its ratios to the first side's."""
     device = make_fabric().device
     images = torch.randint(0, 256, (20_000, 28, 28), dtype=torch.uint8, device=device)
     timed = (by_channel if channels else sides)(images, batch_size, prior)
@@ -137,8 +137,8 @@ def main() -> None:
     print("batch  side                        median      ratio (median of pairs)")
     for batch_size in config.batch_sizes:
         steps = 2 if config.smoke else max(20, config.steps * smallest // batch_size)
-        found = compare(batch_size, steps, config.channels, config.prior)
-        for name, (seconds, ratio) in found.items():
+        timings = compare(batch_size, steps, config.channels, config.prior)
+        for name, (seconds, ratio) in timings.items():
             print(f"{batch_size:5d}  {name:26s}  {1e3 * seconds:6.2f} ms  {ratio:.3f}")
 
 

@@ -1,1 +1,1 @@
-"""Experiments with pyro_mivae; each module is a program: ``python -m experiments.mnist``."""
+"""Experiments with pyro_mivae; a folder is a program: ``python -m experiments.mnist``."""

@@ -1,4 +1,4 @@
-"""What the programs of this folder share: the command line, in and out."""
+"""The command line of the programs: settings from arguments, arguments from settings."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 def parse(
     kind: type[Settings], name: str, description: str | None, arguments: Sequence[str] | None
 ) -> Settings:
-    """The settings that a command line says.
+    """Parses a command line into settings.
 
     Args:
-        kind: A dataclass of them.
-        name: The program's, in this folder.
-        description: Its docstring.
-        arguments: The words; None for those of this process.
+        kind: Dataclass of the settings.
+        name: Name of the program in `experiments`.
+        description: Docstring of the program.
+        arguments: Words of the command line; None for those of this process.
     """
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     return tyro.cli(
@@ -38,17 +38,17 @@ def parse(
 
 
 def smoke_folder(out: Path | None) -> Path:
-    """Where a smoke run goes: `out`, or a folder of its own."""
+    """Returns the folder of a smoke run: `out`, or one of its own."""
     return out or Path("runs") / f"smoke-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def plain(value: object) -> str:
-    """A setting as a word: whole numbers without ``.0``."""
+    """Writes a setting as a word: whole numbers without ``.0``."""
     return str(value).removesuffix(".0")
 
 
 def as_arguments(flags: Mapping[str, object]) -> tuple[str, ...]:
-    """The words that say flags, by name without ``--``."""
+    """Writes flags, by name without ``--``, as the words of a command line."""
     return tuple(word for flag, value in flags.items() for word in (f"--{flag}", plain(value)))
 
 

@@ -1,13 +1,11 @@
 """The interaction of two arms and two data sets over shared seeds, with interval and tests.
 
-Rows in, numbers out: a study's table, one row a run, whatever made it.
+It is computed from a study's table, one row a run, whatever made the table.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from experiments.tables import Row, number
+from experiments.estimates import standard_error, student_reach
 
 _ENUMERATED = 2**20
 """Flips that are enumerated whatever number is asked for: of 20 pairs, in 8 MB."""
@@ -30,7 +28,7 @@ class Contrast:
     Attributes:
         treated: :math:`y(T, D_3) - y(T, D_4)` of each seed, shape ``(seeds,)``.
         control: :math:`y(G, D_3) - y(G, D_4)` of each seed.
-        permutation_p: Two-sided, from swapping `treated` and `control` within seeds.
+        permutation_p: Two-sided p-value from swapping `treated` and `control` within seeds.
     """
 
     treated: NDArray[np.float64]
@@ -54,26 +52,24 @@ class Contrast:
 
     @property
     def standard_error(self) -> float:
-        """Of the mean over seeds."""
-        return float(self.per_seed.std(ddof=1)) / float(np.sqrt(self.num_seeds))
+        """Standard error of the mean over seeds."""
+        return standard_error(self.per_seed)
 
     @property
     def welch_p(self) -> float:
-        """Two-sided, of Welch's test, which takes `treated` and `control` for independent."""
+        """Two-sided p-value of Welch's test, for independent `treated` and `control`."""
         return float(stats.ttest_ind(self.treated, self.control, equal_var=False).pvalue)
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Student's interval of the mean over seeds.
+        """Returns Student's interval of the mean over seeds.
 
         It is paired: what a seed does to both arms alike cancels before.
 
         Raises:
             ValueError: If `level` does not lie between 0 and 1.
         """
-        if not 0 < level < 1:
-            raise ValueError(f"level must lie in (0, 1), found {level}")
-        reach = stats.t.ppf((1 + level) / 2, self.num_seeds - 1) * self.standard_error
-        return self.mean - float(reach), self.mean + float(reach)
+        reach = student_reach(self.per_seed, level)
+        return self.mean - reach, self.mean + reach
 
     def __str__(self) -> str:
         low, high = self.interval()
@@ -96,15 +92,15 @@ def interaction(
     error, since leaving its seed out would be to choose among runs.
 
     Args:
-        rows: One for each run (of a data frame: ``frame.to_dict("records")``). Rows of other arms
-            or data are passed over. What else varies in the study has to be fixed beforehand.
-        value: The column of y.
-        arms: The arm in question and the one that it is compared with.
-        data: The two data sets, the one where y is expected to be larger first.
+        rows: Rows, one for each run (of a data frame: ``frame.to_dict("records")``). Rows of
+            other arms or data are passed over. What else varies has to be fixed beforehand.
+        value: Column of y.
+        arms: Arm in question and the one that it is compared with.
+        data: Two data sets, the one where y is expected to be larger first.
         columns: Names of the columns of the arm, the data and the seed.
-        num_permutations: Of the test, random sign flips; all 2^n of them if these are not more, and
+        num_permutations: Random sign flips of the test; all 2^n of them if these are not more, and
             for up to 20 seeds.
-        seed: Of the permutations.
+        seed: Seed of the permutations.
 
     Raises:
         ValueError: If there are fewer than two seeds, a cell lacks a seed or has it twice, or a
@@ -150,10 +146,10 @@ def sign_flip_test(differences: ArrayLike, *, num_permutations: int = 9999, seed
     swapped.
 
     Args:
-        differences: One for each pair, shape ``(pairs,)``.
+        differences: Differences, one for each pair, shape ``(pairs,)``.
         num_permutations: Random flips; all of them where these are not more, and for up to 20
             pairs.
-        seed: Of the flips.
+        seed: Seed of the flips.
 
     Returns:
         The share of flips, the given signs among them, whose mean is at least as far from 0.
@@ -193,7 +189,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     """Adjusts the p-values of several hypotheses, so that any false rejection is at the level.
 
     Args:
-        p_values: By hypothesis.
+        p_values: P-values by hypothesis.
 
     Returns:
         Adjusted, in the given order: reject those not above the level.
@@ -211,67 +207,3 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[name]))
         adjusted[name] = largest
     return {name: adjusted[name] for name in p_values}
-
-
-@dataclass(frozen=True)
-class Mean:
-    """A mean over seeds and Student's intervals."""
-
-    values: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        """NaN without a value."""
-        return float(np.mean(self.values)) if self.values else math.nan
-
-    def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """NaN with fewer than two."""
-        number = len(self.values)
-        if number < 2:
-            return math.nan, math.nan
-        error = float(np.std(self.values, ddof=1)) / math.sqrt(number)
-        reach = float(stats.t.ppf((1 + level) / 2, number - 1)) * error
-        return self.mean - reach, self.mean + reach
-
-
-def is_number(value: Any) -> bool:
-    """Whether a run has a value: JSON has null for NaN."""
-    return value is not None and math.isfinite(value)
-
-
-@dataclasses.dataclass(frozen=True)
-class Interval:
-    """An estimate and its bootstrap interval of 95 %."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{number(self.value)} ({number(self.low)} to {number(self.high)})"
-
-
-def rank_correlation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Spearman's along the last dimension; NaN if one of the two is constant.
-
-    For all samples of a bootstrap at once: ``scipy.stats.spearmanr`` takes one at a time.
-    """
-    first, second = (stats.rankdata(values, axis=-1) for values in (x, y))
-    first = first - first.mean(-1, keepdims=True)
-    second = second - second.mean(-1, keepdims=True)
-    norms = np.sqrt((first**2).sum(-1) * (second**2).sum(-1))
-    products = (first * second).sum(-1)
-    return np.divide(products, norms, out=np.full_like(norms, math.nan), where=norms > 0)
-
-
-def _bootstrap(
-    rows: Sequence[Row], columns: Sequence[str], statistic: Callable[..., np.ndarray]
-) -> Interval:
-    data = np.array([[row[column] for column in columns] for row in rows], float)
-    if len(data) < 3:
-        return Interval(math.nan, math.nan, math.nan)
-    rng = np.random.default_rng(0)
-    drawn = [rng.integers(len(data), size=len(data)) for _ in range(2000)]
-    values = statistic(*data.T[:, np.array(drawn)])
-    low, high = np.nanquantile(values, (0.025, 0.975))
-    return Interval(float(statistic(*data.T)), float(low), float(high))

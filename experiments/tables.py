@@ -1,28 +1,29 @@
-"""Rows, numbers and tables of the reports."""
+"""Rows, numbers, tables and files of the studies: what their reports read and write."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from pyro_mivae.plotting import style as drawing
+from pyro_mivae.plotting import style
 from pyro_mivae.runs.files import write_atomically
 
 Row = dict[str, Any]
 
 
 def at(rows: Iterable[Row], **settings: object) -> list[Row]:
-    """The rows with these values."""
+    """Selects the rows with these values."""
     return [row for row in rows if all(row.get(n) == value for n, value in settings.items())]
 
 
 def table(title: str, head: Sequence[str], body: Iterable[Sequence[object]]) -> str:
-    """A table with a title; nothing without a line."""
+    """Writes a table with a title; nothing without a line."""
     lines = [" | ".join(map(str, line)) for line in body]
     if not lines:
         return ""
@@ -33,21 +34,27 @@ def table(title: str, head: Sequence[str], body: Iterable[Sequence[object]]) -> 
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A number with a minus that is no hyphen, and with none before 0; a dash for none."""
+    """Writes a number with a minus that is no hyphen, and with none before 0; a dash for none."""
     if value is None or math.isnan(value):
         return "-"
-    return drawing.number(value, digits)
+    return style.number(value, digits)
 
 
 def percent(shares: Sequence[float], digits: int = 0) -> str:
-    """Mean and range of shares over seeds."""
+    """Writes mean and range of shares over seeds."""
     mean, least, most = (100 * value for value in (fmean(shares), min(shares), max(shares)))
     return f"{mean:.{digits}f} % ({least:.0f} to {most:.0f} %)"
 
 
 def span(interval: Sequence[float], digits: int = 3) -> str:
-    """An interval."""
+    """Writes an interval."""
     return " to ".join(number(end, digits) for end in interval)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON file that holds an object."""
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
 
 
 def write_table(rows: Sequence[dict[str, Any]], folder: Path, name: str) -> None:
@@ -57,4 +64,5 @@ def write_table(rows: Sequence[dict[str, Any]], folder: Path, name: str) -> None
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
+    folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / name, text.getvalue())

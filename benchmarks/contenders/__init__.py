@@ -1,4 +1,4 @@
-"""What `benchmarks.peers` compares: one VAE, trained by several libraries.
+"""The contenders of `benchmarks.peers`: one VAE, trained by several libraries.
 
 The same networks, weights, data, batch and optimiser (Adam, fused where it is torch's) for all.
 This file needs NumPy only and makes weights and data; each contender is in a file of its own and
@@ -35,10 +35,10 @@ class Contender(Protocol):
     """One library's training of the VAE."""
 
     def step(self) -> Any:
-        """One update on the next batch in memory; the loss per datum, a number or an array."""
+        """Makes one update on the next batch in memory; returns the loss per datum."""
 
     def epoch(self, limit: int | None = None) -> None:
-        """One pass over all images, loading included, or `limit` batches of it (to warm up)."""
+        """Passes once over all images, loading included, or over `limit` batches to warm up."""
 
     def wait(self) -> None:
         """Returns when the device is done."""
@@ -46,13 +46,13 @@ class Contender(Protocol):
 
 @dataclass(frozen=True)
 class Problem:
-    """What is trained on what.
+    """A training task: the loss, the images and the batches.
 
     Attributes:
         mi: Whether with the information term.
         images: uint8 ``(N, 28, 28)``.
-        batch_size: Divides N.
-        learning_rate: Of Adam.
+        batch_size: Images in a step; a divisor of N.
+        learning_rate: Learning rate of Adam.
     """
 
     mi: bool
@@ -61,7 +61,7 @@ class Problem:
     learning_rate: float = 1e-3
 
     def batches(self, count: int = 4) -> list[Array]:
-        """Binarised float batches ``(batch_size, 28, 28)`` for :meth:`Contender.step`."""
+        """Makes binarised float batches ``(batch_size, 28, 28)`` for :meth:`Contender.step`."""
         rng = np.random.default_rng(2)
         count = min(count, len(self.images) // self.batch_size)
         parts = np.split(self.images[: count * self.batch_size], count)
@@ -72,7 +72,7 @@ Layers = list[tuple[Array, Array]]
 
 
 def weights(seed: int = 0) -> Layers:
-    """(W, b) of the encoder's three layers and of the decoder's, W as torch's: (out, in)."""
+    """Makes (W, b) of the encoder's three layers and of the decoder's, W as torch's: (out, in)."""
     rng = np.random.default_rng(seed)
     sizes = [PIXELS, HIDDEN, HIDDEN, 2 * LATENT], [LATENT, HIDDEN, HIDDEN, PIXELS]
     layers = []
@@ -85,7 +85,7 @@ def weights(seed: int = 0) -> Layers:
 
 
 def synthetic_images(count: int, seed: int = 1) -> Array:
-    """uint8 ``(count, 28, 28)``: soft blobs, mostly paper, as digits are."""
+    """Makes uint8 images ``(count, 28, 28)``: soft blobs, mostly paper, as digits are."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:28, :28]
     kinds = min(count, 1000)
@@ -134,7 +134,7 @@ ENTRIES = {
 
 
 def missing(name: str, task: str) -> str:
-    """Why a contender can't run here; empty if it can."""
+    """Says why a contender can't run here; empty if it can."""
     entry = ENTRIES[name]
     if task == "MI-VAE" and entry.only_vae:
         return entry.only_vae
@@ -145,14 +145,14 @@ def missing(name: str, task: str) -> str:
 
 
 def make(name: str, problem: Problem) -> Contender:
-    """A contender, ready for its first step."""
+    """Makes a contender, ready for its first step."""
     entry = ENTRIES[name]
     factory: Callable[..., Contender] = import_module(f"benchmarks.contenders.{entry.module}").make
     return factory(problem, **dict(entry.options))
 
 
 def cycle(parts: Sequence[Any]) -> Callable[[], Any]:
-    """The next of `parts`, for ever."""
+    """Makes a function that returns the next of `parts`, for ever."""
     position = -1
 
     def following() -> Any:

@@ -13,11 +13,11 @@ from benchmarks.memory import process_peak
 
 
 def peak_memory() -> tuple[float, str]:
-    """MiB, and whose: the GPU's if it was used, else the process's."""
+    """Returns the peak in MiB, and whose it is: the GPU's if it was used, else the process's."""
     if "jax" in sys.modules and "benchmarks.contenders.numpyro_svi" in sys.modules:
-        found = sys.modules["benchmarks.contenders.numpyro_svi"].peak_memory()
-        if found is not None:
-            return found, "GPU"
+        peak = sys.modules["benchmarks.contenders.numpyro_svi"].peak_memory()
+        if peak is not None:
+            return peak, "GPU"
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20, "GPU"

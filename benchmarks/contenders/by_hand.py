@@ -1,4 +1,4 @@
-"""What a good PyTorch user would write: the loss by hand, a fused Adam, data on the device."""
+"""The VAE as a good PyTorch user writes it: loss by hand, fused Adam, data on the device."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from benchmarks.contenders import (
 
 
 def networks() -> tuple[nn.Sequential, nn.Sequential]:
-    """Encoder and decoder; also those of the contenders that take torch modules."""
+    """Makes encoder and decoder; also those of the contenders that take torch modules."""
     encoder = nn.Sequential(
         nn.Flatten(),
         nn.Linear(PIXELS, HIDDEN),
@@ -59,12 +59,12 @@ class HandWritten(nn.Module):
         self.mi = mi
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of q(z|x)."""
+        """Returns mean and standard deviation of q(z|x)."""
         loc, raw = self.encoder(x).chunk(2, -1)
         return loc, F.softplus(raw + SCALE_SHIFT) + SCALE_FLOOR
 
     def forward(self, x: Tensor) -> Tensor:
-        """The loss per datum: -log-likelihood + KL - MI of the first half of the code."""
+        """Returns the loss per datum: -log-likelihood + KL - MI of the first half of the code."""
         loc, scale = self.encode(x)
         z = loc + scale * torch.randn_like(scale)
         logits = self.decoder(z)
@@ -80,16 +80,16 @@ class HandWritten(nn.Module):
 
 
 def update(module: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor) -> Tensor:
-    """One step on a batch; returns its loss."""
+    """Makes one step on a batch; returns its loss."""
     loss: Tensor = module(x)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]  # torch's stubs
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return loss.detach()
 
 
 def device_here() -> torch.device:
-    """A GPU where there is one."""
+    """Returns a GPU where there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -116,17 +116,17 @@ class ByHand:
         self.next = cycle(parts)
 
     def update(self, x: Tensor) -> Tensor:
-        """One update on a batch."""
+        """Makes one update on a batch."""
         return update(self.module, self.optimizer, x)
 
     def step(self) -> Tensor:
-        """One update on a batch in memory."""
+        """Makes one update on a batch in memory."""
         return self.update(self.next())
 
     def epoch(self, limit: int | None = None) -> None:
-        """All images, taken by index on the device."""
+        """Passes over all images, taken by index on the device."""
         order = torch.randperm(len(self.images), device=self.device)
-        for index in order.split(self.batch_size)[:limit]:
+        for index in torch.split(order, self.batch_size)[:limit]:
             self.update(torch.bernoulli(self.images[index] / 255.0))
 
     def wait(self) -> None:
@@ -135,5 +135,5 @@ class ByHand:
 
 
 def make(problem: Problem) -> ByHand:
-    """The contender."""
+    """Makes the contender."""
     return ByHand(problem)

@@ -41,7 +41,10 @@ def make_loop(
     learning_rate: float = 1e-3,
     log_every: int = 10**9,
 ) -> Loop:
-    """The loop of :func:`pyro_mivae.training.fit`, with its settings of Pyro, step by step."""
+    """Makes the loop of :func:`pyro_mivae.training.fit`, with its settings of Pyro.
+
+    The keywords, of which there are more than elsewhere, are those of `fit` by name and default.
+    """
     pyro.settings.set(module_local_params=True)
     fabric = make_fabric(device, precision)
     objective = Objective(vae.model, vae.guide, elbo, compile)
@@ -50,7 +53,7 @@ def make_loop(
     return Loop(fabric, objective, wrapped, optim, {}, batches, log_every, [], None, 0, History())
 
 
-class Fixed:
+class FixedBatches:
     """Batches that are there already, in the place of :class:`Batches`."""
 
     def __init__(self, parts: list[Tensor]) -> None:
@@ -63,7 +66,7 @@ class Fixed:
 
 
 def by_site(layers: Layers) -> Layers:
-    """The encoder's last layer in the order of MIVAE: (loc, raw) of c, then (loc, raw) of z."""
+    """Sorts the encoder's last layer as MIVAE does: (loc, raw) of c, then (loc, raw) of z."""
     loc, raw = np.arange(LATENT), LATENT + np.arange(LATENT)
     order = np.concatenate([loc[:CODE], raw[:CODE], loc[CODE:], raw[CODE:]])
     (weight, bias) = layers[2]
@@ -87,7 +90,7 @@ class Library:
         load(self.vae.model, layers[3:])
         self.device = make_fabric().device
         images = torch.from_numpy(np.ascontiguousarray(problem.images)).to(self.device)
-        self.fixed = Fixed([torch.from_numpy(p).to(self.device) for p in problem.batches()])
+        self.fixed = FixedBatches([torch.from_numpy(p).to(self.device) for p in problem.batches()])
         self.batches = Batches([images], problem.batch_size, 0, self.vae.observe)
         self.epochs = 0
         self.loop = make_loop(
@@ -101,14 +104,14 @@ class Library:
         )
 
     def step(self) -> Tensor:
-        """One update on a batch in memory."""
+        """Makes one update on a batch in memory."""
         self.loop.one_step()
         pyro.enable_validation(False)  # as fit does after its first step
         _, terms, count = self.loop._unread.pop()
         return terms["loss"] / count
 
     def epoch(self, limit: int | None = None) -> None:
-        """As `fit` trains."""
+        """Passes over all images as `fit` does."""
         loop, number = self.loop, self.batches.steps_per_epoch
         before, loop.batches = loop.step, self.batches
         loop.step = self.epochs * number  # whole epochs, each in an order of its own
@@ -123,13 +126,14 @@ class Library:
 
 
 def make(problem: Problem, compile: bool = False, precision: str = "32-true") -> Library:  # noqa: A002
-    """The contender."""
+    """Makes the contender."""
     return Library(problem, compile, precision)
 
 
 def memory_mapped(path: str, count: int) -> Tensor:
-    """uint8 images ``(count, 28, 28)`` of a file, read when they are indexed."""
-    mapped = np.memmap(path, dtype=np.uint8, mode="r+", shape=(count, 28, 28))
+    """Opens uint8 images ``(count, 28, 28)`` of a file, which are read when they are indexed."""
+    with open(path, "r+b") as file:
+        mapped = mmap.mmap(file.fileno(), count * 28 * 28)
     # Or the system reads ahead at each image, up to megabytes that are not wanted.
-    mapped._mmap.madvise(mmap.MADV_RANDOM)
-    return torch.from_numpy(mapped)
+    mapped.madvise(mmap.MADV_RANDOM)
+    return torch.from_numpy(np.frombuffer(mapped, np.uint8).reshape(count, 28, 28))

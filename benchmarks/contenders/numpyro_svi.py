@@ -67,12 +67,12 @@ class NumPyroSVI:
         self.key = random.PRNGKey(1)
 
     def encode(self, x: Array) -> tuple[Array, Array]:
-        """Mean and standard deviation of q(z|x)."""
+        """Returns mean and standard deviation of q(z|x)."""
         loc, raw = jnp.split(_network("encoder", self.layers[:3], x), 2, -1)
         return loc, jax.nn.softplus(raw + SCALE_SHIFT) + SCALE_FLOOR
 
     def model(self, x: Array) -> None:
-        """p(z) p(x|z)."""
+        """Defines p(z) p(x|z)."""
         with numpyro.plate("data", len(x)):
             z = numpyro.sample("z", dist.Normal(jnp.zeros(LATENT), 1.0).to_event(1))
             logits = _network("decoder", self.layers[3:], z)
@@ -81,7 +81,7 @@ class NumPyroSVI:
                 numpyro.factor("mi", self.information(len(x)))
 
     def information(self, size: int) -> Array:
-        """Log q(c|x') - log p(c), at a draw of the prior; x' is the decoder's mean."""
+        """Returns log q(c|x') - log p(c) at a draw of the prior; x' is the decoder's mean."""
         drawn = random.normal(numpyro.prng_key(), (size, LATENT))
         logits = _network("decoder", self.layers[3:], drawn)
         loc, scale = self.encode(jax.nn.sigmoid(logits))
@@ -90,33 +90,33 @@ class NumPyroSVI:
         return (posterior.log_prob(code) - dist.Normal(0.0, 1.0).log_prob(code)).sum(-1)
 
     def guide(self, x: Array) -> None:
-        """q(z|x)."""
+        """Defines q(z|x)."""
         with numpyro.plate("data", len(x)):
             loc, scale = self.encode(x)
             numpyro.sample("z", dist.Normal(loc, scale).to_event(1))
 
     def step(self) -> Array:
-        """One update on a batch in memory."""
+        """Makes one update on a batch in memory."""
         self.state, loss = self.update(self.state, self.next())
         return loss / self.batch_size
 
     def epoch(self, limit: int | None = None) -> None:
-        """All images, by index within the compiled loop."""
+        """Passes over all images, by index within the compiled loop."""
         self.key, key = random.split(self.key)
         number = len(self.images) // self.batch_size
         self.state = self.whole(self.state, self.images, key, min(number, limit or number))
 
     def wait(self) -> None:
-        """JAX returns before the work is done."""
+        """Waits for the device: JAX returns before the work is done."""
         jax.block_until_ready(self.state.optim_state)
 
 
 def make(problem: Problem) -> NumPyroSVI:
-    """The contender."""
+    """Makes the contender."""
     return NumPyroSVI(problem)
 
 
 def peak_memory() -> float | None:
-    """Peak of the GPU's memory, MiB; None on a CPU."""
+    """Returns the peak of the GPU's memory, MiB; None on a CPU."""
     stats = jax.local_devices()[0].memory_stats()
     return stats["peak_bytes_in_use"] / 2**20 if stats else None

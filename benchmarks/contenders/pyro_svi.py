@@ -49,12 +49,12 @@ class VAE(nn.Module):
         self.name = f"vae{next(_numbers)}"
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of q(z|x)."""
+        """Returns mean and standard deviation of q(z|x)."""
         loc, raw = self.encoder(x).chunk(2, -1)
         return loc, F.softplus(raw + SCALE_SHIFT) + SCALE_FLOOR
 
     def model(self, x: Tensor) -> None:
-        """p(z) p(x|z)."""
+        """Defines p(z) p(x|z)."""
         pyro.module(self.name, self)
         with pyro.plate("data", x.shape[0]):
             zeros = x.new_zeros(x.shape[0], LATENT)
@@ -65,15 +65,16 @@ class VAE(nn.Module):
                 pyro.factor("mi", self.information(zeros))
 
     def information(self, zeros: Tensor) -> Tensor:
-        """Log q(c|x') - log p(c), at a draw of the prior; x' is the decoder's mean."""
+        """Returns log q(c|x') - log p(c) at a draw of the prior; x' is the decoder's mean."""
         drawn = torch.randn_like(zeros)
         loc, scale = self.encode(torch.sigmoid(self.decoder(drawn)))
         code, prior = drawn[:, :CODE], dist.Normal(zeros[:, :CODE], 1.0)
         posterior = dist.Normal(loc[:, :CODE], scale[:, :CODE])
-        return (posterior.log_prob(code) - prior.log_prob(code)).sum(-1)
+        ratio: Tensor = (posterior.log_prob(code) - prior.log_prob(code)).sum(-1)
+        return ratio
 
     def guide(self, x: Tensor) -> None:
-        """q(z|x)."""
+        """Defines q(z|x)."""
         pyro.module(self.name, self)
         with pyro.plate("data", x.shape[0]):
             loc, scale = self.encode(x)
@@ -99,18 +100,18 @@ class PyroSVI:
         self.next = cycle([torch.from_numpy(p).to(self.device) for p in problem.batches()])
 
     def update(self, x: Tensor) -> float:
-        """One update on a batch."""
+        """Makes one update on a batch."""
         with pyro.settings.context(module_local_params=False), warnings.catch_warnings():
             # torch.jit is deprecated; Pyro's is built on it.
             warnings.filterwarnings("ignore", message=".*torch.jit")
-            return self.svi.step(x) / len(x)
+            return float(self.svi.step(x)) / len(x)
 
     def step(self) -> float:
-        """One update on a batch in memory; Pyro reads the loss at each."""
+        """Makes one update on a batch in memory; Pyro reads the loss at each."""
         return self.update(self.next())
 
     def epoch(self, limit: int | None = None) -> None:
-        """All images through a DataLoader."""
+        """Passes over all images by a DataLoader."""
         for (images,) in itertools.islice(self.loader, limit):
             self.update(torch.bernoulli(images.to(self.device) / 255.0))
 
@@ -120,5 +121,5 @@ class PyroSVI:
 
 
 def make(problem: Problem, jit: bool = False) -> PyroSVI:
-    """The contender."""
+    """Makes the contender."""
     return PyroSVI(problem, jit)

@@ -36,7 +36,7 @@ from benchmarks.contenders.by_hand import (
 )
 
 
-class Encoder(BaseEncoder):
+class Encoder(BaseEncoder):  # type: ignore[misc]  # pythae has no types
     """Our encoder; pythae wants the logarithm of the variance."""
 
     def __init__(self) -> None:
@@ -44,13 +44,13 @@ class Encoder(BaseEncoder):
         self.layers = networks()[0]
 
     def forward(self, x: Tensor) -> ModelOutput:
-        """Mean and log-variance of q(z|x)."""
+        """Returns mean and log-variance of q(z|x)."""
         loc, raw = self.layers(x).chunk(2, -1)
         scale = F.softplus(raw + SCALE_SHIFT) + SCALE_FLOOR
         return ModelOutput(embedding=loc, log_covariance=2 * scale.log())
 
 
-class Decoder(BaseDecoder):
+class Decoder(BaseDecoder):  # type: ignore[misc]  # pythae has no types
     """Our decoder; pythae wants probabilities."""
 
     def __init__(self) -> None:
@@ -58,18 +58,18 @@ class Decoder(BaseDecoder):
         self.layers = networks()[1]
 
     def forward(self, z: Tensor) -> ModelOutput:
-        """E[x given z]."""
+        """Returns E[x given z]."""
         return ModelOutput(reconstruction=torch.sigmoid(self.layers(z)))
 
 
-class Binarised(BaseDataset):
-    """Draws each image's pixels anew whenever it is taken, as the others do."""
+class Binarised(BaseDataset):  # type: ignore[misc]  # pythae has no types
+    """A data set that draws each image's pixels anew whenever it is taken, as the others do."""
 
     def __getitem__(self, index: int) -> Any:
         """One image and its label."""
-        found = super().__getitem__(index)
-        found["data"] = torch.bernoulli(found["data"])
-        return found
+        item = super().__getitem__(index)
+        item["data"] = torch.bernoulli(item["data"])
+        return item
 
 
 class Pythae:
@@ -103,14 +103,14 @@ class Pythae:
         self.size = len(data)
 
     def step(self) -> float:
-        """The body of `BaseTrainer.train_step`, which reads the loss at each step."""
+        """Runs the body of `BaseTrainer.train_step`, which reads the loss at each step."""
         trainer = self.trainer
         output = trainer.model(self.next(), epoch=1, dataset_size=self.size, uses_ddp=False)
         trainer._optimizers_step(output)
-        return output.loss.item()
+        return float(output.loss)
 
     def epoch(self, limit: int | None = None) -> None:
-        """The trainer's own, its progress bar into nothing; it can't stop earlier."""
+        """Runs the trainer's own epoch without its progress bar; it can't stop earlier."""
         if limit is not None:
             return
         with open(os.devnull, "w") as nothing, contextlib.redirect_stderr(nothing):
@@ -122,5 +122,5 @@ class Pythae:
 
 
 def make(problem: Problem) -> Pythae:
-    """The contender."""
+    """Makes the contender."""
     return Pythae(problem)

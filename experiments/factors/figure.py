@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from experiments.factors.fitted_laws import FactorLaw, factor_law
-from pyro_mivae.plotting import style as drawing
+from pyro_mivae.plotting import style
 
 STYLES: dict[str, tuple[str, str]] = {
     "uniform": ("#0072B2", "-"),
@@ -23,7 +23,7 @@ _COLUMNS = 3
 
 
 def factor_distributions(factors: xr.Dataset) -> Figure:
-    """A histogram of each factor with the four families that :func:`factor_law` fits to it.
+    """Draws a histogram of each factor with the families that :func:`factor_law` fits.
 
     Beside each family is its Kolmogorov-Smirnov distance from the values.
 
@@ -46,25 +46,25 @@ def factor_distributions(factors: xr.Dataset) -> Figure:
         values = factors[name].values[np.isfinite(factors[name].values)]
         _draw(axes, values, factor_law(values))
         units = factors[name].attrs.get("units", "")
-        drawing.finish(
+        style.finish(
             axes,
             name.capitalize(),
             f"{name} ({units.replace('^2', '²')})" if units else name,
             "density" if number % columns == 0 else "",
         )
-        drawing.legend_below(axes, -0.17)
+        style.legend_below(axes, -0.17)
     return figure
 
 
-def _draw(axes: Axes, values: NDArray[Any], found: FactorLaw) -> None:
+def _draw(axes: Axes, values: NDArray[Any], law: FactorLaw) -> None:
     # Without the outermost values: a few outliers would leave no room for the rest.
     low, high = np.quantile(values, [0.0005, 0.9995])
     shown = values[(values >= low) & (values <= high)]
     heights, edges = np.histogram(shown, bins=60)
     density = heights / (len(values) * np.diff(edges))
-    axes.stairs(density, edges, fill=True, color=drawing.PALE)
+    axes.stairs(density, edges, fill=True, color=style.PALE)
     x = np.linspace(low, high, 500)
-    for name, fit in found.fits.items():
+    for name, fit in law.fits.items():
         colour, dash = STYLES[name]
         label = f"{name}, distance {fit.distance:.3f}"
         axes.plot(x, fit.law.pdf(x), dash, color=colour, lw=2, label=label)

@@ -31,8 +31,8 @@ class Fit:
     """The member of a family that was fitted.
 
     Attributes:
-        law: A frozen distribution of SciPy's.
-        distance: The Kolmogorov-Smirnov distance of the values from it: the largest difference
+        law: Frozen distribution of SciPy's.
+        distance: Kolmogorov-Smirnov distance of the values from it: the largest difference
             of the two distribution functions, from 0 to 1.
     """
 
@@ -42,7 +42,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class FactorLaw:
-    """How a factor is distributed.
+    """The distribution of a factor.
 
     Attributes:
         count: Number of finite values, which all else is of.
@@ -76,7 +76,7 @@ def factor_law(values: Tensor | ArrayLike) -> FactorLaw:
     others.
 
     Args:
-        values: (N,); those that are not finite are left out.
+        values: Values of the factor (N,); those that are not finite are left out.
 
     Raises:
         ValueError: If there are fewer than 10 finite values, or all are the same.
@@ -107,7 +107,7 @@ def factor_table(factors: xr.Dataset, labels: Tensor | NDArray[Any]) -> list[dic
 
     Args:
         factors: Variables of dimension ``image``, with ``units``.
-        labels: (N,).
+        labels: Labels (N,).
 
     Returns:
         A row for each factor and label, ``"all"`` among them: ``factor``, ``units``, ``label``,
@@ -127,13 +127,13 @@ def factor_table(factors: xr.Dataset, labels: Tensor | NDArray[Any]) -> list[dic
     ]
 
 
-def _row(found: FactorLaw) -> dict[str, Any]:
-    row: dict[str, Any] = {"count": found.count, "mean": found.mean, "sd": found.sd}
-    row["skewness"] = found.skewness
-    row |= {f"q{100 * q:02.0f}": value for q, value in found.quantiles.items()}
-    row["nearest"] = found.nearest
+def _row(law: FactorLaw) -> dict[str, Any]:
+    row: dict[str, Any] = {"count": law.count, "mean": law.mean, "sd": law.sd}
+    row["skewness"] = law.skewness
+    row |= {f"q{100 * q:02.0f}": value for q, value in law.quantiles.items()}
+    row["nearest"] = law.nearest
     row |= {
-        f"ks_{name}": found.fits[name].distance if name in found.fits else math.nan for name in LAWS
+        f"ks_{name}": law.fits[name].distance if name in law.fits else math.nan for name in LAWS
     }
     names = {
         "uniform": ("low", "high"),
@@ -142,7 +142,7 @@ def _row(found: FactorLaw) -> dict[str, Any]:
         "gamma": ("shape", "scale"),
     }
     for family, (first, second) in names.items():
-        values = _parameters(family, found.fits[family].law) if family in found.fits else None
+        values = _parameters(family, law.fits[family].law) if family in law.fits else None
         row[f"{family}_{first}"], row[f"{family}_{second}"] = values or (math.nan, math.nan)
     return row
 
@@ -187,7 +187,7 @@ def pixel_share(
     *,
     bins: int = 20,
 ) -> float:
-    """The share of the pixels' variance within a label that a factor explains.
+    """Computes the share of the pixels' variance within a label that a factor explains.
 
     Between bins of equally many values lies the part of each pixel's sum of squares that a function
     of the factor explains. Summed over pixels and labels and divided by the whole sum, it is a
@@ -196,10 +196,10 @@ def pixel_share(
     empty do not count: the order of the images tells nothing.
 
     Args:
-        images: (N, H, W), of any scale.
-        values: (N,), of the factor; images where it is not finite are left out.
-        labels: (N,).
-        bins: Of equally many values, within each label.
+        images: Images (N, H, W), of any scale.
+        values: Values of the factor (N,); images where it is not finite are left out.
+        labels: Labels (N,).
+        bins: Number of bins of equally many values, within each label.
 
     Returns:
         1 where the factor and the label determine the image, 0 where they tell nothing (and, by

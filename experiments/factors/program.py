@@ -9,9 +9,7 @@ each) and a figure.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import math
 import sys
 import time
@@ -29,13 +27,14 @@ from rich.table import Table
 from experiments.command_line import Switch, parse
 from experiments.factors.figure import factor_distributions
 from experiments.factors.fitted_laws import LAWS, factor_table, pixel_share
+from experiments.tables import Row, write_table
 from pyro_mivae.datasets import (
     Digits,
     Split,
     load_digits,
     measured,
 )
-from pyro_mivae.runs.files import atomic_path, write_atomically
+from pyro_mivae.runs.files import atomic_path
 
 DOCS = Path(__file__).parents[2] / "docs"
 TABLE, FIGURE = "factors.csv", "factors.png"
@@ -56,7 +55,7 @@ class Config:
     write: Switch = False
     """Write into docs/results and docs/figures of this checkout instead of --out."""
     smoke: Switch = False
-    """Seconds: 500 digits."""
+    """A run of seconds: 500 digits."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -74,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(config: Config) -> None:
-    """Measures, and writes the results."""
+    """Measures the digits and writes the results."""
     started = time.monotonic()
     digits = load_digits(config.data, data_dir=config.data_dir)
     splits = [digits.test] if config.smoke else [digits.train, digits.validation, digits.test]
@@ -83,15 +82,17 @@ def run(config: Config) -> None:
         dim="image",
         combine_attrs="drop_conflicts",
     )
-    whole = Split(torch.cat([s.images for s in splits]), torch.cat([s.labels for s in splits]))
-    rows = factor_table(factors, whole.labels)
+    all_digits = Split(torch.cat([s.images for s in splits]), torch.cat([s.labels for s in splits]))
+    rows = factor_table(factors, all_digits.labels)
     for row in rows:
         share = row["label"] == "all"
         values = factors[row["factor"]].values
-        row["pixel_share"] = pixel_share(whole.images, values, whole.labels) if share else ""
+        row["pixel_share"] = (
+            pixel_share(all_digits.images, values, all_digits.labels) if share else ""
+        )
         row["data"] = digits.name
     table, figure = _places(config)
-    write_table(rows, table)
+    write_table([_rounded(row) for row in rows], table.parent, table.name)
     drawn = factor_distributions(factors)
     figure.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(figure) as temporary:
@@ -106,15 +107,9 @@ def _places(config: Config) -> tuple[Path, Path]:
     return config.out / TABLE, config.out / FIGURE
 
 
-def write_table(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Writes rows as CSV, numbers with 6 digits."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, text.getvalue())
+def _rounded(row: Row) -> Row:
+    """Writes the numbers of a row with 6 digits."""
+    return {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
 
 
 def _report(rows: Sequence[dict[str, Any]], digits: Digits, factors: xr.Dataset) -> None:

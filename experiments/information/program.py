@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.command_line import Switch, errors_only, parse, smoke_folder
-from experiments.information.measure import last, measure
+from experiments.information.measurements import Sizes, last, measure
 from experiments.mnist import program as mnist
 from experiments.mnist.config import read_settings
 from experiments.mnist.metrics import summary
@@ -40,7 +40,7 @@ NUMBERS, CURVES = "information.json", "information.nc"
 
 @dataclass(frozen=True)
 class Config:
-    """What is measured."""
+    """Sizes of the measurements, and where the results go."""
 
     run: tyro.conf.Positional[Path | None] = None
     """Folder of a run of experiments.mnist; left out with --smoke, which trains one."""
@@ -61,7 +61,7 @@ class Config:
     data_dir: Path | None = None
     """Folder with MNIST/raw/*, as in experiments.mnist."""
     seed: int = 0
-    """Of all draws."""
+    """Seed of all random draws."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes a GPU where there is one."""
     out: Path | None = None
@@ -69,7 +69,7 @@ class Config:
     overwrite: Switch = False
     """Replace the results that are there."""
     smoke: Switch = False
-    """Seconds: few draws, few images."""
+    """A run of seconds: few draws, few images."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -122,11 +122,13 @@ def run(config: Config, folder: Path, out: Path) -> None:
         vae,
         images,
         digits.train.images,
-        num_samples=sorted(set(config.num_samples)),
-        number=config.images,
-        num_data=sorted({min(n, len(images)) for n in config.num_data}),
-        refit_steps=config.refit_steps,
-        refit_samples=config.refit_samples,
+        Sizes(
+            num_samples=sorted(set(config.num_samples)),
+            images=config.images,
+            num_data=sorted({min(n, len(images)) for n in config.num_data}),
+            refit_steps=config.refit_steps,
+            refit_samples=config.refit_samples,
+        ),
         seed=config.seed,
     )
     parts = elbo_decomposition(
@@ -144,7 +146,7 @@ def run(config: Config, folder: Path, out: Path) -> None:
         prepare=vae.observe,
         seed=config.seed,
     )
-    whole = {
+    terms = {
         "elbo": parts.elbo,
         "log_likelihood": parts.log_likelihood,
         "kl": parts.kl,
@@ -160,7 +162,7 @@ def run(config: Config, folder: Path, out: Path) -> None:
         "settings": dataclasses.asdict(config),
         "versions": runs.versions(),
         "commit": runs.commit(),
-        "decomposition": {n: dataclasses.asdict(e) for n, e in whole.items() if e is not None},
+        "decomposition": {n: dataclasses.asdict(e) for n, e in terms.items() if e is not None},
         "dimension_kl": {n: v.tolist() for n, v in (parts.dimension_kl or {}).items()},
         "log_evidence": summary(evidence),
         "curves": {"coords": coordinates, **variables},
@@ -188,14 +190,14 @@ def _report(numbers: Mapping[str, Any], curves: xr.Dataset, out: Path) -> None:
     row("Barber-Agakov bound on I(.; x')", one["bound"])
     for guide in curves["guide"].values:
         for side, word in (("lower", "at least"), ("upper", "at most")):
-            found = [last(curves, side, guide, code) for code in codes]
-            row(f"I(.; x') {word}, by the {guide} guide", [_cell(e) for e in found])
+            estimates = [last(curves, side, guide, code) for code in codes]
+            row(f"I(.; x') {word}, by the {guide} guide", [_cell(e) for e in estimates])
     aggregate = curves.isel(num_data=-1)
     number = int(aggregate["num_data"])
     names = ("aggregate_information", "aggregate_information_se")
-    found = [Estimate(*e) for e in zip(*(aggregate[n].values for n in names), strict=True)]
+    estimates = [Estimate(*e) for e in zip(*(aggregate[n].values for n in names), strict=True)]
     limit = f"I_q(.; x) of {number} images, log N = {math.log(number):.2f}"
-    row(limit, [_cell(e) for e in found])
+    row(limit, [_cell(e) for e in estimates])
     row("mean KL(q || p), at least I_q", one["kl"])
     console = Console()
     console.print(table)

@@ -90,11 +90,11 @@ class Training:
     batch_size: int = 100
     """Images in a step, of all processes together."""
     learning_rate: float = 1e-3
-    """Of Adam."""
+    """Learning rate of Adam."""
     seed: int = 0
-    """Of the initial weights, the order of the images and all draws."""
+    """Seed of the initial weights, the order of the images and all draws."""
     init_seed: int | None = None
-    """Of the initial weights alone, in the place of --seed."""
+    """Seed of the initial weights alone, in the place of --seed."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes a GPU where there is one."""
     devices: int = 1
@@ -111,7 +111,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Output:
-    """What is left behind."""
+    """The folder of the run, and its measurements."""
 
     out: Path | None = None
     """Folder of the run; by default runs/mnist-PRIOR-CHANNEL-TIME."""
@@ -122,7 +122,7 @@ class Output:
     evidence_images: int = 1000
     """Test images for the importance-weighted log-evidence."""
     evidence_samples: int = 100
-    """Its draws per image."""
+    """Draws per image of the log-evidence."""
     smoke: Switch = False
     """A run of seconds that goes through everything: 40 steps on mnist-5k."""
 
@@ -183,7 +183,7 @@ def parse_run(arguments: list[str], description: str) -> tuple[Config, Path]:
 
 
 def code_dim(model: Model) -> int:
-    """Dimensions of the code; by default 5, 2 where it comes in pairs or as in InfoGAN."""
+    """Returns the dimensions of the code; by default 5, 2 in pairs or as in InfoGAN."""
     if model.code_dim is not None:
         return model.code_dim
     return 2 if model.prior == "rotated" or model.prior in STRUCTURES else 5
@@ -201,7 +201,7 @@ def _parse(arguments: list[str], default: Config, description: str) -> Config:
 
 
 def read_settings(folder: Path) -> Config:
-    """The settings of the run in a folder.
+    """Reads the settings of the run in a folder.
 
     Raises:
         FileNotFoundError: If `folder` is not a run.
@@ -221,12 +221,12 @@ def _smoke(config: Config) -> Config:
 
 
 def _from_dict(settings: Mapping[str, Any]) -> Config:
-    groups = {f.name: f.default_factory for f in dataclasses.fields(Config)}
-    made = {}
-    for name, group in groups.items():
-        values = dict(settings[name])
+    default = Config()
+    groups = {}
+    for group in dataclasses.fields(Config):
+        values = dict(settings[group.name])
         for path in ("data_dir", "out", "resume"):
             if values.get(path) is not None:
                 values[path] = Path(values[path])
-        made[name] = type(group())(**values)
-    return Config(**made)
+        groups[group.name] = type(getattr(default, group.name))(**values)
+    return Config(**groups)

@@ -1,4 +1,4 @@
-"""What the main experiment measures of a trained VAE, and the table of it."""
+"""The measurements of a trained VAE of the main experiment, and their table."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FIXED_SCALE = "fixed-scale"
 
 
 def evaluate_channels(vae: MIVAE, images: torch.Tensor) -> dict[str, float]:
-    """The terms over `images` in nats per datum, every site as code under both channels."""
+    """Evaluates the terms in nats per datum, every site as code under both channels."""
     terms: dict[str, float] = {}
     for channel in CHANNELS:
         measured = evaluate(
@@ -46,16 +46,16 @@ def evaluate_channels(vae: MIVAE, images: torch.Tensor) -> dict[str, float]:
 
 
 def evaluate_loss(vae: MIVAE, elbo: TraceMI_ELBO, images: torch.Tensor) -> dict[str, float]:
-    """The same, with the training's loss and with a score that only this has."""
+    """Evaluates the same terms, the training's loss, and the score that only this one has."""
     terms = evaluate_channels(vae, images)
     # The value of the drawing channels is one and the same; only their gradients differ.
     channel: Channel = "mean" if elbo.channel == "mean" else "sample"
     mi = sum(terms[f"mi/{site}/{channel}"] for site in vae.codes)
     if elbo.code_scale is not None:
         scored = TraceMI_ELBO(channel=channel, codes=vae.codes, code_scale=elbo.code_scale)
-        found = evaluate(vae.model, vae.guide, scored, images, prepare=vae.observe)
-        mi = found["mi"]
-        terms[f"mi/c/{FIXED_SCALE}"] = found["mi/c"]
+        scored_terms = evaluate(vae.model, vae.guide, scored, images, prepare=vae.observe)
+        mi = scored_terms["mi"]
+        terms[f"mi/c/{FIXED_SCALE}"] = scored_terms["mi/c"]
     mi_weight, kl_weight = elbo.weights()
     terms["loss"] = -terms["log_likelihood"] + kl_weight * terms["kl"] - mi_weight * mi
     return terms
@@ -64,7 +64,7 @@ def evaluate_loss(vae: MIVAE, elbo: TraceMI_ELBO, images: torch.Tensor) -> dict[
 def measure(
     config: Config, vae: MIVAE, elbo: TraceMI_ELBO, test: Split
 ) -> tuple[dict[str, Any], xr.Dataset]:
-    """All measurements on the test images, in nats per datum, and those of every dimension."""
+    """Measures everything on the test images, in nats per datum, and by dimension."""
     images, prepare = test.images, vae.observe
     terms = evaluate_loss(vae, elbo, images)
     dimensions = per_dimension(vae.model, vae.guide, images, channels=CHANNELS, prepare=prepare)
@@ -91,23 +91,23 @@ def measure(
 
 
 def kl_estimators(vae: MIVAE, images: torch.Tensor) -> dict[str, str]:
-    """How the KL of each site is computed."""
+    """Names how the KL of each site is computed."""
     elbo = TraceMI_ELBO(channel="sample", mi_weight=0.0)
     evaluate(vae.model, vae.guide, elbo, images[:10], prepare=vae.observe)
     return elbo.kl_estimators
 
 
 def match(vae: MIVAE, test: Split, *, seed: int) -> ClassMatch:
-    """The class accuracy of the likeliest category."""
-    found = []
+    """Computes the class accuracy of the likeliest category."""
+    categories = []
     with evaluation(vae, device=test.images.device, seed=seed):
-        for part in test.images.split(1000):
-            found.append(vae.guide.encode(vae.observe(part))["d"].logits.argmax(-1))
-    return match_classes(torch.cat(found), test.labels, vae.priors["d"].dim)
+        for part in torch.split(test.images, 1000):
+            categories.append(vae.guide.encode(vae.observe(part))["d"].logits.argmax(-1))
+    return match_classes(torch.cat(categories), test.labels, vae.priors["d"].dim)
 
 
 def summary(evidence: LogEvidence) -> dict[str, float]:
-    """The numbers of a log-evidence that a run keeps; the share of images that are unreliable."""
+    """Summarises a log-evidence as a run keeps it, with the share of unreliable images."""
     return {
         "mean": evidence.mean,
         "standard_error": evidence.standard_error,

@@ -10,25 +10,27 @@ from pyro.infer import TraceEnum_ELBO
 from experiments.mnist.config import (
     STRUCTURES,
     Config,
+    Objective,
     code_dim,
     read_settings,
 )
 from pyro_mivae import runs
 from pyro_mivae.datasets import Digits
 from pyro_mivae.infer import TraceMI_ELBO
+from pyro_mivae.infer.schedule import Weight
 from pyro_mivae.training.checkpoints import load_checkpoint
 from pyro_mivae.vae import MIVAE
 
 
 def load(folder: Path, device: torch.device) -> MIVAE:
-    """The trained model of a run's folder."""
+    """Loads the trained model of a run's folder."""
     vae, _ = build(read_settings(folder))
     vae.load_state_dict(load_checkpoint(folder)["objective"])
     return vae.to(device)
 
 
 def build(config: Config) -> tuple[MIVAE, TraceMI_ELBO]:
-    """Model, with the weights of its seed, and ELBO of a configuration."""
+    """Builds the model, with the weights of its seed, and the ELBO of a configuration."""
     seed = config.training.seed if config.training.init_seed is None else config.training.init_seed
     torch.manual_seed(seed)
     prior, categories = STRUCTURES.get(config.model.prior, (config.model.prior, 0))
@@ -45,19 +47,24 @@ def build(config: Config) -> tuple[MIVAE, TraceMI_ELBO]:
     )
     if config.model.init_gain != 1:
         with torch.no_grad():
-            for name, weight in vae.named_parameters():
+            for name, parameter in vae.named_parameters():
                 if name.endswith("weight"):
-                    weight.mul_(config.model.init_gain)
-    weight, warmup = config.objective.mi_weight, config.objective.mi_warmup
+                    parameter.mul_(config.model.init_gain)
     elbo = TraceMI_ELBO(
         channel=config.objective.channel,
-        mi_weight=(lambda step: weight * min(1.0, step / warmup)) if warmup else weight,
+        mi_weight=_mi_weight(config.objective),
         kl_weight=config.objective.kl_weight,
         codes=vae.codes,
         code_scale=config.objective.code_scale,
         elbo=TraceEnum_ELBO(max_plate_nesting=1) if categories else None,
     )
     return vae, elbo
+
+
+def _mi_weight(objective: Objective) -> Weight:
+    """Returns lambda, or the schedule by which it grows."""
+    weight, warmup = objective.mi_weight, objective.mi_warmup
+    return (lambda step: weight * min(1.0, step / warmup)) if warmup else weight
 
 
 def check_same_data(folder: Path, digits: Digits) -> None:

@@ -87,7 +87,7 @@ def _claim(folder: Path, config: Config, digits: Digits) -> bool:
 
     Returns whether the training goes on from a checkpoint.
     """
-    found = {
+    data = {
         "name": digits.name,
         "checksum": digits.checksum,
         "source": digits.source,
@@ -101,7 +101,7 @@ def _claim(folder: Path, config: Config, digits: Digits) -> bool:
         runs.create_run(folder, overwrite=output.overwrite)
     else:
         check_same_data(folder, digits)
-    runs.write_config(folder, dataclasses.asdict(config), found, torchrun.job())
+    runs.write_config(folder, dataclasses.asdict(config), data, torchrun.job())
     return has_checkpoint(folder) if restart else output.resume is not None
 
 
@@ -128,7 +128,7 @@ def run(
     fabric: Fabric,
     resume: bool,
 ) -> None:
-    """Trains, measures and draws into `folder`; of several processes the first does the rest."""
+    """Trains a VAE; the first of several processes measures it, and draws into `folder`."""
     started = time.monotonic()
     training = config.training
     digits = digits.to(fabric.device)

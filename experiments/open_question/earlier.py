@@ -11,16 +11,18 @@ from typing import Any
 from experiments.open_question.rows import SCORES, cell_of
 from experiments.tables import Row
 
-ALWAYS = ("run", "arm", "data", "mi_weight", "code_scale", "seed", *SCORES)
-ALWAYS += ("posterior_ks", "factor_ks", "set_measured", "mi", "mi/c", "elbo", "kl/c")
-ALWAYS += ("r2/T", "r2/S", "sum/label", "top/c[0]", "top/c[1]")
+ALWAYS = (
+    *("run", "arm", "data", "mi_weight", "code_scale", "seed", *SCORES),
+    *("posterior_ks", "factor_ks", "set_measured", "mi", "mi/c", "elbo", "kl/c"),
+    *("r2/T", "r2/S", "sum/label", "top/c[0]", "top/c[1]"),
+)
 """Columns that every run has, though some of them may be empty."""
 TABLE = "open_question.csv"
 TEXT = ("run", "arm", "data", "channel", "leading_top")
 
 
 def read_table(path: Path) -> list[Row]:
-    """The rows of a table that :func:`~.report.report.write_report` has written.
+    """Reads the rows of a table that :func:`~.report.document.write_report` has written.
 
     A CSV does not tell a value that is not defined from one that a run has not at all: a column
     belongs to a run if any run of its cell has a value there, of the slopes any of its data.
@@ -66,9 +68,9 @@ def _own_columns(rows: Sequence[Row]) -> list[Row]:
     """The rows without the columns that only other cells have."""
     known: dict[object, set[str]] = {}
     for row in rows:
-        there = {name for name, value in row.items() if value is not None}
-        known.setdefault(cell_of(row), set(ALWAYS)).update(there)
-        moved = {name.partition("/")[2] for name in there if name.startswith("slope/")}
+        defined = {name for name, value in row.items() if value is not None}
+        known.setdefault(cell_of(row), set(ALWAYS)).update(defined)
+        moved = {name.partition("/")[2] for name in defined if name.startswith("slope/")}
         # A code that moves nothing has slopes, of which no share is defined.
         slopes = {f"{kind}/{name}" for name in moved for kind in ("slope", "exclusivity")}
         known.setdefault(row["data"], set()).update(slopes)
@@ -79,20 +81,20 @@ def _own_columns(rows: Sequence[Row]) -> list[Row]:
 
 
 def key_of(row: Row) -> tuple[str, int]:
-    """What tells a run from all others: its cell or main model, and its seed."""
+    """Returns what tells a run from all others: its cell or main model, and its seed."""
     return row["run"] if row["data"] == "mnist" else cell_of(row).name, row["seed"]
 
 
 def check_kept(rows: Sequence[Row], folder: Path) -> None:
-    """Checks that the table of a folder can be replaced without the loss of a run.
+    """Makes sure that the table of a folder can be replaced without the loss of a run.
 
     Raises:
         ValueError: If it has a run that is not among the rows, or is no table.
     """
     path = folder / TABLE
     if path.exists():
-        there = {key_of(row) for row in rows}
-        if lost := [key for key in map(key_of, read_table(path)) if key not in there]:
+        kept = {key_of(row) for row in rows}
+        if lost := [key for key in map(key_of, read_table(path)) if key not in kept]:
             raise ValueError(
                 f"{path} has {len(lost)} runs that would be lost, {lost[0]} for one: give it with "
                 "--earlier, or choose other folders for the results"
@@ -100,11 +102,11 @@ def check_kept(rows: Sequence[Row], folder: Path) -> None:
 
 
 def seeds_of(rows: Iterable[Row]) -> dict[str, set[int]]:
-    """The seeds that a table has, by the names of cells and main models."""
-    found: dict[str, set[int]] = {}
+    """Collects the seeds of a table, by the names of cells and main models."""
+    seeds: dict[str, set[int]] = {}
     for name, seed in map(key_of, rows):
-        found.setdefault(name, set()).add(seed)
-    return found
+        seeds.setdefault(name, set()).add(seed)
+    return seeds
 
 
 def _row(line: Mapping[str | None, Any]) -> Row:

@@ -2,10 +2,10 @@
 
 Trains small VAEs whose code has a Gaussian, a uniform or another prior on images whose factors have
 chosen laws, and the main job's models on MNIST; measures what each code tells of each factor; and
-judges the hypotheses by rules that were fixed before (docs/open-question.md). Leaves a table
-(open_question.csv, a row for each run), a report (open_question.md) and figures, from the runs'
-folders. What is done is skipped and what was stopped goes on: start the same command again. Seeds
-can be added to a table whose folders are gone: --earlier takes it.
+judges the hypotheses by rules that were fixed before (docs/studies/open-question.md). Leaves a
+table (open_question.csv, a row for each run), a report (open_question.md) and figures, from the
+runs' folders. What is done is skipped and what was stopped goes on: start the same command again.
+Seeds can be added to a table whose folders are gone: --earlier takes it.
 
     python -m experiments.open_question --workers 2
 """
@@ -21,19 +21,21 @@ from pathlib import Path
 from experiments.command_line import Switch, parse, smoke_folder
 from experiments.open_question.design.cells import (
     Block,
+    Scale,
     blocks,
     smoke_blocks,
     stages,
 )
 from experiments.open_question.earlier import check_kept, read_table, seeds_of
-from experiments.open_question.report.report import report, write_report
-from experiments.open_question.rows import Row, read_rows
+from experiments.open_question.report.document import report, write_report
+from experiments.open_question.rows import read_rows
 from experiments.runner.stages import StudyConfig, chosen, run_stages
+from experiments.tables import Row
 
 
 @dataclass(frozen=True)
 class Config(StudyConfig):
-    """What is run, and where."""
+    """The runs, and where they run."""
 
     seeds: int | None = None
     """At most as many seeds of each cell; None for the number of each block."""
@@ -47,7 +49,8 @@ class Config(StudyConfig):
 def main(arguments: list[str] | None = None) -> int:
     """Runs the study; returns the program's exit code."""
     config = parse(Config, "open_question", __doc__, arguments)
-    folder, scale = config.out or Path("runs") / "open-question", "full"
+    folder = config.out or Path("runs") / "open-question"
+    scale: Scale = "full"
     every = blocks(add_seeds=config.add_seeds)
     if config.smoke:
         folder, every, scale = smoke_folder(config.out), smoke_blocks(), "smoke"

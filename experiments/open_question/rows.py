@@ -1,14 +1,14 @@
-"""The numbers of `experiments.open_question`, from its runs' folders: a row for each run."""
+"""The rows of `experiments.open_question`, one a run: read from folders, selected, compared."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.contrasts import Contrast, Mean, interaction, is_number
+from experiments.contrasts import Contrast, interaction
+from experiments.estimates import Mean, is_number
 from experiments.open_question.design.cells import (
     ADDED,
     MI_WEIGHT,
@@ -18,10 +18,9 @@ from experiments.open_question.design.cells import (
     Cell,
     MainModel,
 )
-from experiments.tables import at
+from experiments.tables import Row, at, read_json
 from pyro_mivae import runs
 
-Row = dict[str, Any]
 PRIMARIES = {"I_T": "I_T (nats)", "share_T": "share_T"}
 """The two primary measures, and their names in tables."""
 SCORES = (
@@ -32,11 +31,11 @@ SCORES = (
 
 
 def read_rows(every: Iterable[Block], folder: Path, earlier: Sequence[Row] = ()) -> list[Row]:
-    """The rows of all that is done of the blocks, whichever seeds these are.
+    """Reads the rows of all that is done of the blocks, whichever seeds these are.
 
     Args:
-        every: The blocks.
-        folder: The study's.
+        every: Blocks of the study.
+        folder: Folder of the study.
         earlier: Rows of other folders, which fill in what this one has not.
     """
     rows: list[Row] = []
@@ -46,30 +45,25 @@ def read_rows(every: Iterable[Block], folder: Path, earlier: Sequence[Row] = ())
     for model in dict.fromkeys(model for block in blocks for model in block.models):
         path = folder / f"codes-{model.name}" / runs.METRICS
         if path.exists():
-            rows.append(_main_row(model, _read(path)))
+            rows.append(_main_row(model, read_json(path)))
         else:
             rows += at(earlier, run=model.name)
     return rows
 
 
 def cell_rows(cell: Cell, folder: Path, earlier: Iterable[Row] = ()) -> list[Row]:
-    """The seeds of a cell, in their order.
+    """Reads the seeds of a cell, in their order.
 
     A seed is there once, though two runs may hold it (of another --seeds): a run is a function of
     its seed.
     """
     before = {row["seed"]: row for row in of_cell(earlier, cell)}
-    found: dict[int, Row] = {}
+    by_seed: dict[int, Row] = {}
     for path in sorted(folder.glob(f"{cell.name}-seeds*/seed*.json")):
-        numbers = _read(path)
-        found.setdefault(numbers["seed"], _arm_row(cell, numbers, path.parent.name))
-    found = before | found
-    return [found[seed] for seed in sorted(found)]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
+        numbers = read_json(path)
+        by_seed.setdefault(numbers["seed"], _arm_row(cell, numbers, path.parent.name))
+    by_seed = before | by_seed
+    return [by_seed[seed] for seed in sorted(by_seed)]
 
 
 def _arm_row(cell: Cell, numbers: Mapping[str, Any], run: str) -> Row:
@@ -98,18 +92,20 @@ def _main_row(model: MainModel, numbers: Mapping[str, Any]) -> Row:
 
 
 def _measured(numbers: Mapping[str, Any]) -> Row:
-    """What tables and tests read, flat."""
-    found, moved, checks = (numbers[name] for name in ("alignment", "generator", "checks"))
-    row: Row = {name: found[name] for name in SCORES}
-    row |= {f"sum/{name}": value for name, value in found["sums"].items()}
-    row |= dict(zip(("r2/T", "r2/S"), found["informativeness"], strict=True))
-    row |= {f"top/c[{i}]": top for i, top in enumerate(found["top"])}
-    for name, line in zip(found["codes"], found["mi"], strict=True):
-        row |= {f"mi/{name}/{f}": v for f, v in zip(found["factors"], line, strict=True)}
+    """Flattens the numbers that tables and tests read."""
+    alignment, moved, checks = (numbers[name] for name in ("alignment", "generator", "checks"))
+    row: Row = {name: alignment[name] for name in SCORES}
+    row |= {f"sum/{name}": value for name, value in alignment["sums"].items()}
+    row |= dict(zip(("r2/T", "r2/S"), alignment["informativeness"], strict=True))
+    row |= {f"top/c[{i}]": top for i, top in enumerate(alignment["top"])}
+    for name, line in zip(alignment["codes"], alignment["mi"], strict=True):
+        row |= {f"mi/{name}/{f}": v for f, v in zip(alignment["factors"], line, strict=True)}
     crossed = numbers.get("cross_checks", {})
     for kind, factors in (("ksg", "factors"), ("within", "within_factors")):
-        names = found["factors"] if factors == "factors" else crossed.get(factors, [])
-        for name, line in zip(found["codes"], crossed.get(kind, []), strict=False):  # of c alone
+        names = alignment["factors"] if factors == "factors" else crossed.get(factors, [])
+        for name, line in zip(
+            alignment["codes"], crossed.get(kind, []), strict=False
+        ):  # of c alone
             row |= {f"{kind}/{name}/{f}": v for f, v in zip(names, line, strict=True)}
     row |= numbers["terms"]
     row |= numbers.get("category", {})
@@ -127,23 +123,23 @@ def _measured(numbers: Mapping[str, Any]) -> Row:
 
 
 def of_cell(rows: Iterable[Row], cell: Cell) -> list[Row]:
-    """The rows of a cell."""
+    """Selects the rows of a cell."""
     settings = {"mi_weight": cell.mi_weight, "code_scale": cell.code_scale}
     return at(rows, arm=cell.arm, data=cell.data, **settings)
 
 
 def cell_of(row: Row) -> Cell:
-    """The cell of a row."""
+    """Returns the cell of a row."""
     return Cell(row["arm"], row["data"], row["mi_weight"], row["code_scale"])
 
 
 @dataclass(frozen=True)
-class Found:
-    """A contrast of what is there; None with too few seeds, or where it is not defined."""
+class ContrastResult:
+    """A contrast of the finished runs; None with too few seeds, or where it is not defined."""
 
     contrast: Contrast | None
     note: str = ""
-    """Why it is not defined."""
+    """Reason why it is not defined."""
 
 
 def contrast(
@@ -154,35 +150,35 @@ def contrast(
     data: tuple[str, str],
     mi_weight: float = MI_WEIGHT,
     code_scale: float | None = None,
-) -> Found:
-    """The interaction over the seeds that all four cells have."""
-    some = at(rows, mi_weight=mi_weight, code_scale=code_scale)
-    cells = [at(some, arm=arm, data=name) for arm in arms for name in data]
+) -> ContrastResult:
+    """Computes the interaction over the seeds that all four cells have."""
+    candidates = at(rows, mi_weight=mi_weight, code_scale=code_scale)
+    cells = [at(candidates, arm=arm, data=name) for arm in arms for name in data]
     shared = set.intersection(*({row["seed"] for row in cell} for cell in cells))
     if len(shared) < 2:
-        return Found(None)
+        return ContrastResult(None)
     chosen = [row for cell in cells for row in cell if row["seed"] in shared]
     lost = [row for row in chosen if not is_number(row[value])]
     if lost:
-        return Found(None, f"not defined in {len(lost)} runs, {lost[0]['run']} for one")
+        return ContrastResult(None, f"not defined in {len(lost)} runs, {lost[0]['run']} for one")
     names = ("arm", "data", "seed")
-    return Found(interaction(chosen, value, arms=arms, data=data, columns=names))
+    return ContrastResult(interaction(chosen, value, arms=arms, data=data, columns=names))
 
 
 def mean_of(rows: Iterable[Row], value: str) -> Mean:
-    """Over runs; those for which it is not defined are counted by who asks."""
+    """Averages a column over the runs for which it is defined; the caller counts the others."""
     return Mean(tuple(float(row[value]) for row in rows if is_number(row[value])))
 
 
 def paired(first: Sequence[Row], second: Sequence[Row], value: str) -> Mean:
-    """The difference of two cells, over the seeds that both have."""
+    """Averages the difference of two cells over the seeds that both have."""
     one, other = ({row["seed"]: row[value] for row in rows} for rows in (first, second))
     seeds = [s for s in one if s in other and is_number(one[s]) and is_number(other[s])]
     return Mean(tuple(float(one[s] - other[s]) for s in seeds))
 
 
 def main_groups(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
-    """The runs of each main model, with its name."""
+    """Lists the runs of each main model, with its name."""
     groups: dict[str, list[Row]] = {}
     for row in at(rows, data="mnist"):
         term = row["channel"] if row["mi_weight"] else "no term"
@@ -192,12 +188,12 @@ def main_groups(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
 
 
 def planned_seeds(every: Sequence[Block], cell: Cell, *kinds: Adds) -> int:
-    """The most seeds that a block of these kinds has of a cell."""
+    """Returns the most seeds that a block of these kinds has of a cell."""
     return max((b.seeds for b in every if cell in b.cells and b.adds in kinds), default=0)
 
 
 def without_fresh(every: Sequence[Block], rows: Sequence[Row]) -> list[Row]:
-    """The runs that were planned, or added because the rule of H1 asks."""
+    """Selects the runs that were planned, or added because the rule of H1 asks."""
     most: dict[Cell, int] = {}
     for cell in (cell for block in every for cell in block.cells):
         most[cell] = MOST_SEEDS if cell in ADDED else planned_seeds(every, cell, "plan")

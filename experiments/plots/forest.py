@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from experiments.plots import rows as tables
-from experiments.plots.rows import Rows
-from pyro_mivae.plotting import style as drawing
+from experiments.plots.rows import Rows, check_columns, distinct
+from pyro_mivae.plotting import style
 
-COLOURS = [*drawing.PAIR, drawing.INK, drawing.OTHERS[0]]
+COLOURS = [*style.PAIR, style.INK, style.OTHERS[0]]
 
 
 def forest_plot(rows: Rows, *, label: str) -> Figure:
-    """Estimates with their intervals: one below the other on a line, beside a mark at 0.
+    """Draws estimates with their intervals, one below the other, beside a mark at 0.
 
     A panel for each value of ``panel``, all with the same lines; each with its own scale.
 
@@ -25,38 +24,40 @@ def forest_plot(rows: Rows, *, label: str) -> Figure:
         ValueError: If there is no row, or one lacks a column.
     """
     columns = ("panel", "line", "group", "value", "low", "high")
-    tables.check(rows, columns, "a row for each estimate")
-    panels, lines, groups = (tables.distinct(rows, name) for name in columns[:3])
+    check_columns(rows, columns, "a row for each estimate")
+    panels, lines, groups = (distinct(rows, name) for name in columns[:3])
     height = 0.28 * len(groups) + 0.25
     figure = Figure(
         figsize=(4.5 * len(panels) + 4, height * len(lines) + 1.8), layout="constrained"
     )
     all_axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axes, panel in zip(all_axes, panels, strict=True):
-        axes.axvline(0, color=drawing.GREY, lw=1, zorder=0)
+        axes.axvline(0, color=style.GREY, lw=1, zorder=0)
         for number, group in enumerate(groups):
-            some = [row for row in rows if (str(row["panel"]), str(row["group"])) == (panel, group)]
-            values = [float(row["value"]) for row in some]
+            estimates = [
+                row for row in rows if (str(row["panel"]), str(row["group"])) == (panel, group)
+            ]
+            values = [float(row["value"]) for row in estimates]
             reach = [
-                [v - float(row["low"]) for v, row in zip(values, some, strict=True)],
-                [float(row["high"]) - v for v, row in zip(values, some, strict=True)],
+                [v - float(row["low"]) for v, row in zip(values, estimates, strict=True)],
+                [float(row["high"]) - v for v, row in zip(values, estimates, strict=True)],
             ]
             shift = 0.7 * ((number + 0.5) / len(groups) - 0.5)
-            places = [lines.index(str(row["line"])) + shift for row in some]
+            places = [lines.index(str(row["line"])) + shift for row in estimates]
             colour = COLOURS[number % len(COLOURS)]
             axes.errorbar(
                 values,
                 places,
                 xerr=reach,
-                fmt=drawing.MARKERS[number % len(drawing.MARKERS)],
+                fmt=style.MARKERS[number % len(style.MARKERS)],
                 color=colour,
                 ms=7,
                 capsize=4,
                 lw=2,
                 label=group,
             )
-        drawing.finish(axes, panel)
-        axes.set_yticks(range(len(lines)), lines, fontsize=drawing.MEDIUM)
+        style.finish(axes, panel)
+        axes.set_yticks(range(len(lines)), lines, fontsize=style.MEDIUM)
         axes.set_ylim(len(lines) - 0.4, -0.6)  # the first on top
         axes.grid(visible=False, axis="y")
     handles, labels = all_axes[0].get_legend_handles_labels()
@@ -65,6 +66,6 @@ def forest_plot(rows: Rows, *, label: str) -> Figure:
         labels,
         ncols=len(labels),
         title=label,
-        **drawing.OUTSIDE,
+        **style.OUTSIDE,
     )
     return figure

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
-from pyro_mivae.plotting import style as drawing
+from pyro_mivae.plotting import style
 
 ANGLES = np.deg2rad([30, -30, 150, -150, 0, 180, 90, -90, 60, -60, 120, -120])
 REACHES = (8, 16, 26)
@@ -37,29 +37,29 @@ def label_points(axes: Axes, labels: Sequence[Label]) -> None:
     :meth:`matplotlib.figure.Figure.draw_without_rendering`.
 
     Args:
-        axes: With lines and markers drawn.
-        labels: The texts, with points in the axes' data.
+        axes: Axes with lines and markers drawn.
+        labels: Texts, with points in the axes' data.
     """
     covered = _covered(axes)
     taken: list[Bbox] = []
     frame = axes.get_window_extent()
     scale = axes.figure.dpi / 72
     for label in sorted(labels, key=lambda label: not label.needed):
-        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": drawing.SMALL}
-        style |= {"color": label.colour, "textcoords": "offset points", "zorder": 5}
-        note = axes.annotate(label.text, label.point, xytext=(0.0, 0.0), **style)
+        options: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": style.SMALL}
+        options |= {"color": label.colour, "textcoords": "offset points", "zorder": 5}
+        note = axes.annotate(label.text, label.point, xytext=(0.0, 0.0), **options)
         extent = note.get_window_extent()
         size = np.array([extent.width, extent.height])
         centre = axes.transData.transform(label.point)
-        found = []
+        candidates = []
         for number, (reach, angle) in enumerate(itertools.product(REACHES, ANGLES)):
             way = np.array([np.cos(angle), np.sin(angle)])
             # The text's nearest corner or side, not its middle, is as far as the reach.
             offset = way * reach * scale + np.sign(way.round(6)) * size / 2
             box = Bbox.from_bounds(*(centre + offset - size / 2), *size)
             cost = _cost(box.padded(3 * scale), covered, taken, frame)
-            found.append((cost + FAR * reach / REACHES[-1], number, offset, box))
-        cost, number, offset, box = min(found, key=lambda each: each[:2])
+            candidates.append((cost + FAR * reach / REACHES[-1], number, offset, box))
+        cost, number, offset, box = min(candidates, key=lambda each: each[:2])
         if cost > CLEAR and not label.needed:
             note.remove()
             continue
@@ -68,7 +68,7 @@ def label_points(axes: Axes, labels: Sequence[Label]) -> None:
         if number >= len(ANGLES):
             # From the marker's rim to where the text begins.
             edge = offset * max((abs(offset) - size / 2 - 2) / np.maximum(abs(offset), 1e-9))
-            line = {"arrowstyle": "-", "color": drawing.GREY, "lw": 0.8, "shrinkA": 0, "shrinkB": 5}
+            line = {"arrowstyle": "-", "color": style.GREY, "lw": 0.8, "shrinkA": 0, "shrinkB": 5}
             axes.annotate(
                 "", label.point, xytext=edge / scale, textcoords="offset points", arrowprops=line
             )

@@ -1,21 +1,21 @@
-"""What figures of many runs read: rows by name of column, as tables and CSV files give them."""
+"""Rows of figures of many runs, by name of column, as tables and CSV files give them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pyro_mivae.plotting import style as drawing
+from pyro_mivae.plotting import style
 
 Rows = Sequence[Mapping[str, Any]]
 """Numbers may be text, as :class:`csv.DictReader` gives them."""
 
 
-def check(rows: Rows, needed: Iterable[str], expected: str) -> None:
-    """That there are rows, and that they have what is needed, and known channels and sites.
+def check_columns(rows: Rows, needed: Iterable[str], expected: str) -> None:
+    """Makes sure that there are rows with what is needed, and with known channels and sites.
 
     Args:
-        rows: The rows.
+        rows: Rows of a figure.
         needed: Columns that no row may lack.
         expected: What the rows should have been, for the message.
 
@@ -24,7 +24,7 @@ def check(rows: Rows, needed: Iterable[str], expected: str) -> None:
     """
     if not rows:
         raise ValueError(f"there is no run to draw: expected {expected}")
-    known: dict[str, Iterable[str]] = {"channel": drawing.CHANNELS, "site": drawing.SITES}
+    known: dict[str, Iterable[str]] = {"channel": style.CHANNELS, "site": style.SITES}
     for position, row in enumerate(rows):
         if missing := [name for name in needed if row.get(name) in (None, "")]:
             raise ValueError(f"row {position} has no {', '.join(missing)}: expected {expected}")
@@ -36,22 +36,22 @@ def check(rows: Rows, needed: Iterable[str], expected: str) -> None:
 
 
 def distinct(rows: Rows, name: str) -> list[str]:
-    """The values of a column, each once, in the order in which they come up."""
+    """Lists the values of a column, each once, in the order in which they come up."""
     return list(dict.fromkeys(str(row[name]) for row in rows))
 
 
 def grouped(rows: Rows, key: str, *columns: str) -> dict[float, list[tuple[float, ...]]]:
-    """The numbers of some columns for each value of another, by ascending value."""
-    found: dict[float, list[tuple[float, ...]]] = {
+    """Collects the numbers of several columns by the values of another, in ascending order."""
+    groups: dict[float, list[tuple[float, ...]]] = {
         v: [] for v in sorted({float(r[key]) for r in rows})
     }
     for row in rows:
-        found[float(row[key])].append(tuple(float(row[c]) for c in columns))
-    return found
+        groups[float(row[key])].append(tuple(float(row[c]) for c in columns))
+    return groups
 
 
 def seeds_note(rows: Rows) -> str:
-    """How many seeds there are, and how a figure shows them."""
+    """Says how many seeds there are, and how a figure shows them."""
     seeds = len(distinct(rows, "seed"))
     if seeds == 1:
         return "One seed"

@@ -13,14 +13,24 @@ from numpy.typing import NDArray
 
 from experiments.mnist.config import read_settings
 from experiments.mnist.model import load
-from experiments.poster import rows as numbers
 from experiments.poster.plots.claims import capacity, dimension_loss, tradeoff
-from experiments.poster.plots.duality import duality
+from experiments.poster.plots.graphical_models import duality
 from experiments.poster.plots.grids import latent_grid, latent_grid_sheet
-from experiments.poster.plots.outcomes import by_init_and_order, information_columns, outcomes
+from experiments.poster.plots.run_outcomes import by_init_and_order, information_columns, outcomes
 from experiments.poster.plots.traces import information_traces
-from experiments.poster.rows import IGNORED, Row
+from experiments.poster.rows import (
+    IGNORED,
+    SIDES,
+    best_dimensions,
+    dimension_rows,
+    init_seed,
+    run_label,
+    shares,
+    spearman,
+    variant,
+)
 from experiments.poster.trainings import Training
+from experiments.tables import Row
 from pyro_mivae import plotting, runs
 from pyro_mivae.datasets import load_digits
 from pyro_mivae.plotting.style import mi_name
@@ -32,21 +42,21 @@ from pyro_mivae.vae import MIVAE
 STEPS = tuple(np.linspace(-2.5, 2.5, 8).round(2).tolist())
 """Values of a dimension in a traversal, as in the poster."""
 COARSE = [0, 2, 5, 7]
-"""Those of the sheet of all pairs."""
+"""Indices of the values in the sheet of all pairs."""
 READ_OFF = {
     "with the term on c": {"mi": 21.5, "mi/c": 17.0, "mi/z": 4.7},
     "without": {"mi": 14.0, "mi/c": 5.5, "mi/z": 8.5},
 }
 """The poster's Figure 3 at its end, nats, read off the plot."""
 READ_OFF_4 = {"mi/c": 28.0, "mi/z": 0.0}
-"""Its Figure 4, likewise."""
+"""The poster's Figure 4 at its end, nats, read off the plot."""
 
 Rows = Mapping[str, Sequence[Row]]
 Trainings = Mapping[str, Sequence[Training]]
 
 
 def draw(trainings: Trainings, rows: Rows, folder: Path) -> dict[str, Figure]:
-    """The figures that can be drawn of the runs that are done, by name."""
+    """Draws all figures that the finished runs allow, by name."""
     figures = {"duality": duality()}
     figures |= _traces(trainings, folder)
     figures |= _traversals(trainings, rows, folder)
@@ -58,9 +68,10 @@ def draw(trainings: Trainings, rows: Rows, folder: Path) -> dict[str, Figure]:
             ],
             code="c, z",
         )
-    if shares := numbers.shares(rows["capacity"]):
+    if code_shares := shares(rows["capacity"]):
         named = [
-            {**row, "kl_share": row["share_kl"], "mi_share": row["share_score"]} for row in shares
+            {**row, "kl_share": row["share_kl"], "mi_share": row["share_score"]}
+            for row in code_shares
         ]
         figures["capacity"] = capacity(named, measure=mi_name("mean"))
     figures |= _dimension_loss(trainings, folder)
@@ -95,16 +106,16 @@ def _traces(trainings: Trainings, folder: Path) -> dict[str, Figure]:
 
 
 def _traversals(trainings: Trainings, rows: Rows, folder: Path) -> dict[str, Figure]:
-    """Of the run whose noise has the least KL: c against z, all pairs, and every dimension."""
-    found = [*rows["figure-4"], *rows["channels"], *rows["figure-4-seeds"]]
-    if not found:
+    """Draws c against z, all pairs and every dimension of the run whose noise has the least KL."""
+    candidates = [*rows["figure-4"], *rows["channels"], *rows["figure-4-seeds"]]
+    if not candidates:
         return {}
-    least = min(found, key=lambda row: row["kl/z"])
+    least = min(candidates, key=lambda row: row["kl/z"])
     run = folder / least["run"]
     vae = load(run, torch.device("cpu"))
     digits = load_digits(read_settings(run).data.data, data_dir=read_settings(run).data.data_dir)
     grids = latent_grids(vae, digits.test.images[:1])
-    best = numbers.best_dimensions(run)
+    best = best_dimensions(run)
     labels = f"c[{best['c']}]", f"z[{best['z']}]"
     tree, coarse = groups.read(run), [STEPS[place] for place in COARSE]
     return {
@@ -120,7 +131,7 @@ def _traversals(trainings: Trainings, rows: Rows, folder: Path) -> dict[str, Fig
 
 @torch.no_grad()
 def latent_grids(vae: MIVAE, images: torch.Tensor) -> NDArray[np.float64]:
-    """Mean images where a dimension of c and one of z move, all else as for the first image.
+    """Makes mean images where a dimension of c and one of z move, all else as for the first image.
 
     Returns:
         Shape ``(C, Z, n, n, height, width)``, n the number of :data:`STEPS`.
@@ -135,20 +146,17 @@ def latent_grids(vae: MIVAE, images: torch.Tensor) -> NDArray[np.float64]:
                 codes, noise = c.repeat(n, n, 1), z.repeat(n, n, 1)
                 codes[..., i], noise[..., j] = steps[:, None], steps[None, :]
                 rows.append(vae.model.decode(codes, noise).mean)
-    grids = torch.stack(rows).unflatten(0, (len(c), len(z)))
-    found: NDArray[np.float64] = grids.double().numpy()
-    return found
+    grids: NDArray[np.float64] = torch.stack(rows).double().numpy()
+    return grids.reshape(len(c), len(z), *grids.shape[1:])
 
 
 def _dimension_loss(trainings: Trainings, folder: Path) -> dict[str, Figure]:
     runs_of = [*trainings["figure-3"], *trainings["figure-4"]]
-    found = numbers.dimension_rows(runs_of, folder)
-    if len(found) < 3:
+    dimensions = dimension_rows(runs_of, folder)
+    if len(dimensions) < 3:
         return {}
-    rows = [{**row, "mi": row["score"], "run": numbers.label(row)} for row in found]
-    correlations = {
-        column: dataclasses.astuple(numbers.spearman(rows, column)) for column in ("mi", "kl")
-    }
+    rows = [{**row, "mi": row["score"], "run": run_label(row)} for row in dimensions]
+    correlations = {column: dataclasses.astuple(spearman(rows, column)) for column in ("mi", "kl")}
     figure = dimension_loss(rows, correlations=correlations, channel="mean")
     return {"dimension_loss": figure}
 
@@ -157,16 +165,12 @@ def _columns(rows: Sequence[Row]) -> dict[str, Figure]:
     measured = {row["run"]: row for row in rows if "bound/c/refitted" in row}.values()
     columns = [
         {
-            "label": numbers.label(row),
+            "label": run_label(row),
             "channel": row["channel"] if row["mi_weight"] else "none",
             "site": site,
             "score": row[f"mi/{site}/mean"],
             "bound": row[f"mi/{site}/sample"],
-            **{
-                f"{g}_{s}": row[f"{s}/{site}/{g}"]
-                for g in ("own", "refitted")
-                for s in numbers.SIDES
-            },
+            **{f"{g}_{s}": row[f"{s}/{site}/{g}"] for g in ("own", "refitted") for s in SIDES},
         }
         for row in measured
         for site in ("c", "z")
@@ -177,8 +181,8 @@ def _columns(rows: Sequence[Row]) -> dict[str, Figure]:
 def _outcomes(rows: Rows) -> dict[str, Figure]:
     named = [
         {
-            "variant": numbers.variant(row),
-            "seed": f"{numbers.init_seed(row)}, {row['seed']}",
+            "variant": variant(row),
+            "seed": f"{init_seed(row)}, {row['seed']}",
             "kl_z": row["kl/z"],
             "ignored": row["kl/z"] < IGNORED,
         }

@@ -26,7 +26,7 @@ from experiments.runner.stages import StudyConfig, chosen, run_stages
 
 @dataclass(frozen=True)
 class Config(StudyConfig):
-    """What is run, and where."""
+    """The runs, and where they run."""
 
     seeds: int = 3
     """Seeds of the poster's settings."""
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def stages(todo: Sequence[Block], folder: Path, scale: str) -> list[list[Run]]:
-    """What has to be trained first, its measurements, and the rest."""
+    """Sorts the runs: what is to be measured, its measurements, and the rest."""
     measured = [t for block in todo if block.measured for t in block.trainings]
     others = [t for block in todo if not block.measured for t in block.trainings]
     measured = list(dict.fromkeys(measured))

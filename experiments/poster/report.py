@@ -6,18 +6,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
-from experiments.poster import rows as numbers
+from experiments.estimates import rank_correlation, standard_error
 from experiments.poster.figures import READ_OFF, draw
 from experiments.poster.rows import (
     EARLY,
     IGNORED,
-    Row,
+    SIDES,
+    changes,
+    crossed,
+    dimension_rows,
+    gaps,
+    init_seed,
     mean_and_range,
+    read_rows,
+    shares,
+    spearman,
+    spearman_difference,
+    variant,
 )
 from experiments.poster.trainings import CHANNELS, Block, Training
 from experiments.tables import (
+    Row,
     at,
     number,
     span,
@@ -32,22 +42,22 @@ def write_report(every: Sequence[Block], folder: Path, docs: Path | None = None)
     """Writes table, report and figures of what is done so far; returns the report's path.
 
     Args:
-        every: All blocks of the study.
-        folder: That of the runs.
-        docs: A documentation, whose ``results`` and ``figures`` get them, too.
+        every: Blocks of the study.
+        folder: Folder of the runs.
+        docs: Folder of a documentation, whose ``results`` and ``figures`` get them, too.
     """
     trainings = {block.name: block.trainings for block in every}
-    rows = {name: numbers.read_rows(each, folder) for name, each in trainings.items()}
-    whole = numbers.read_rows((t for each in trainings.values() for t in each), folder)
-    if not whole:
+    rows = {name: read_rows(each, folder) for name, each in trainings.items()}
+    all_rows = read_rows((t for each in trainings.values() for t in each), folder)
+    if not all_rows:
         return None
     text = "\n\n".join(part for part in _parts(rows, trainings, folder) if part) + "\n"
     figures = draw(trainings, rows, folder)
-    write_table(whole, folder, "poster.csv")
+    write_table(all_rows, folder, "poster.csv")
     write_atomically(folder / "poster.md", text)
     save(figures, folder)
     if docs is not None:
-        write_table(whole, docs / "results", "poster.csv")
+        write_table(all_rows, docs / "results", "poster.csv")
         write_atomically(docs / "results" / "poster.md", text)
         save({f"poster_{name}": figure for name, figure in figures.items()}, docs)
     return folder / "poster.md"
@@ -70,9 +80,7 @@ def _parts(
         _what_it_is([*rows["figure-3"], *rows["figure-4"], *rows["channels"]]),
         _trade_off([*rows["trade-off"], *at(rows["capacity"], size=5)]),
         _capacity(rows["capacity"]),
-        _dimensions(
-            {name: numbers.dimension_rows(each, folder) for name, each in dimensions.items()}
-        ),
+        _dimensions({name: dimension_rows(each, folder) for name, each in dimensions.items()}),
         _what_decides(rows["what-decides"], [*rows["figure-4"], *rows["figure-4-seeds"]]),
         _precision(at(rows["figure-3"], mi_weight=1.0), rows["precision"]),
     ]
@@ -81,12 +89,12 @@ def _parts(
 def _figure_3(rows: Sequence[Row]) -> str:
     body = []
     for label, weight in (("with the term on c", 1.0), ("without", 0.0)):
-        found = at(rows, mi_weight=weight)
+        chosen = at(rows, mi_weight=weight)
         for name, kl in (("mi/c", "kl/c"), ("mi/z", "kl/z"), ("mi", "kl")):
-            score, rate = (mean_and_range(r[c] for r in found) for c in (f"{name}/mean", kl))
+            score, rate = (mean_and_range(r[c] for r in chosen) for c in (f"{name}/mean", kl))
             site = {"mi/c": "c", "mi/z": "z", "mi": "c, z"}[name]
             read = READ_OFF[label][name]
-            body.append((label, f"I({site}; x')", read, score, rate, len(found)))
+            body.append((label, f"I({site}; x')", read, score, rate, len(chosen)))
     head = ("", "", "poster", "score, mean (range)", "KL, mean (range)", "seeds")
     return table("Figure 3: 5 + 5 dimensions, 25 epochs, at the end", head, body)
 
@@ -111,7 +119,7 @@ def _what_it_is(rows: Sequence[Row]) -> str:
         for code in ("c", "z", "c+z"):
             prefix = "mi" if code == "c+z" else f"mi/{code}"
             interval = {
-                guide: span([row[f"{side}/{code}/{guide}"] for side in numbers.SIDES], 1)
+                guide: span([row[f"{side}/{code}/{guide}"] for side in SIDES], 1)
                 for guide in ("own", "refitted")
             }
             body.append(
@@ -143,7 +151,7 @@ def _what_it_is(rows: Sequence[Row]) -> str:
 
 
 def _trade_off(rows: Sequence[Row]) -> str:
-    found = numbers.gaps(list({row["run"]: row for row in rows}.values()))
+    distances = gaps(list({row["run"]: row for row in rows}.values()))
     body = [
         (
             row["channel"],
@@ -152,7 +160,7 @@ def _trade_off(rows: Sequence[Row]) -> str:
             *(number(row[c], 1) for c in ("log_likelihood", "mi/mean", "mi/sample")),
         )
         for row in sorted(
-            found, key=lambda r: (CHANNELS.index(r["channel"]), r["mi_weight"], r["seed"])
+            distances, key=lambda r: (CHANNELS.index(r["channel"]), r["mi_weight"], r["seed"])
         )
     ]
     head = ("channel", "λ", "seed", "log-likelihood", "score", "bound")
@@ -162,14 +170,14 @@ def _trade_off(rows: Sequence[Row]) -> str:
 
 def _capacity(rows: Sequence[Row]) -> str:
     body = []
-    found = numbers.shares(rows)
+    code_shares = shares(rows)
     for channel in CHANNELS:
-        for size in sorted({row["size"] for row in found}):
-            some = at(found, channel=channel, size=size)
-            if some:
-                kl = [f"{row['kl/z']:.1f}" for row in some]
-                share = [f"{number(100 * row['share_kl'], 0)} %" for row in some]
-                score = [f"{number(100 * row['share_score'], 0)} %" for row in some]
+        for size in sorted({row["size"] for row in code_shares}):
+            chosen = at(code_shares, channel=channel, size=size)
+            if chosen:
+                kl = [f"{row['kl/z']:.1f}" for row in chosen]
+                share = [f"{number(100 * row['share_kl'], 0)} %" for row in chosen]
+                score = [f"{number(100 * row['share_score'], 0)} %" for row in chosen]
                 body.append((channel, size, ", ".join(share), ", ".join(score), ", ".join(kl)))
     head = ("channel", "\\|c\\| = \\|z\\|", "c's share of the KL", "of the score", "KL of z, nats")
     return table("With more dimensions (λ 1, 5 epochs; a number for each seed)", head, body)
@@ -178,12 +186,16 @@ def _capacity(rows: Sequence[Row]) -> str:
 def _dimensions(groups: Mapping[str, Sequence[Row]]) -> str:
     body = []
     for name, rows in groups.items():
-        for site, some in (("c and z", rows), ("c", at(rows, site="c")), ("z", at(rows, site="z"))):
-            if some:
+        for site, chosen in (
+            ("c and z", rows),
+            ("c", at(rows, site="c")),
+            ("z", at(rows, site="z")),
+        ):
+            if chosen:
                 columns = ("score", "bound", "kl", "aggregate")
-                found = (numbers.spearman(some, column) for column in columns)
-                difference = numbers.spearman_difference(some, "score", "kl")
-                body.append((name, site, len(some), *found, difference))
+                correlations = (spearman(chosen, column) for column in columns)
+                difference = spearman_difference(chosen, "score", "kl")
+                body.append((name, site, len(chosen), *correlations, difference))
     head = ("runs", "of", "dimensions", "score", "bound", "KL", "I_q", "score less KL")
     title = "Rank correlation with the log-likelihood lost without the dimension (95 %)"
     return table(title, head, body)
@@ -192,21 +204,21 @@ def _dimensions(groups: Mapping[str, Sequence[Row]]) -> str:
 def _what_decides(rows: Sequence[Row], traces: Sequence[Row]) -> str:
     body = []
     for row in rows:
-        init = numbers.init_seed(row)
+        init = init_seed(row)
         ignored = "yes" if row["kl/z"] < IGNORED else "no"
         values = (row["kl/z after 550"], row["kl/z"])
-        body.append(
-            (numbers.variant(row), init, row["seed"], *(f"{v:.1f}" for v in values), ignored)
-        )
-    head = ("variant", "seed of the weights", "seed of the batches and draws")
-    head = (*head, "KL of z after 550 steps", "at the end", "z ignored")
+        body.append((variant(row), init, row["seed"], *(f"{v:.1f}" for v in values), ignored))
+    head = (
+        *("variant", "seed of the weights", "seed of the batches and draws"),
+        *("KL of z after 550 steps", "at the end", "z ignored"),
+    )
     first = table("What decides: 10 + 10, x' the mean, 5 epochs", head, body)
     explained = table(
         "Of the variance of the KL of z where each seed meets each",
         ("explained by", "share", "p of F"),
         [
             (name, f"{100 * share:.0f} %", number(p) if p == p else "-")
-            for name, (share, p) in numbers.crossed(rows, "kl/z").items()
+            for name, (share, p) in crossed(rows, "kl/z").items()
         ],
     )
     changed = table(
@@ -214,7 +226,7 @@ def _what_decides(rows: Sequence[Row], traces: Sequence[Row]) -> str:
         ("variant", "differences", "mean"),
         [
             (name, ", ".join(number(v, 1) for v in values), number(float(np.mean(values)), 1))
-            for name, values in numbers.changes(rows, "kl/z").items()
+            for name, values in changes(rows, "kl/z").items()
         ],
     )
     early = [(s, _early(traces, s)) for s in EARLY]
@@ -229,7 +241,7 @@ def _what_decides(rows: Sequence[Row], traces: Sequence[Row]) -> str:
 def _early(rows: Sequence[Row], step: int) -> float:
     name = f"kl/z after {step}"
     pairs = [(row[name], row["kl/z"]) for row in rows if name in row and row["steps"] > step]
-    return float(numbers.rank_correlation(*np.array(pairs).T)) if len(pairs) > 2 else np.nan
+    return float(rank_correlation(*np.array(pairs).T)) if len(pairs) > 2 else np.nan
 
 
 def _precision(single: Sequence[Row], others: Sequence[Row]) -> str:
@@ -251,13 +263,15 @@ def _precision(single: Sequence[Row], others: Sequence[Row]) -> str:
                     *pairs[1:],
                 )
             )
-    head = ("against fp32, compiled", "seed", "ELBO", "difference")
-    head = (*head, *(f"{name} of {site}" for name in ("score", "bound") for site in "cz"))
+    head = (
+        *("against fp32, compiled", "seed", "ELBO", "difference"),
+        *(f"{name} of {site}" for name in ("score", "bound") for site in "cz"),
+    )
     text = table("bf16 mixed precision, 5 + 5, λ 1, 25 epochs", head, sorted(body))
     means = [
-        f"{name} {_signed(float(np.mean(found)))} ± {number(float(stats.sem(found)))}"
-        for name, found in (("bf16", differences[False]), ("fp32, eager", differences[True]))
-        if len(found) > 1
+        f"{name} {_signed(float(np.mean(values)))} ± {number(standard_error(values))}"
+        for name, values in (("bf16", differences[False]), ("fp32, eager", differences[True]))
+        if len(values) > 1
     ]
     return (
         f"{text}\n\nMean difference and its standard error: {', '.join(means)}." if means else text

@@ -1,9 +1,8 @@
-"""The numbers of `experiments.poster`, from its runs' folders alone."""
+"""The numbers of `experiments.poster`: rows from its runs' folders, and statistics of them."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,13 +11,12 @@ from typing import Any
 import numpy as np
 from scipy import interpolate, stats
 
-from experiments.contrasts import Interval, _bootstrap, rank_correlation
+from experiments.estimates import Interval, bootstrap, rank_correlation
 from experiments.poster.trainings import Training
-from experiments.tables import number, span
+from experiments.tables import Row, number, read_json, span
 from pyro_mivae import runs
 from pyro_mivae.runs.history import History
 
-Row = dict[str, Any]
 USUAL = "as the poster"
 """The variant of the block "what-decides" that changes nothing."""
 IGNORED = 0.5
@@ -29,11 +27,11 @@ SIDES, GUIDES = ("lower", "upper"), ("own", "refitted")
 
 
 def read_row(training: Training, folder: Path) -> Row | None:
-    """What a finished run says, with its measurement if there is one; None if it is not done."""
+    """Reads a finished run, with its measurement if there is one; None if it is not done."""
     path = folder / training.name / runs.METRICS
     if not path.exists():
         return None
-    metrics = json.loads(path.read_text(encoding="utf-8"))
+    metrics = read_json(path)
     row = {"run": training.name, **dataclasses.asdict(training), **metrics["test"]}
     row["log_evidence"] = metrics["log_evidence"]["mean"]
     row["training_seconds"] = metrics["seconds"]["training"]
@@ -43,7 +41,7 @@ def read_row(training: Training, folder: Path) -> Row | None:
     row |= {f"kl/z after {s}": by_step.get(s, math.nan) for s in EARLY if s <= training.steps}
     measured = folder / f"information-{training.name}" / "information.json"
     if measured.exists():
-        row |= _information(json.loads(measured.read_text(encoding="utf-8"))["curves"])
+        row |= _information(read_json(measured)["curves"])
     return row
 
 
@@ -63,26 +61,26 @@ def _information(curves: Mapping[str, Any]) -> Row:
 
 
 def read_rows(trainings: Iterable[Training], folder: Path) -> list[Row]:
-    """The rows of those that are done, each once."""
-    found = (read_row(training, folder) for training in dict.fromkeys(trainings))
-    return [row for row in found if row is not None]
+    """Reads the rows of those that are done, each once."""
+    candidates = (read_row(training, folder) for training in dict.fromkeys(trainings))
+    return [row for row in candidates if row is not None]
 
 
 def dimension_rows(trainings: Iterable[Training], folder: Path) -> list[Row]:
-    """A row for each dimension: KL, score, bound and what it is worth to the reconstruction."""
+    """Reads KL, score, bound and worth to the reconstruction of each dimension, a row each."""
     rows = []
     for training in dict.fromkeys(trainings):
         path = folder / training.name / runs.METRICS
         if not path.exists():
             continue
-        found = json.loads(path.read_text(encoding="utf-8"))["per_dimension"]
+        terms = read_json(path)["per_dimension"]
         for site in ("c", "z"):
             columns = {
-                "kl": found[site]["kl"],
-                "score": found[site]["mi/mean"],
-                "bound": found[site]["mi/sample"],
-                "aggregate": found[site]["aggregate_mi"],
-                "loss": found[site]["resampling_loss"],
+                "kl": terms[site]["kl"],
+                "score": terms[site]["mi/mean"],
+                "bound": terms[site]["mi/sample"],
+                "aggregate": terms[site]["aggregate_mi"],
+                "loss": terms[site]["resampling_loss"],
             }
             for d, values in enumerate(zip(*columns.values(), strict=True)):
                 own = dict(zip(columns, values, strict=True))
@@ -91,13 +89,13 @@ def dimension_rows(trainings: Iterable[Training], folder: Path) -> list[Row]:
 
 
 def spearman(rows: Sequence[Row], first: str, second: str = "loss") -> Interval:
-    """Rank correlation of two columns over dimensions; the bootstrap resamples dimensions."""
-    return _bootstrap(rows, (first, second), rank_correlation)
+    """Correlates the ranks of two columns over dimensions; the bootstrap resamples dimensions."""
+    return bootstrap(rows, (first, second), rank_correlation)
 
 
 def spearman_difference(rows: Sequence[Row], first: str, other: str) -> Interval:
-    """By how much `first` ranks the loss better than `other`: the paired difference."""
-    return _bootstrap(
+    """Estimates by how much `first` ranks the loss better than `other`: the paired difference."""
+    return bootstrap(
         rows,
         (first, other, "loss"),
         lambda x, y, loss: rank_correlation(x, loss) - rank_correlation(y, loss),
@@ -105,7 +103,7 @@ def spearman_difference(rows: Sequence[Row], first: str, other: str) -> Interval
 
 
 def frontier(rows: Iterable[Row], column: str) -> Callable[[float], float]:
-    """The value of a column on the beta-frontier (lambda = 0) at a KL; NaN beyond its ends.
+    """Interpolates a column on the beta-frontier (lambda = 0) at a KL; NaN beyond its ends.
 
     Between the points it is a monotone cubic: chords would lie below a frontier that is concave.
     """
@@ -122,20 +120,20 @@ def frontier(rows: Iterable[Row], column: str) -> Callable[[float], float]:
 
 
 def gaps(rows: Sequence[Row]) -> list[Row]:
-    """How far each point with the term lies from the beta-frontier at its KL, in nats."""
+    """Computes how far each point with the term lies from the beta-frontier at its KL, in nats."""
     columns = ("log_likelihood", "mi/mean", "mi/sample")
     curves = {column: frontier(rows, column) for column in columns}
-    found = []
+    distances = []
     for row in rows:
         if row["mi_weight"] and row["kl_weight"] == 1:
             gap = {column: row[column] - curves[column](row["kl"]) for column in columns}
             names = ("channel", "mi_weight", "seed")
-            found.append({**{name: row[name] for name in names}, **gap})
-    return found
+            distances.append({**{name: row[name] for name in names}, **gap})
+    return distances
 
 
 def shares(rows: Iterable[Row]) -> list[Row]:
-    """The share of the code in the KL and in the score."""
+    """Computes the share of the code in the KL and in the score."""
     return [
         {
             **{name: row[name] for name in ("run", "size", "channel", "seed", "kl/c", "kl/z")},
@@ -147,7 +145,7 @@ def shares(rows: Iterable[Row]) -> list[Row]:
 
 
 def variant(training: Row) -> str:
-    """What a training of the block "what-decides" changes."""
+    """Says what a training of the block "what-decides" changes."""
     if training["mi_warmup"]:
         return f"lambda grows over {training['mi_warmup']} steps"
     if training["init_gain"] != 1:
@@ -156,35 +154,35 @@ def variant(training: Row) -> str:
 
 
 def init_seed(training: Row) -> int:
-    """The seed of the weights, which is that of all else unless it is said."""
+    """Returns the seed of the weights, which is that of all else unless it is given."""
     own: int | None = training["init_seed"]
     return int(training["seed"]) if own is None else own
 
 
 def crossed(rows: Sequence[Row], column: str) -> dict[str, tuple[float, float]]:
-    """What the seeds of weights and of batches explain where each of one meets each of the other.
+    """Computes what the seeds of weights and of batches explain where each meets each of the other.
 
     Args:
-        rows: A row for each pair of seeds; others are left out.
-        column: What is explained.
+        rows: Rows, one for each pair of seeds; others are left out.
+        column: Column that is explained.
 
     Returns:
         For each seed and for the rest, its share of the sum of squares and the p of its F test
         against the rest (two factors, no replication; NaN for the rest). Empty unless the
         crossing is whole.
     """
-    found = {(r["init_seed"], r["seed"]): r[column] for r in rows if r["init_seed"] is not None}
-    weights, batches = (sorted({pair[i] for pair in found}) for i in (0, 1))
-    if min(len(weights), len(batches)) < 2 or len(found) < len(weights) * len(batches):
+    by_seeds = {(r["init_seed"], r["seed"]): r[column] for r in rows if r["init_seed"] is not None}
+    weights, batches = (sorted({pair[i] for pair in by_seeds}) for i in (0, 1))
+    if min(len(weights), len(batches)) < 2 or len(by_seeds) < len(weights) * len(batches):
         return {}
-    values = np.array([[found[w, b] for b in batches] for w in weights])
+    values = np.array([[by_seeds[w, b] for b in batches] for w in weights])
     parts = {
         "seed of the weights": values.mean(1, keepdims=True) - values.mean(),
         "seed of the batches and draws": values.mean(0, keepdims=True) - values.mean(),
     }
     rest = values - values.mean() - sum(parts.values())
-    whole, left = float(np.square(values - values.mean()).sum()), float(np.square(rest).sum())
-    if whole == 0:
+    total, left = float(np.square(values - values.mean()).sum()), float(np.square(rest).sum())
+    if total == 0:
         return {}
     free = (len(weights) - 1) * (len(batches) - 1)
     shares = {}
@@ -192,41 +190,41 @@ def crossed(rows: Sequence[Row], column: str) -> dict[str, tuple[float, float]]:
         squares = float(np.square(np.broadcast_to(part, values.shape)).sum())
         own = part.size - 1
         f = (squares / own) / (left / free) if left else math.inf
-        shares[name] = (squares / whole, float(stats.f.sf(f, own, free)))
-    return {**shares, "neither alone": (left / whole, math.nan)}
+        shares[name] = (squares / total, float(stats.f.sf(f, own, free)))
+    return {**shares, "neither alone": (left / total, math.nan)}
 
 
 def changes(rows: Sequence[Row], column: str) -> dict[str, list[float]]:
-    """By variant, what it changes against the poster's training with the same seeds."""
+    """Computes each variant's changes against the poster's training with the same seeds."""
     usual = {
         row["seed"]: row[column]
         for row in rows
         if variant(row) == USUAL and init_seed(row) == row["seed"]
     }
-    found: dict[str, list[float]] = {}
+    differences: dict[str, list[float]] = {}
     for row in rows:
         if variant(row) != USUAL and row["seed"] in usual:
-            found.setdefault(variant(row), []).append(row[column] - usual[row["seed"]])
-    return found
+            differences.setdefault(variant(row), []).append(row[column] - usual[row["seed"]])
+    return differences
 
 
 def mean_and_range(values: Iterable[float]) -> str:
-    """For a table: the mean, and the smallest and largest of several."""
-    found = [v for v in values if not math.isnan(v)]
-    if not found:
+    """Writes the mean of several numbers with the smallest and the largest."""
+    finite = [v for v in values if not math.isnan(v)]
+    if not finite:
         return "-"
-    text = number(float(np.mean(found)), 1)
-    if len(found) > 1:
-        text += f" ({span((min(found), max(found)), 1)})"
+    text = number(float(np.mean(finite)), 1)
+    if len(finite) > 1:
+        text += f" ({span((min(finite), max(finite)), 1)})"
     return text
 
 
-def label(row: Row) -> str:
-    """A run, in a table or a figure that has several channels."""
+def run_label(row: Row) -> str:
+    """Labels a run in a table or a figure that has several channels."""
     return f"{row['size']} + {row['size']}, λ {row['mi_weight']:g}, seed {row['seed']}"
 
 
 def best_dimensions(run: Path) -> dict[str, int]:
-    """By site, the dimension with the largest KL."""
-    metrics = json.loads((run / runs.METRICS).read_text(encoding="utf-8"))
+    """Finds the dimension of each site with the largest KL."""
+    metrics = read_json(run / runs.METRICS)
     return {site: int(np.argmax(metrics["per_dimension"][site]["kl"])) for site in ("c", "z")}

@@ -37,7 +37,7 @@ class Training:
 
     @property
     def options(self) -> dict[str, str]:
-        """What is not the poster's, by flag."""
+        """Settings that are not the poster's, by flag."""
         own = {
             "kl-weight": (self.kl_weight, 1.0),
             "init-seed": (self.init_seed, None),
@@ -58,7 +58,7 @@ class Training:
         return "-".join(parts)
 
     def run(self, scale: str = "full") -> Run:
-        """The run of experiments.mnist; `scale` is ``"full"`` or ``"smoke"``."""
+        """Makes the run of experiments.mnist; `scale` is ``"full"`` or ``"smoke"``."""
         flags = {
             "code-dim": self.size,
             "noise-dim": self.size,
@@ -74,7 +74,7 @@ class Training:
         return Run(self.name, (*poster, *made_of, *as_arguments(flags)))
 
     def measurement(self, folder: Path, scale: str = "full") -> Run:
-        """The run of experiments.information on this one, with a guide that is refitted."""
+        """Makes the run of experiments.information on this one, with a refitted guide."""
         flags = ["--num-samples", "1", "100", "1000", "--images", "100", "--num-data", "1000"]
         flags += ["--evidence-images", "5", "--decomposition-images", "1000"]
         asked = ["--smoke"] if scale == "smoke" else flags
@@ -97,10 +97,10 @@ class Block:
 
 
 def blocks(seeds: int, figure_4_seeds: int) -> list[Block]:
-    """All of them, in the order in which they are run.
+    """Lists all blocks, in the order in which they are run.
 
     Args:
-        seeds: Of the poster's settings; claims that need less have fewer.
+        seeds: Seeds of the poster's settings; claims that need less have fewer.
         figure_4_seeds: Trainings with 10 + 10 dimensions; those beyond `seeds` have 10 epochs.
     """
     few = range(min(2, seeds))
@@ -151,7 +151,7 @@ def blocks(seeds: int, figure_4_seeds: int) -> list[Block]:
 
 
 def smoke_blocks() -> list[Block]:
-    """A run or two for each figure and claim."""
+    """Lists a run or two for each figure and claim."""
     few = Training(size=2)
     trained = tuple(_each([0], size=(2,), mi_weight=(1.0, 0.0)))
     betas = tuple(_each([0], size=(2,), mi_weight=(0.0,), kl_weight=(0.5,)))

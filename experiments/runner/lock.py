@@ -40,7 +40,7 @@ class Lock:
 
     path: Path
     descriptor: int
-    """For the process of the run to inherit."""
+    """File descriptor, for the process of the run to inherit."""
     token: str
     _beaten: float = field(default_factory=time.monotonic)
 
@@ -66,8 +66,8 @@ def acquire(path: Path, dead: tuple[str, int] | None = None) -> Lock | None:
     """Takes the lock, or returns None where another process has it.
 
     Args:
-        path: The lock's file, made if it is not there.
-        dead: What :func:`wait` read of an owner on another machine that counts as dead.
+        path: File of the lock, made if it is not there.
+        dead: Record that :func:`wait` read of an owner on another machine that counts as dead.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
@@ -81,10 +81,10 @@ def acquire(path: Path, dead: tuple[str, int] | None = None) -> Lock | None:
             f"{path} can't be locked ({error}): expected a file system with flock, found one "
             "without; put --out on another, or mount it with flock"
         ) from error
-    found = _read(path)
+    record = _read(path)
     host = _host()
-    foreign = bool(found[0]) and found[0].split()[0] != host
-    if foreign and found != dead:
+    foreign = bool(record[0]) and record[0].split()[0] != host
+    if foreign and record != dead:
         os.close(descriptor)
         return None
     token = f"{host} {os.getpid()} {uuid.uuid4().hex}"

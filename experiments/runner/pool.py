@@ -44,13 +44,13 @@ def run_study(
     Ctrl-C (or SIGTERM) stops the runs after a checkpoint; a second Ctrl-C does not wait for them.
 
     Args:
-        todo: The runs.
-        folder: The study's; on a cluster all machines must see it under this path.
+        todo: Runs to execute.
+        folder: Folder of the study; on a cluster all machines must see it under this path.
         workers: Runs at a time on this machine.
         scheduler: Address of a Dask scheduler, whose workers' threads take a run each, instead.
-        threads: Of each run; None shares the cores of this machine, or on a cluster leaves what a
-            worker's environment says (Dask's nannies say 1).
-        report: Called here with what became of each run, once.
+        threads: Threads of each run; None shares the cores of this machine, or on a cluster leaves
+            what a worker's environment says (Dask's nannies say 1).
+        report: Function that is called here with what became of each run, once.
 
     Returns:
         What became of each run, in their order.
@@ -75,21 +75,21 @@ def run_study(
         threads = max(1, _cores() // workers)
     stop = folder / ".study" / f"stop-{uuid.uuid4().hex}"
     study = Study(folder, threads, stop, os.getcwd())
-    found: dict[str, Outcome] = {}
+    outcomes: dict[str, Outcome] = {}
     with _backend(workers, scheduler) as options, _stopped_by_signals(stop):
         # What another process has, or what was stopped with its worker, gets a second chance.
         for patient in (False, True):
-            calls = [delayed(execute)(r, study, patient) for r in todo if r.name not in found]
+            calls = [delayed(execute)(r, study, patient) for r in todo if r.name not in outcomes]
             for outcome in _parallel(calls, options, scheduler):
                 retry = outcome.status in ("busy", "stopped") and not (patient or stop.exists())
                 if not retry:
-                    found[outcome.name] = outcome
+                    outcomes[outcome.name] = outcome
                     report(outcome)
-    return [found[name] for name in names]
+    return [outcomes[name] for name in names]
 
 
 def run_with_bar(todo: Sequence[Run], folder: Path, **settings: Any) -> list[Outcome]:
-    """:func:`run_study`, with a progress bar on the terminal and a line for each run that fails."""
+    """Runs :func:`run_study` with a progress bar, and prints a line for each run that fails."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), transient=True) as progress:
         bar = progress.add_task("runs", total=len(todo))
@@ -126,7 +126,7 @@ def report_outcomes(outcomes: Sequence[Outcome], folder: Path) -> int:
 
 
 def _cores() -> int:
-    """Those that this process may use."""
+    """Counts the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -181,14 +181,16 @@ def _backend(workers: int, scheduler: str | None) -> Iterator[dict[str, Any]]:
         raise RuntimeError("--scheduler needs Dask: pip install 'pyro-mivae[cluster]'") from error
     from joblib._dask import DaskDistributedBackend
 
-    class Backend(DaskDistributedBackend):
+    class Backend(DaskDistributedBackend):  # type: ignore[misc]  # joblib has no types
         """joblib's, but for a cluster of one thread: Parallel would run its tasks *here*."""
 
         def effective_n_jobs(self, n_jobs: int) -> int:
-            return max(2, super().effective_n_jobs(n_jobs))
+            return max(2, int(super().effective_n_jobs(n_jobs)))
 
     try:
-        client = Client(scheduler, timeout=20, set_as_default=False)
+        client = Client(  # type: ignore[no-untyped-call]  # Dask's stubs
+            scheduler, timeout=20, set_as_default=False
+        )
     except (OSError, ValueError) as error:
         raise RuntimeError(
             f"expected a Dask scheduler at {scheduler}, found none ({error}): start one with "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -18,12 +17,18 @@ from experiments.runner.lock import (
     acquire,
     wait,
 )
+from experiments.tables import read_json
 from pyro_mivae import runs
 from pyro_mivae.training.checkpoints import has_checkpoint
 
 ROOT = Path(__file__).parents[2]
 GRACE = 60.0
 """Seconds that a run has for its last checkpoint."""
+MOVED = {
+    "experiments._arms": "experiments.open_question.jobs.train_arm",
+    "experiments._codes": "experiments.open_question.jobs.measure_codes",
+}
+"""Programs that studies begun before 0.1.0 name by their old modules."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 # Lets the kernel stop the run when whoever started it is killed (on Linux; elsewhere it goes on and
@@ -44,9 +49,9 @@ class Run:
     """One run of a study."""
 
     name: str
-    """Of its folder in the study's."""
+    """Name of its folder in the study's."""
     arguments: tuple[str, ...] = ()
-    """Of the program, without ``--out``."""
+    """Arguments of the program, without ``--out``."""
     module: str = "experiments.mnist"
     """The program, as ``python -m`` takes it."""
     result: str = runs.METRICS
@@ -57,7 +62,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Study:
-    """What a worker has to know."""
+    """The parts of a study that a worker has to know."""
 
     folder: Path
     threads: int | None
@@ -68,7 +73,7 @@ class Study:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run."""
+    """The end of a run, as the study sees it."""
 
     name: str
     status: Literal["done", "skipped", "failed", "stopped", "busy"]
@@ -140,11 +145,18 @@ def _execute(run: Run, study: Study, lock: Lock, log: Path) -> tuple[Any, str]:
 
 
 def _check_same(run: Run, path: Path) -> None:
-    """Notes what the run's folder is made by; raises a ``ValueError`` if it was made by another."""
-    made = {"module": run.module, "arguments": list(run.arguments)}
+    """Notes the command that makes the run's folder, or compares it with the one noted before.
+
+    Raises:
+        ValueError: If the folder was made by another command.
+    """
+    command = {"module": run.module, "arguments": list(run.arguments)}
     if not path.exists():
-        runs.write_json(path, made)
-    elif (before := json.loads(path.read_text(encoding="utf-8"))) != made:
+        runs.write_json(path, command)
+        return
+    before = read_json(path)
+    module = MOVED.get(before["module"], before["module"])
+    if {**before, "module": module} != command:
         raise ValueError(
             f"the run in this folder was started with {' '.join(before['arguments'])}, but now "
             f"with {' '.join(run.arguments)}: say the same flags, or choose another --out"

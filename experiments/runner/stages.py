@@ -14,7 +14,7 @@ from experiments.runner.run import Outcome, Run
 
 @dataclass(frozen=True)
 class Engine:
-    """Where runs are executed."""
+    """The machines that execute runs."""
 
     workers: int = 1
     """Runs at a time on this machine."""
@@ -24,7 +24,7 @@ class Engine:
     """Threads of a run; None shares the cores, or on a cluster keeps each worker's environment."""
 
     def run(self, todo: Sequence[Run], folder: Path) -> list[Outcome]:
-        """Runs with a progress bar, see :func:`run_study`."""
+        """Executes runs with a progress bar, see :func:`run_study`."""
         return run_with_bar(
             todo,
             folder,
@@ -49,19 +49,19 @@ class StudyConfig(Engine):
     """A few runs of seconds in a folder of their own, through everything."""
 
 
-class Named(Protocol):
+class StudyBlock(Protocol):
     """A part of a study."""
 
     @property
     def name(self) -> str:
-        """As --blocks says it."""
+        """Name that --blocks takes."""
 
 
-AnyBlock = TypeVar("AnyBlock", bound=Named)
+AnyBlock = TypeVar("AnyBlock", bound=StudyBlock)
 
 
 def chosen(every: Sequence[AnyBlock], names: Sequence[str]) -> list[AnyBlock]:
-    """The blocks of these names; all of them if there are none, none of them with "none".
+    """Selects the blocks of these names; all if there are none, no block with "none".
 
     Raises:
         ValueError: If a name is unknown.
@@ -88,6 +88,6 @@ def run_stages(
         outcomes += engine.run(todo, folder)
         if any(outcome.status == "stopped" for outcome in outcomes):
             break
-    if found := write_report():
-        print(f"report: {found}")
+    if report_path := write_report():
+        print(f"report: {report_path}")
     return report_outcomes(outcomes, folder)

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.plots import rows as tables
-from pyro_mivae.plotting import style as drawing
+from experiments.plots.rows import check_columns, distinct
+from pyro_mivae.plotting import style
 
 COLUMNS = {
     "mi/c/sample": "MI bound on I(c; x'), x' sampled",
@@ -22,7 +22,7 @@ MARKERS = "osD^v"  # one more than colours: twenty priors look different
 
 
 def sweep_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """MI, KL of the code and log-likelihood over lambda: mean and range of each prior's seeds.
+    """Draws MI, KL of the code and log-likelihood over lambda, with mean and range over seeds.
 
     A row of panels for each training channel; each run is a point.
 
@@ -35,34 +35,34 @@ def sweep_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
         ValueError: If there is no row, or one lacks a column.
     """
     needed = ("prior", "channel", "mi_weight", "seed", *COLUMNS)
-    tables.check(rows, needed, "a row of sweep.csv for each run")
-    channels, priors = tables.distinct(rows, "channel"), tables.distinct(rows, "prior")
+    check_columns(rows, needed, "a row of sweep.csv for each run")
+    channels, priors = distinct(rows, "channel"), distinct(rows, "prior")
     weights = sorted({float(row["mi_weight"]) for row in rows})
     figure = Figure(figsize=(16, 4.6 * len(channels) + 1.1), layout="constrained")
     panels = figure.subplots(len(channels), len(COLUMNS), sharex=True, squeeze=False)
     for line, channel in zip(panels, channels, strict=True):
         for axes, (column, title) in zip(line, COLUMNS.items(), strict=True):
-            styles = (itertools.cycle(drawing.OTHERS), itertools.cycle(MARKERS))
-            for prior, *style in zip(priors, *styles, strict=False):
+            styles = (itertools.cycle(style.OTHERS), itertools.cycle(MARKERS))
+            for prior, colour, marker in zip(priors, *styles, strict=False):
                 runs = [r for r in rows if (r["prior"], r["channel"]) == (prior, channel)]
-                _draw(axes, runs, column, f"prior {prior}", *style)
+                _draw(axes, runs, column, f"prior {prior}", colour, marker)
             name = f"training channel {channel}\nnats per datum" if column == "mi/c/sample" else ""
-            drawing.finish(axes, title if channel == channels[0] else "", ylabel=name)
+            style.finish(axes, title if channel == channels[0] else "", ylabel=name)
             if len(weights) <= 6:
                 axes.set_xticks(weights, [f"{weight:g}" for weight in weights])
             axes.tick_params(labelbottom=True)
             if channel == channels[-1]:
-                axes.set_xlabel("λ, the weight of the information", fontsize=drawing.MEDIUM)
+                axes.set_xlabel("λ, the weight of the information", fontsize=style.MEDIUM)
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(
         handles,
         labels,
         loc="outside lower center",
         ncols=min(len(labels), 5),
-        fontsize=drawing.SMALL,
+        fontsize=style.SMALL,
         frameon=False,
         title=_note(rows),
-        title_fontsize=drawing.SMALL,
+        title_fontsize=style.SMALL,
     )
     return figure
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ from experiments.runner.pool import report_outcomes
 from experiments.runner.run import Run
 from experiments.runner.stages import Engine
 from experiments.sweep.figure import sweep_curves
-from experiments.tables import percent, write_table
+from experiments.tables import percent, read_json, write_table
 from pyro_mivae import runs
 from pyro_mivae.infer import Channel
 from pyro_mivae.plotting.saving import save
@@ -91,7 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def make_runs(config: Config, extra: Sequence[str]) -> list[Run]:
-    """The runs of a sweep; those of the first seed come first.
+    """Makes the runs of a sweep; those of the first seed come first.
 
     Raises:
         ValueError: If a flag for experiments.mnist is the sweep's own.
@@ -103,25 +102,25 @@ def make_runs(config: Config, extra: Sequence[str]) -> list[Run]:
             "sweep has not itself; use --priors, --channels, --mi-weights, --seeds and --out "
             "before the --"
         )
-    found = []
+    todo = []
     combinations = itertools.product(
         config.seeds, config.channels, config.priors, config.mi_weights
     )
     for seed, channel, prior, number in combinations:
         flags = {"prior": prior, "channel": channel, "mi-weight": number, "seed": seed}
         command = (*as_arguments(flags), *(["--smoke"] if config.smoke else []), *extra)
-        found.append(Run(f"{prior}-{channel}-lambda{plain(number)}-seed{seed}", command))
+        todo.append(Run(f"{prior}-{channel}-lambda{plain(number)}-seed{seed}", command))
     # What a run would refuse, before there is one.
-    parse_run([*found[0].arguments, "--out", "run"], __doc__ or "")
-    return found
+    parse_run([*todo[0].arguments, "--out", "run"], __doc__ or "")
+    return todo
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """A row for each finished run in a study's folder, from the runs' folders alone."""
+    """Reads a row for each finished run in a study's folder, from the runs' folders alone."""
     rows = []
     for path in folder.glob(f"*/{runs.METRICS}"):
         config = runs.read_config(path.parent)
-        metrics = json.loads(path.read_text(encoding="utf-8"))
+        metrics = read_json(path)
         row = {"run": path.parent.name, "data": config["data"]["name"]}
         for group, names in SETTINGS.items():
             row |= {name: config["settings"][group].get(name) for name in names}
@@ -144,12 +143,14 @@ def _report(rows: Sequence[dict[str, Any]]) -> None:
     classes: list[str] = []
     groups = itertools.groupby(rows, key=lambda r: (r["prior"], r["channel"], r["mi_weight"]))
     for (prior, channel, weight), group in groups:
-        found = list(group)
-        means = (sum(r[n] for r in found) / len(found) for n in ("elbo", "kl/c", "mi/c/sample"))
-        table.add_row(
-            prior, channel, f"{weight:g}", str(len(found)), *(f"{mean:.2f}" for mean in means)
+        group_rows = list(group)
+        means = (
+            sum(r[n] for r in group_rows) / len(group_rows) for n in ("elbo", "kl/c", "mi/c/sample")
         )
-        accuracies = [r["class_accuracy"] for r in found if "class_accuracy" in r]
+        table.add_row(
+            prior, channel, f"{weight:g}", str(len(group_rows)), *(f"{mean:.2f}" for mean in means)
+        )
+        accuracies = [r["class_accuracy"] for r in group_rows if "class_accuracy" in r]
         if accuracies:
             classes.append(f"{prior}, {channel}, λ {weight:g}: {percent(accuracies, 1)}")
     Console().print(table)

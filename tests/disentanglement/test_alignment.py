@@ -9,7 +9,7 @@ import pytest
 import torch
 import xarray as xr
 
-from experiments.open_question.jobs.carried import (
+from experiments.open_question.jobs.carried_factors import (
     carried,
     carried_share,
     following,

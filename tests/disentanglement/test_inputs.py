@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from experiments.open_question.jobs.carried import following
+from experiments.open_question.jobs.carried_factors import following
 from pyro_mivae.disentanglement import (
     bin_columns,
     ceiling,

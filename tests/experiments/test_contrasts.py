@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from experiments.contrasts import holm, interaction, sign_flip_test
+from experiments.estimates import standard_error, student_reach
 
 ARMS, DATA = ("T", "G"), ("D3", "D4")
 
@@ -164,3 +165,14 @@ def test_holm_keeps_the_rate_of_any_false_rejection():
     both = rng.uniform(size=(4000, 2))
     wrong = np.mean([min(holm({"I": p, "share": q}).values()) <= 0.05 for p, q in both])
     assert abs(wrong - (1 - 0.975**2)) < 4 * math.sqrt(0.05 / 4000)
+
+
+def test_students_interval_is_scipys():
+    values = np.random.default_rng(3).normal(size=7)
+    low, high = stats.t.interval(0.9, 6, values.mean(), stats.sem(values))
+    assert standard_error(values) == pytest.approx(stats.sem(values))
+    assert student_reach(values, 0.9) == pytest.approx((high - low) / 2)
+    assert math.isnan(standard_error([1.0]))
+    assert math.isnan(student_reach([1.0]))
+    with pytest.raises(ValueError, match="level must lie in"):
+        student_reach(values, 1.0)

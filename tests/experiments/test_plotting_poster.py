@@ -10,9 +10,9 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
 from experiments.plots.placing import Label, label_points
 from experiments.poster.plots.claims import capacity, dimension_loss, tradeoff
-from experiments.poster.plots.duality import duality
+from experiments.poster.plots.graphical_models import duality
 from experiments.poster.plots.grids import latent_grid, latent_grid_sheet
-from experiments.poster.plots.outcomes import by_init_and_order, information_columns, outcomes
+from experiments.poster.plots.run_outcomes import by_init_and_order, information_columns, outcomes
 from experiments.poster.plots.traces import information_traces
 from pyro_mivae.plotting.saving import save
 from pyro_mivae.plotting.style import number, tex

@@ -161,6 +161,26 @@ def test_failures_are_reported_and_the_others_go_on(study):
     assert steps(study, "bad") == ["start", "start", "end"]
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("experiments._arms", "experiments.open_question.jobs.train_arm"),
+        ("experiments._codes", "experiments.open_question.jobs.measure_codes"),
+    ],
+)
+def test_a_study_begun_before_the_modules_moved_goes_on(study, old, new):
+    (study / "run").mkdir(parents=True)
+    (study / "run" / "metrics.json").touch()
+    (study / ".study").mkdir()
+    note = study / ".study" / "run.json"
+    note.write_text(json.dumps({"module": old, "arguments": ["--smoke"]}))
+    assert statuses(run_study([Run("run", ("--smoke",), new)], study)) == {"run": "skipped"}
+    (outcome,) = run_study([Run("run", ("--other",), new)], study)
+    assert "started with --smoke, but now with --other" in outcome.note
+    (outcome,) = run_study([Run("run", ("--smoke",), "experiments.mnist")], study)
+    assert outcome.status == "failed"
+
+
 def test_a_program_that_goes_on_by_itself_gets_the_same_arguments_again(study):
     (study / "run").mkdir(parents=True)
     (study / "run" / "config.json").touch()

@@ -1,1 +1,1 @@
-"""What is run: data sets, arms, cells and blocks."""
+"""The design of the study: data sets, arms, cells and blocks."""

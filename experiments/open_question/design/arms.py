@@ -24,13 +24,13 @@ class Arm:
     """A prior of the code, and its guide."""
 
     about: str
-    """For tables."""
+    """Description in tables."""
     prior: str
-    """By name, as in :data:`~pyro_mivae.priors.PRIORS`."""
+    """Name, as in :data:`~pyro_mivae.priors.PRIORS`."""
     posterior: str | None = None
     """The guide's family; None for the prior's first, which factorises."""
     categories: int = 0
-    """Of a discrete code beside the continuous one."""
+    """Categories of a discrete code beside the continuous one; 0 for none."""
 
 
 ARMS: Mapping[ArmName, Arm] = {
@@ -52,7 +52,7 @@ ARMS: Mapping[ArmName, Arm] = {
 
 
 def build(arm: ArmName, *, hidden: Sequence[int], seed: int) -> MIVAE:
-    """The model and guide of an arm, with the weights of a seed.
+    """Builds the model and the guide of an arm, with the weights of a seed.
 
     Arms whose guides take as many raw numbers start from the same weights.
     """

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias, get_args
 
 from experiments.command_line import as_arguments, plain
 from experiments.open_question.design.arms import ArmName
@@ -29,6 +29,14 @@ AGAIN = ("controls-again", "sprites-again", "re-inked-again")
 
 Scale = Literal["full", "smoke"]
 Adds = Literal["plan", "rule", "fresh"]
+MainPrior: TypeAlias = Literal["gaussian", "uniform"]
+MainChannel: TypeAlias = Literal["mean", "straight-through"]
+MAIN_TERMS: tuple[tuple[float, MainChannel], ...] = (
+    (0.0, "straight-through"),  # without the term the channel does nothing
+    (1.0, "straight-through"),
+    (1.0, "mean"),
+)
+"""Weight and channel of the information term of the main job's models."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +51,12 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """For folders and tables."""
+        """Name in folders and tables."""
         form = "" if self.code_scale is None else f"-scale{plain(self.code_scale)}"
         return f"{self.arm}-{self.data}-lambda{plain(self.mi_weight)}{form}"
 
     def runs(self, seeds: int, scale: Scale = "full", known: Collection[int] = ()) -> Iterator[Run]:
-        """The runs of the first seeds, but for those whose seeds are known all."""
+        """Yields the runs of the first `seeds` seeds but those whose seeds are all in `known`."""
         flags = {"arm": self.arm, "data": self.data, "mi-weight": self.mi_weight}
         if self.code_scale is not None:
             flags["code-scale"] = self.code_scale
@@ -60,7 +68,7 @@ class Cell:
 
 
 def arm_run(name: str, flags: Mapping[str, object], scale: Scale) -> Run:
-    """A run of experiments.open_question.jobs.train_arm."""
+    """Makes a run of experiments.open_question.jobs.train_arm."""
     made_of = ["--smoke"] if scale == "smoke" else ["--digits", "mnist"]
     arguments = (*as_arguments(flags), *made_of)
     return Run(name, arguments, module="experiments.open_question.jobs.train_arm", goes_on=True)
@@ -70,9 +78,9 @@ def arm_run(name: str, flags: Mapping[str, object], scale: Scale) -> Run:
 class MainModel:
     """A run of the main job, and the measurement of its codes."""
 
-    prior: Literal["gaussian", "uniform"]
+    prior: MainPrior
     mi_weight: float
-    channel: Literal["mean", "straight-through"]
+    channel: MainChannel
     seed: int
 
     @property
@@ -82,20 +90,20 @@ class MainModel:
         return f"main-{self.prior}-{self.channel}-lambda{weight}-seed{self.seed}"
 
     def run(self, scale: Scale = "full") -> Run:
-        """The run of experiments.mnist."""
+        """Makes the run of experiments.mnist."""
         flags = {
             "prior": self.prior,
             "channel": self.channel,
             "mi-weight": self.mi_weight,
             "seed": self.seed,
         }
-        made = (
+        size = (
             ["--smoke", "--steps", "10"] if scale == "smoke" else ["--data", "mnist", "--compile"]
         )
-        return Run(self.name, (*as_arguments(flags), *made))
+        return Run(self.name, (*as_arguments(flags), *size))
 
     def measurement(self, folder: Path, scale: Scale = "full") -> Run:
-        """The run of experiments.open_question.jobs.measure_codes on it."""
+        """Makes the run of experiments.open_question.jobs.measure_codes on it."""
         asked = ["--smoke"] if scale == "smoke" else []
         return Run(
             f"codes-{self.name}",
@@ -112,14 +120,14 @@ class Block:
     name: str
     cells: tuple[Cell, ...] = ()
     seeds: int = 0
-    """Of each cell."""
+    """Number of seeds of each cell."""
     models: tuple[MainModel, ...] = ()
     adds: Adds = "plan"
     """Why it was added, if it was: by the rule of H1, or to see what becomes of a result."""
 
 
 def blocks(*, add_seeds: bool = False) -> list[Block]:
-    """All of them, in the order in which they are run.
+    """Lists all blocks, in the order in which they are run.
 
     Args:
         add_seeds: Whether the cells of the interaction on re-inked digits have
@@ -165,12 +173,8 @@ def blocks(*, add_seeds: bool = False) -> list[Block]:
             models=tuple(
                 MainModel(prior, weight, channel, seed)
                 for seed in range(5)
-                for prior in ("gaussian", "uniform")
-                for weight, channel in (
-                    (0.0, "straight-through"),  # without the term the channel does nothing
-                    (1.0, "straight-through"),
-                    (1.0, "mean"),
-                )
+                for prior in get_args(MainPrior)
+                for weight, channel in MAIN_TERMS
             ),
         ),
         *added,
@@ -178,7 +182,7 @@ def blocks(*, add_seeds: bool = False) -> list[Block]:
 
 
 def smoke_blocks() -> list[Block]:
-    """The four cells of an interaction with two seeds, and a main model."""
+    """Lists the four cells of an interaction with two seeds, and a main model."""
     return [
         Block("confirmatory", _cells(("G", "T"), REINKED), 2),
         *(Block(name) for name in ("resampled", "controls", "sprites", "symmetry", "size")),
@@ -198,16 +202,16 @@ def stages(
     scale: Scale,
     known: Mapping[str, Collection[int]] | None = None,
 ) -> list[list[Run]]:
-    """What is run before what: data, then trainings block by block, then measurements of them.
+    """Sorts runs into stages: data, then trainings block by block, then their measurements.
 
     Within a block the first seeds of all cells come first, so that a study that is stopped has
     the same seeds of each. What two blocks have is run once.
 
     Args:
-        todo: The blocks to run.
-        folder: The study's.
-        seeds: At most as many of each cell and main model; None for all.
-        scale: ``"full"`` or ``"smoke"``.
+        todo: Blocks to run.
+        folder: Folder of the study.
+        seeds: Most seeds of each cell and main model; None for all.
+        scale: Size of the runs, ``"full"`` or ``"smoke"``.
         known: Seeds of which there are numbers already, by the names of cells and main models.
     """
     known = known or {}

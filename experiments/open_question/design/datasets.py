@@ -36,25 +36,25 @@ LABEL = "label"
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What is measured of a kind of data."""
+class FactorSet:
+    """The factors of some data sets: those exchanged, those a code may tell, those measured."""
 
     pair: tuple[str, str]
     """The two factors whose laws are exchanged, T and S."""
     factors: tuple[str, ...]
     """All that a code may tell of, but for the label."""
     moved: tuple[str, ...]
-    """What is measured of images that the model has made."""
+    """Factors that are measured of images that the model has made."""
 
 
-STROKES = Kind(("thickness", "slant"), ("thickness", "slant"), ("thickness", "slant", "width"))
-REAL = Kind(STROKES.pair, STROKES.moved, STROKES.moved)
+STROKES = FactorSet(("thickness", "slant"), ("thickness", "slant"), ("thickness", "slant", "width"))
+REAL = FactorSet(STROKES.pair, STROKES.moved, STROKES.moved)
 """Width depends on a re-inked digit's thickness and slant; of real ones it is a factor."""
-SPRITES = Kind(("scale", "x"), ("scale", "x", "angle", "y"), ("scale", "x", "y"))
+SPRITES = FactorSet(("scale", "x"), ("scale", "x", "angle", "y"), ("scale", "x", "y"))
 
 
-def kind_of(name: DataName) -> Kind:
-    """What is measured of a data set."""
+def factor_set_of(name: DataName) -> FactorSet:
+    """Returns the factors of a data set."""
     if name.startswith("D6"):
         return SPRITES
     return STROKES if name in ("D3", "D4", "D5") else REAL
@@ -123,11 +123,11 @@ def study_data(
     Resampling needs many images: of the 500 test images of ``mnist-5k`` too few are thick.
 
     Args:
-        name: One of these.
-        seed: Of order and draws.
+        name: Name of the data set.
+        seed: Seed of order and draws.
         num_train: Number of training images.
         num_test: Number of test images.
-        digits: What D0 to D5 are made of; by default :func:`load_digits` is called.
+        digits: Digits that D0 to D5 are made of; by default :func:`load_digits` is called.
         cache_dir: Folder in which drawn images and measurements are kept; by default
             ``~/.cache/pyro_mivae`` (``XDG_CACHE_HOME`` counts).
 

@@ -1,1 +1,1 @@
-"""What one run does: data, training, measuring."""
+"""The work of one run: data, training, measuring."""

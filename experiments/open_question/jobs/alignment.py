@@ -1,9 +1,10 @@
-"""What is measured of codes whose data have known factors: by the guide, and by the generator."""
+"""Measurements of codes against known factors: by the guide, and by the generator."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import mutual_info_score
 from torch import Tensor
 
-from experiments.open_question.jobs.carried import carried, carried_share, leading_code
+from experiments.open_question.jobs.carried_factors import carried, carried_share, leading_code
 from pyro_mivae.disentanglement import (
     MIMatrix,
     ceiling,
@@ -28,6 +29,7 @@ from pyro_mivae.disentanglement.classes import match_classes
 from pyro_mivae.distributions import posterior_mean
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.priors import Prior
+from pyro_mivae.runs.files import atomic_path
 from pyro_mivae.training import evaluate, evaluation
 from pyro_mivae.vae import MIVAE
 
@@ -36,7 +38,7 @@ Measure = Callable[[Tensor], Array]
 """Measures images in [0, 1], (N, H, W): (N, M)."""
 
 PROBABILITIES = tuple(np.linspace(0.05, 0.95, 9).round(4).tolist())
-"""Of the prior, at whose quantiles a code is put in a traversal."""
+"""Probabilities of the prior, at whose quantiles a code is put in a traversal."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,9 +46,9 @@ class Encoded:
     """Images as the guide sees them: (N, dim) each.
 
     Attributes:
-        means: Of the continuous latents, by site.
-        draws: One draw of each posterior, by site.
-        categories: The likeliest category of each image (N,), if there is one.
+        means: Posterior means of the continuous latents, by site.
+        draws: Draws, one of each posterior, by site.
+        categories: Likeliest category of each image (N,), if there is one.
     """
 
     means: Mapping[str, Tensor]
@@ -58,21 +60,21 @@ def encode(vae: MIVAE, images: Tensor, *, seed: int = 0) -> Encoded:
     """Encodes uint8 images (N, H, W)."""
     parts: dict[str, list[Tensor]] = {}
     with evaluation(vae, device=images.device, seed=seed):
-        for some in images.split(1000):
-            for site, q in vae.guide.encode(vae.observe(some)).items():
+        for batch in torch.split(images, 1000):
+            for site, q in vae.guide.encode(vae.observe(batch)).items():
                 if site == "d":
                     parts.setdefault("d", []).append(q.logits.argmax(-1))
                     continue
                 parts.setdefault(site, []).append(posterior_mean(q))
                 parts.setdefault(f"draw/{site}", []).append(q.sample())
-    whole = {name: torch.cat(part) for name, part in parts.items()}
+    joined = {name: torch.cat(part) for name, part in parts.items()}
     sites = [site for site in vae.priors if site != "d"]
-    draws = {site: whole[f"draw/{site}"] for site in sites}
-    return Encoded({site: whole[site] for site in sites}, draws, whole.get("d"))
+    draws = {site: joined[f"draw/{site}"] for site in sites}
+    return Encoded({site: joined[site] for site in sites}, draws, joined.get("d"))
 
 
 def aggregate_distance(draws: Tensor, prior: Prior) -> list[float]:
-    """The Kolmogorov-Smirnov distance of draws (N, dim) to their prior, of each dimension.
+    """Computes the Kolmogorov-Smirnov distance of draws (N, dim) to their prior, by dimension.
 
     It is taken at 2,000 quantiles of the prior: its largest value lies at most 1/2000 above.
     """
@@ -97,22 +99,22 @@ class Factors:
 
     @classmethod
     def of(cls, values: Mapping[str, Array], pair: tuple[str, str], label: str) -> Factors:
-        """With the ceiling, which is the same for all models."""
+        """Makes the factors with their ceiling, which is the same for all models."""
         return cls(values, pair, (label,), ceiling(values, nominal=(label,)))
 
 
 def information(encoded: Encoded, factors: Factors) -> dict[str, Any]:
-    """What codes tell of factors, in corrected nats, and the scores that are made of it.
+    """Measures what codes tell of factors, in corrected nats, with the scores made of it.
 
     All but ``mi`` itself is of the code c alone.
     """
     sites = list(encoded.means)
     names = [f"{s}[{i}]" for s in sites for i in range(encoded.means[s].shape[1])]
     codes = torch.cat([encoded.means[site] for site in sites], 1).double().numpy()
-    whole = mi_matrix(codes, factors.values, nominal=factors.nominal)
+    matrix = mi_matrix(codes, factors.values, nominal=factors.nominal)
     size = encoded.means["c"].shape[1]
     c = dataclasses.replace(
-        whole, **{n: getattr(whole, n)[:size] for n in ("values", "plug_in", "bias", "live")}
+        matrix, **{n: getattr(matrix, n)[:size] for n in ("values", "plug_in", "bias", "live")}
     )
     first, second = factors.pair
     leading, top = leading_code(c), [*c.names, ""]
@@ -122,11 +124,11 @@ def information(encoded: Encoded, factors: Factors) -> dict[str, Any]:
     best = factors.best
     return {
         "codes": names,
-        "factors": list(whole.names),
-        "mi": whole.values.tolist(),
-        "bias": whole.bias.tolist(),
-        "live": whole.live.tolist(),
-        "entropies": whole.entropies.tolist(),
+        "factors": list(matrix.names),
+        "mi": matrix.values.tolist(),
+        "bias": matrix.bias.tolist(),
+        "live": matrix.live.tolist(),
+        "entropies": matrix.entropies.tolist(),
         "I_T": carried(c, first),
         "I_S": carried(c, second),
         "share_T": carried_share(c, first, second),
@@ -147,7 +149,7 @@ def information(encoded: Encoded, factors: Factors) -> dict[str, Any]:
 
 
 def cross_checks(encoded: Encoded, factors: Factors) -> dict[str, Any]:
-    """What the code c tells of the factors in two other ways, nats, (codes, factors) each.
+    """Measures what the code c tells of the factors in two other ways, (codes, factors) in nats.
 
     ``ksg`` is from distances between neighbours in place of bins (2,000 points), ``within`` by
     ranks inside each label, of the factors that are none: without what a code and a factor share
@@ -164,39 +166,39 @@ def cross_checks(encoded: Encoded, factors: Factors) -> dict[str, Any]:
 
 
 def category(encoded: Encoded, labels: Array) -> dict[str, float]:
-    """What the likeliest category tells of the label: nats, and the class accuracy."""
+    """Measures what the likeliest category tells of the label: nats, and the class accuracy."""
     if encoded.categories is None:
         return {}
     number = int(encoded.categories.max()) + 1  # those beyond are empty
     matched = match_classes(encoded.categories, torch.from_numpy(labels).long(), number)
-    told = float(mutual_info_score(labels, encoded.categories.numpy()))
-    return {"mi_category_label": told, "accuracy": matched.accuracy}
+    nats = float(mutual_info_score(labels, encoded.categories.numpy()))
+    return {"mi_category_label": nats, "accuracy": matched.accuracy}
 
 
 def terms(vae: MIVAE, images: Tensor) -> dict[str, float]:
-    """ELBO, its parts, and the bound on I(c; x') of drawn x', nats per image."""
+    """Evaluates ELBO, its parts, and the bound on I(c; x') of drawn x', nats per image."""
     elbo = TraceMI_ELBO(channel="sample", codes=vae.codes)
-    found = evaluate(vae.model, vae.guide, elbo, images, prepare=vae.observe)
-    del found["loss"]  # of a weight that no run has
-    return {**found, "elbo": found["log_likelihood"] - found["kl"]}
+    values = evaluate(vae.model, vae.guide, elbo, images, prepare=vae.observe)
+    del values["loss"]  # of a weight that no run has
+    return {**values, "elbo": values["log_likelihood"] - values["kl"]}
 
 
 def generator(
     vae: MIVAE, measure: Measure, *, names: Sequence[str], scale: Array, number: int, seed: int = 0
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """What moving each code does to the images: each is put at quantiles of its prior.
+    """Measures what moving each code does to the images: each is put at quantiles of its prior.
 
     All else stays at draws from the priors, `number` of them. (Where dimensions depend on each
     other, as those of a square that is turned, a moved code may leave the prior's support.)
 
     Args:
-        vae: A model.
-        measure: Measures images.
-        names: Of what is measured.
+        vae: Model to measure.
+        measure: Function that measures images.
+        names: Names of what is measured.
         scale: Standard deviation of each over the data: slopes are in these, per standard
             deviation of the prior.
         number: Traversals of each code.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Returns:
         Slopes and the like, (codes, names) each; and, of the first three traversals, mean images
@@ -213,17 +215,25 @@ def generator(
             others = [drawn[site].expand(-1, len(values), -1) for site in drawn if site != "c"]
             moved.append(vae.model.decode(c, *others).mean)
         images = torch.stack(moved).clamp(0, 1)
-        found = measure(images.flatten(0, 2)).reshape(*images.shape[:3], len(names))
+        measurements = measure(images.flatten(0, 2)).reshape(*images.shape[:3], len(names))
         spread = prior().stddev
     unit = (values / spread).T.double().numpy()
-    effects = traversal_effects(unit, found, scale=scale)
+    effects = traversal_effects(unit, measurements, scale=scale)
     numbers = {name: value.tolist() for name, value in dataclasses.asdict(effects).items()}
     arrays = {
         "images": (255 * images[:, :3]).round().byte().numpy(),
-        "measured": found[:, :3],
+        "measured": measurements[:, :3],
         "values": values.T.numpy(),
     }
     return {"measured": list(names), **numbers}, arrays
+
+
+def write_traversals(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Writes the arrays of :func:`generator` atomically."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file, images=arrays["images"], measured=arrays["measured"], values=arrays["values"]
+        )
 
 
 def _mean(values: Array) -> float:

@@ -18,8 +18,8 @@ from experiments.open_question.design.datasets import (
     SPRITES,
     STROKES,
     DataName,
-    Kind,
-    kind_of,
+    FactorSet,
+    factor_set_of,
     study_data,
 )
 from pyro_mivae import morphometry
@@ -39,21 +39,21 @@ class ArmData:
     """A data set of the study.
 
     Attributes:
-        name: ``D0`` to ``D6b``.
-        kind: What is measured of it.
-        pool: uint8 (P, H, W), of which each seed takes some to train on.
-        pool_factors: Of the pool, by name, (P,) each.
-        test: uint8 (N, H, W).
-        factors: Of the test images, the label among them, by name, (N,) each.
-        laws: What the factors were drawn from or resampled to.
+        name: Name, ``D0`` to ``D6b``.
+        factor_set: Factors that are measured of it.
+        pool: Images uint8 (P, H, W), of which each seed takes some to train on.
+        pool_factors: Factors of the pool, by name, (P,) each.
+        test: Test images uint8 (N, H, W).
+        factors: Factors of the test images, the label among them, by name, (N,) each.
+        laws: Laws that the factors were drawn from or resampled to.
         set_measured: Correlation of the set and the measured factor on the test images, by name;
             of re-inked digits only.
         unmeasured: Test images that were left out, since a factor could not be measured.
-        source: What the images were made of.
+        source: Origin of the images.
     """
 
     name: DataName
-    kind: Kind
+    factor_set: FactorSet
     pool: Tensor
     pool_factors: Mapping[str, Array]
     test: Tensor
@@ -64,7 +64,7 @@ class ArmData:
     source: Mapping[str, Any]
 
     def rows(self, seed: int, number: int) -> NDArray[np.int64]:
-        """The part of the pool that a seed trains on; of D3, D4 and D5 the same digits."""
+        """Draws the part of the pool that a seed trains on; of D3, D4 and D5 the same digits."""
         if number > len(self.pool):
             raise ValueError(
                 f"--train: expected at most the {len(self.pool)} images of --pool, found {number}"
@@ -72,7 +72,7 @@ class ArmData:
         return np.random.default_rng(seed).permutation(len(self.pool))[:number]
 
     def distance(self, rows: NDArray[np.int64]) -> dict[str, float]:
-        """How far T and S are from their laws, by Kolmogorov and Smirnov.
+        """Computes how far T and S are from their laws, by Kolmogorov and Smirnov.
 
         The larger distance of two: of the images to train on, and of those to test on.
         """
@@ -82,7 +82,7 @@ class ArmData:
                 for values in (self.pool_factors[name][rows], self.factors[name])
             )
             for name, law in self.laws.items()
-            if name in self.kind.pair
+            if name in self.factor_set.pair
         }
 
 
@@ -98,55 +98,57 @@ def load(
     """Makes a data set, or reads what was kept of it.
 
     Args:
-        name: ``D0`` to ``D6b``.
-        pool: Images of which each seed takes some.
-        test: Images to test on, the same for all seeds.
-        digits: What D0 to D5 are made of.
+        name: Name, ``D0`` to ``D6b``.
+        pool: Number of images of which each seed takes some.
+        test: Number of images to test on, the same for all seeds.
+        digits: Digits that D0 to D5 are made of.
         data_dir: Folder of the digits.
         cache_dir: Folder in which drawn images and measurements are kept.
     """
-    kind, source = kind_of(name), None
-    if kind is not SPRITES:
+    factor_set, source = factor_set_of(name), None
+    if factor_set is not SPRITES:
         source = load_digits(digits, data_dir=data_dir)
-    made = study_data(name, num_train=pool, num_test=test, digits=source, cache_dir=cache_dir)
-    factors = {n: made.test.factors[n].values for n in kind.factors}
-    there = np.isfinite(np.stack(list(factors.values()))).all(0)
-    factors = {n: values[there] for n, values in factors.items()}
-    factors[LABEL] = made.test.labels.numpy()[there].astype(np.float64)
+    data = study_data(name, num_train=pool, num_test=test, digits=source, cache_dir=cache_dir)
+    factors = {n: data.test.factors[n].values for n in factor_set.factors}
+    measurable = np.isfinite(np.stack(list(factors.values()))).all(0)
+    factors = {n: values[measurable] for n, values in factors.items()}
+    factors[LABEL] = data.test.labels.numpy()[measurable].astype(np.float64)
     return ArmData(
         name,
-        kind,
-        made.train.images,
-        {n: made.train.factors[n].values for n in kind.factors},
-        made.test.images[torch.from_numpy(there)],
+        factor_set,
+        data.train.images,
+        {n: data.train.factors[n].values for n in factor_set.factors},
+        data.test.images[torch.from_numpy(measurable)],
         factors,
-        made.laws,
-        _set_measured(made.test, kind, cache_dir) if kind is STROKES else {},
-        int((~there).sum()),
+        data.laws,
+        _set_measured(data.test, factor_set, cache_dir) if factor_set is STROKES else {},
+        int((~measurable).sum()),
         {
             "name": name,
-            "source": made.source,
+            "source": data.source,
             "checksum": None if source is None else source.checksum,
-            "effective_size": made.train.effective_size,
+            "effective_size": data.train.effective_size,
         },
     )
 
 
-def _set_measured(split: FactorSplit, kind: Kind, cache_dir: Path | None) -> dict[str, float]:
-    found = measured(Split(split.images, split.labels), cache_dir=cache_dir)
+def _set_measured(
+    split: FactorSplit, factor_set: FactorSet, cache_dir: Path | None
+) -> dict[str, float]:
+    measurements = measured(Split(split.images, split.labels), cache_dir=cache_dir)
     correlations = {}
-    for name in kind.pair:
-        there = np.isfinite(found[name].values)
-        pairs = split.factors[name].values[there], found[name].values[there]
+    for name in factor_set.pair:
+        measurable = np.isfinite(measurements[name].values)
+        pairs = split.factors[name].values[measurable], measurements[name].values[measurable]
         correlations[name] = float(np.corrcoef(*pairs)[0, 1])
     return correlations
 
 
-def measure(images: Tensor, kind: Kind) -> Array:
-    """What is measured of images in [0, 1], (N, H, W), in the order of ``kind.moved``: (N, M)."""
-    if kind is not SPRITES:
-        found = morphometry.measure(images)
-        return np.stack([found[name].values for name in kind.moved], 1)
+def measure(images: Tensor, factor_set: FactorSet) -> Array:
+    """Measures images in [0, 1], (N, H, W), in the order of ``factor_set.moved``: (N, M)."""
+    if factor_set is not SPRITES:
+        strokes = morphometry.measure(images)
+        return np.stack([strokes[name].values for name in factor_set.moved], 1)
     grey = images.double().numpy()
     height, width = grey.shape[1:]
     area = grey.sum((1, 2))
@@ -154,4 +156,4 @@ def measure(images: Tensor, kind: Kind) -> Array:
     x = grey.sum(1) @ (np.arange(width) + 0.5) / mass - width / 2
     y = grey.sum(2) @ (np.arange(height) + 0.5) / mass - height / 2
     values = {"scale": np.sqrt(mass), "x": x, "y": y}
-    return np.stack([values[name] for name in kind.moved], 1)
+    return np.stack([values[name] for name in factor_set.moved], 1)

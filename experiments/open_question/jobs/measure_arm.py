@@ -1,4 +1,4 @@
-"""What is measured of a trained arm."""
+"""The measurements of a trained arm."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from pyro_mivae.vae import MIVAE
 _SOME = 2000  # test images, for the spread of what is measured
 
 
-class Known:
-    """A data set to measure on, with what is the same for all models.
+class ArmEvaluator:
+    """The evaluator of trained arms on one data set, with what is the same for all models.
 
     Args:
-        data: The data set.
+        data: Data set to measure on.
     """
 
     def __init__(self, data: ArmData) -> None:
         self.data = data
-        self.factors = Factors.of(data.factors, data.kind.pair, LABEL)
-        some = measure(data.test[:_SOME] / 255, data.kind)
-        self.scale: NDArray[np.float64] = np.nanstd(some, axis=0)
+        self.factors = Factors.of(data.factors, data.factor_set.pair, LABEL)
+        measurements = measure(data.test[:_SOME] / 255, data.factor_set)
+        self.scale: NDArray[np.float64] = np.nanstd(measurements, axis=0)
 
     def measure(
         self,
@@ -41,13 +41,13 @@ class Known:
         traversals: int,
         code_scale: float | None,
     ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        """The numbers of a model, and its traversals.
+        """Measures a model: its numbers, and its traversals.
 
         Args:
-            vae: The model.
-            seed: Of all draws.
-            trained_on: The part of the pool that it was trained on.
-            traversals: Of each code.
+            vae: Model to measure.
+            seed: Seed of all random draws.
+            trained_on: Part of the pool that it was trained on.
+            traversals: Number of traversals of each code.
             code_scale: Standard deviation by which the term scored the codes, if it was given one:
                 then this score is measured, too.
         """
@@ -60,8 +60,8 @@ class Known:
             terms["fixed_scale/c"] = score["mi/c"]
         moved, arrays = alignment.generator(
             vae,
-            partial(measure, kind=data.kind),
-            names=data.kind.moved,
+            partial(measure, factor_set=data.factor_set),
+            names=data.factor_set.moved,
             scale=self.scale,
             number=traversals,
             seed=seed,

@@ -29,7 +29,6 @@ from experiments.open_question.jobs.alignment import Factors
 from experiments.open_question.jobs.arm_data import measure
 from pyro_mivae import runs
 from pyro_mivae.datasets import Split, load_digits, measured
-from pyro_mivae.runs.files import atomic_path
 from pyro_mivae.training.checkpoints import CheckpointError
 
 ARRAYS = "traversals.npz"
@@ -37,12 +36,12 @@ ARRAYS = "traversals.npz"
 
 @dataclass(frozen=True)
 class Config:
-    """What is measured."""
+    """The run, its traversals, and where the results go."""
 
     run: tyro.conf.Positional[Path]
     """Folder of a run of experiments.mnist."""
     traversals: int = 40
-    """Of each dimension of the code."""
+    """Traversals of each dimension of the code."""
     data_dir: Path | None = None
     """Folder with MNIST/raw/*, as in experiments.mnist."""
     cache_dir: Path | None = None
@@ -55,7 +54,7 @@ class Config:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
-    config = parse(Config, "_codes", __doc__, arguments)
+    config = parse(Config, "open_question.jobs.measure_codes", __doc__, arguments)
     out = config.out or config.run / "codes"
     if config.smoke:
         cache = config.cache_dir or out / "cache"
@@ -69,18 +68,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(config: Config, out: Path) -> None:
-    """Measures, and writes into `out`."""
+    """Measures the codes and writes into `out`."""
     started = time.monotonic()
     settings = read_settings(config.run)
     digits = load_digits(settings.data.data, data_dir=config.data_dir or settings.data.data_dir)
     check_same_data(config.run, digits)
     vae = load(config.run, torch.device("cpu"))
-    found = measured(digits.test, cache_dir=config.cache_dir)
-    values = {name: found[name].values for name in REAL.factors}
-    there = np.isfinite(np.stack(list(values.values()))).all(0)
-    values = {name: value[there] for name, value in values.items()}
+    measurements = measured(digits.test, cache_dir=config.cache_dir)
+    values = {name: measurements[name].values for name in REAL.factors}
+    measurable = np.isfinite(np.stack(list(values.values()))).all(0)
+    values = {name: value[measurable] for name, value in values.items()}
     test = Split(
-        *(part[torch.from_numpy(there)] for part in (digits.test.images, digits.test.labels))
+        *(part[torch.from_numpy(measurable)] for part in (digits.test.images, digits.test.labels))
     )
     labels = test.labels.double().numpy()
     factors = Factors.of({**values, LABEL: labels}, REAL.pair, LABEL)
@@ -88,7 +87,7 @@ def run(config: Config, out: Path) -> None:
     encoded = alignment.encode(vae, test.images, seed=seed)
     moved, arrays = alignment.generator(
         vae,
-        partial(measure, kind=REAL),
+        partial(measure, factor_set=REAL),
         names=REAL.moved,
         scale=np.array([values[name].std() for name in REAL.moved]),
         number=config.traversals,
@@ -107,13 +106,12 @@ def run(config: Config, out: Path) -> None:
         "generator": moved,
         "checks": {
             "posterior_ks": alignment.aggregate_distance(encoded.draws["c"], vae.priors["c"]),
-            "unmeasured": int((~there).sum()),
+            "unmeasured": int((~measurable).sum()),
         },
         "seconds": {"total": time.monotonic() - started},
     }
     out.mkdir(parents=True, exist_ok=True)
-    with atomic_path(out / ARRAYS) as path, path.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+    alignment.write_traversals(out / ARRAYS, arrays)
     runs.write_json(out / runs.METRICS, numbers)
     print(f"results: {out}")
 

@@ -20,18 +20,17 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from pyro.infer import TraceEnum_ELBO
 
-from experiments import command_line as _program
+from experiments import command_line
 from experiments.open_question.design.arms import ArmName, build
 from experiments.open_question.design.datasets import DataName
+from experiments.open_question.jobs import alignment
 from experiments.open_question.jobs.arm_data import ArmData, load
-from experiments.open_question.jobs.measure_arm import Known
+from experiments.open_question.jobs.measure_arm import ArmEvaluator
 from pyro_mivae import runs
 from pyro_mivae.infer import Channel, TraceMI_ELBO, compile_elbo
-from pyro_mivae.runs.files import atomic_path
 from pyro_mivae.training import NonFiniteError, adam, fit
 from pyro_mivae.vae import MIVAE
 
@@ -43,7 +42,7 @@ class Config:
     arm: ArmName = "T"
     """Prior and guide of the code: experiments/open_question/design/arms.py."""
     data: DataName = "D3"
-    """Which of the study's data sets (pyro_mivae.datasets.study_data)."""
+    """Data set of the study: experiments/open_question/design/datasets.py."""
     mi_weight: float = 2.0
     """lambda, the weight of the information term; 0 leaves it out."""
     code_scale: float | None = None
@@ -53,7 +52,7 @@ class Config:
     first_seed: int = 0
     """The first seed: of images, weights, batches and draws."""
     num_seeds: int = 10
-    """Their number; 0 only draws the images, to be kept in the cache."""
+    """Number of seeds; 0 only draws the images, to be kept in the cache."""
     pool: int = 50_000
     """Images of which each seed takes some, the same for all arms."""
     train: int = 10_000
@@ -65,23 +64,23 @@ class Config:
     batch_size: int = 100
     """Images in a step."""
     learning_rate: float = 1e-3
-    """Of Adam."""
+    """Learning rate of Adam."""
     traversals: int = 40
-    """Of each code, for what it does to the images."""
+    """Traversals of each code, for what it does to the images."""
     hidden: tuple[int, ...] = (256, 256)
     """Layers of encoder and decoder."""
     compile: bool = True
     """Train through compile_elbo, once for all seeds."""
     digits: Literal["auto", "mnist", "mnist-5k"] = "auto"
-    """What the images are made of: auto takes the full MNIST where it finds it."""
+    """Digits that the images are made of: auto takes the full MNIST where it finds it."""
     data_dir: Path | None = None
     """Folder with MNIST/raw/*; the environment variable PYRO_MIVAE_DATA says it too."""
     cache_dir: Path | None = None
     """Folder in which drawn images and measurements are kept; by default ~/.cache/pyro_mivae."""
     out: Path | None = None
     """Folder of the results; by default runs/arm-ARM-DATA."""
-    smoke: _program.Switch = False
-    """Seconds: few images of mnist-5k, one epoch, not compiled."""
+    smoke: command_line.Switch = False
+    """A run of seconds: few images of mnist-5k, one epoch, not compiled."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -97,16 +96,24 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parse(arguments: list[str] | None) -> Config:
     """Parses the command line."""
-    config = _program.parse(Config, "_arms", __doc__, arguments)
+    config = command_line.parse(Config, "open_question.jobs.train_arm", __doc__, arguments)
     if not config.smoke:
         return config
-    few = {"pool": 200, "train": 100, "test": 200, "epochs": 1, "traversals": 3}
-    settings = {"digits": "mnist-5k", "hidden": (32,), "compile": False, **few}
-    return dataclasses.replace(config, **settings)
+    return dataclasses.replace(
+        config,
+        pool=200,
+        train=100,
+        test=200,
+        epochs=1,
+        traversals=3,
+        digits="mnist-5k",
+        hidden=(32,),
+        compile=False,
+    )
 
 
 def seed_file(folder: Path, seed: int) -> Path:
-    """Where the numbers of a seed are."""
+    """Returns the path of a seed's numbers."""
     return folder / f"seed{seed}.json"
 
 
@@ -127,10 +134,10 @@ def run(config: Config, folder: Path) -> None:
         )
         _claim(config, data, folder)
     if todo:
-        known = Known(data)
+        evaluator = ArmEvaluator(data)
         first, processor = time.monotonic(), time.process_time()
         for seed, vae, trained in _train(config, data, todo):
-            numbers, arrays = known.measure(
+            numbers, arrays = evaluator.measure(
                 vae,
                 seed=seed,
                 trained_on=data.rows(seed, config.train),
@@ -139,8 +146,7 @@ def run(config: Config, folder: Path) -> None:
             )
             seconds = {"training": trained, "total": time.monotonic() - first}
             numbers["seconds"] = {**seconds, "processor": time.process_time() - processor}
-            with atomic_path(folder / f"seed{seed}.npz") as path, path.open("wb") as file:
-                np.savez_compressed(file, **arrays)
+            alignment.write_traversals(folder / f"seed{seed}.npz", arrays)
             runs.write_json(seed_file(folder, seed), numbers)  # last: a seed that has it is done
             print(f"{config.arm} on {config.data}, seed {seed}: {seconds['total']:.1f} s")
             first, processor = time.monotonic(), time.process_time()
@@ -168,7 +174,7 @@ def _claim(config: Config, data: ArmData, folder: Path) -> None:
 def _train(
     config: Config, data: ArmData, seeds: Sequence[int]
 ) -> Iterator[tuple[int, MIVAE, float]]:
-    """The one model, trained anew from each seed, with the seconds that it took."""
+    """Yields the one model, trained anew from each seed, with the seconds that it took."""
     make = partial(build, config.arm, hidden=config.hidden)
     vae = make(seed=seeds[0])
     # A category is summed out: with a gradient through its draws it stays unused.

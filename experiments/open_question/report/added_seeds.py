@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from experiments.open_question import rows as numbers
 from experiments.open_question.design.arms import ArmName
 from experiments.open_question.design.cells import (
     MI_WEIGHT,
@@ -16,13 +15,13 @@ from experiments.open_question.design.cells import (
     Cell,
 )
 from experiments.open_question.design.datasets import DataName
-from experiments.open_question.report.tables import p_value
-from experiments.open_question.rows import PRIMARIES, Found, Row, planned_seeds
-from experiments.tables import number, span, table
+from experiments.open_question.report.cell_tables import p_value
+from experiments.open_question.rows import PRIMARIES, ContrastResult, contrast, planned_seeds
+from experiments.tables import Row, number, span, table
 
 
 @dataclass(frozen=True)
-class Again:
+class RepeatedInteraction:
     """An interaction that was looked at again."""
 
     on: str
@@ -43,14 +42,14 @@ class Again:
 
 
 INTERACTIONS = (
-    Again("re-inked", REINKED),
-    Again("re-inked", REINKED, ("P", "G")),
-    Again("re-inked", REINKED, ("T", "P")),
-    Again("re-inked", REINKED, mi_weight=0.0),
-    Again("sprites", SPRITES),
-    Again("sprites", SPRITES, ("P", "G")),
-    Again("sprites", SPRITES, ("T", "P")),
-    Again("permuted weights", PERMUTED, measures=tuple(PRIMARIES)),
+    RepeatedInteraction("re-inked", REINKED),
+    RepeatedInteraction("re-inked", REINKED, ("P", "G")),
+    RepeatedInteraction("re-inked", REINKED, ("T", "P")),
+    RepeatedInteraction("re-inked", REINKED, mi_weight=0.0),
+    RepeatedInteraction("sprites", SPRITES),
+    RepeatedInteraction("sprites", SPRITES, ("P", "G")),
+    RepeatedInteraction("sprites", SPRITES, ("T", "P")),
+    RepeatedInteraction("permuted weights", PERMUTED, measures=tuple(PRIMARIES)),
 )
 LABELS = {**PRIMARIES, "I_S": "I_S (nats)"}
 GROUPS = ("planned seeds", "added seeds", "all")
@@ -58,47 +57,55 @@ GROUPS = ("planned seeds", "added seeds", "all")
 
 def interactions(
     every: Sequence[Block], rows: Sequence[Row]
-) -> Iterator[tuple[Again, str, list[Found]]]:
-    """Each over the seeds that were planned, those that were added, and all, if any were added."""
-    for again in INTERACTIONS:
-        first = min(planned_seeds(every, cell, "plan") for cell in again.cells)
+) -> Iterator[tuple[RepeatedInteraction, str, list[ContrastResult]]]:
+    """Yields each interaction over the planned seeds, the added ones and all, if any were added."""
+    for repeated in INTERACTIONS:
+        first = min(planned_seeds(every, cell, "plan") for cell in repeated.cells)
         parts = (
             [row for row in rows if row["seed"] < first],
             [row for row in rows if row["seed"] >= first],
             rows,
         )
-        settings = {"arms": again.arms, "data": again.data, "mi_weight": again.mi_weight}
-        for measure in again.measures if first else ():
-            found = [numbers.contrast(part, measure, **settings) for part in parts]
-            if found[1].contrast or found[1].note:
-                yield again, measure, found
+        for measure in repeated.measures if first else ():
+            results = [
+                contrast(
+                    part,
+                    measure,
+                    arms=repeated.arms,
+                    data=repeated.data,
+                    mi_weight=repeated.mi_weight,
+                )
+                for part in parts
+            ]
+            if results[1].contrast or results[1].note:
+                yield repeated, measure, results
 
 
 def fresh_seeds(every: Sequence[Block], rows: Sequence[Row]) -> str:
-    """A table of the interactions."""
+    """Writes the table of the interactions."""
     body = [
-        (*again.name, measure, *map(_told, found))
-        for again, measure, found in interactions(every, rows)
+        (*repeated.name, measure, *map(_contrast_text, results))
+        for repeated, measure, results in interactions(every, rows)
     ]
     head = ("data", "arms", "of", *GROUPS)
     title = "Interactions in the planned seeds and in those that were added: mean (95 %; p of sign "
     return table(f"{title}flips; seeds)", head, body)
 
 
-def _told(found: Found) -> str:
-    if (one := found.contrast) is None:
-        return found.note
+def _contrast_text(result: ContrastResult) -> str:
+    if (one := result.contrast) is None:
+        return result.note
     within = f"{span(one.interval(0.95))}; {p_value(one.permutation_p)}; {one.num_seeds}"
     return f"{number(one.mean, 3)} ({within})"
 
 
 def drawn(every: Sequence[Block], rows: Sequence[Row]) -> list[Row]:
-    """The interactions as :func:`experiments.plots.forest.forest_plot` takes them."""
+    """Lists the interactions as :func:`experiments.plots.forest.forest_plot` takes them."""
     estimates: list[Row] = []
-    for again, measure, found in interactions(every, rows):
-        for group, one in zip(GROUPS, (part.contrast for part in found), strict=True):
+    for repeated, measure, results in interactions(every, rows):
+        for group, one in zip(GROUPS, (part.contrast for part in results), strict=True):
             if one is not None:
                 low, high = one.interval(0.95)
-                place = {"panel": LABELS[measure], "line": "\n".join(again.name), "group": group}
+                place = {"panel": LABELS[measure], "line": "\n".join(repeated.name), "group": group}
                 estimates.append({**place, "value": one.mean, "low": low, "high": high})
     return estimates

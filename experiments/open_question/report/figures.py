@@ -9,21 +9,21 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from experiments.contrasts import is_number
+from experiments.estimates import is_number
 from experiments.open_question.design.cells import MI_WEIGHT
 from experiments.open_question.jobs.measure_codes import ARRAYS
 from experiments.open_question.report.plots import interaction_plot, top_factors
-from experiments.open_question.rows import PRIMARIES, Row
+from experiments.open_question.rows import PRIMARIES
 from experiments.open_question.rules.h1 import FAMILIES
 from experiments.plots.forest import forest_plot
-from experiments.tables import at
+from experiments.tables import Row, at
 from pyro_mivae import plotting
 from pyro_mivae.runs import METRICS
 
 SEED = 0
-"""Of the models that are shown: the first, whatever came out."""
+"""Seed of the models that are shown: the first, whatever came out."""
 SHOWN = 0
-"""Which of a code's first three traversals is shown."""
+"""Index of the traversal that is shown, of a code's first three."""
 LAWS = {
     "D3": "D3: thickness\nuniform",
     "D4": "D4: slant\nuniform",
@@ -36,7 +36,7 @@ UNITS = {"thickness": "px", "slant": "rad", "width": "px", "scale": "px", "x": "
 
 
 def caption(name: str) -> str:
-    """What a figure shows."""
+    """Says what a figure shows."""
     first = f"the first seed of each, λ {MI_WEIGHT:g}"
     fixed = {
         "interaction_I_T": "I_T by arm and law: an interaction is lines that are not parallel",
@@ -54,41 +54,41 @@ def caption(name: str) -> str:
 
 
 def draw(rows: Sequence[Row], folder: Path, again: Sequence[Row] = ()) -> dict[str, Figure | None]:
-    """The figures of what is done, by name; None of images that the folder has not.
+    """Draws the figures of what is done, by name; None of images that the folder has not.
 
     Args:
-        rows: The runs.
-        folder: The study's.
+        rows: Rows of the runs.
+        folder: Folder of the study.
         again: Interactions that were looked at again, as a forest plot takes them.
     """
     figures: dict[str, Figure | None] = {}
     for name, label in PRIMARIES.items():
-        if found := _panels(rows, name):
-            figures[f"interaction_{name}"] = interaction_plot(found, label=label)
+        if plotted := _panels(rows, name):
+            figures[f"interaction_{name}"] = interaction_plot(plotted, label=label)
     if again:
         label = "interaction of prior and law, mean over seeds and 95 % interval"
         figures["interaction_again"] = forest_plot(again, label=label)
-    if found := _tops(rows):
-        figures["top_factors"] = top_factors(found)
+    if plotted := _tops(rows):
+        figures["top_factors"] = top_factors(plotted)
     figures |= _matrices(rows)
     figures |= _traversals(rows, folder)
     return figures
 
 
 def _panels(rows: Sequence[Row], value: str) -> list[Row]:
-    found = []
+    panels = []
     for family, data in FAMILIES.items():
         for weight in (0.0, MI_WEIGHT):
             for row in at(rows, mi_weight=weight, code_scale=None):
                 wanted = row["data"] in data and row["arm"] in ("G", "P", "T")
                 if wanted and is_number(row[value]):
                     panel = {"panel": f"{family}, λ {weight:g}", "data": LAWS[row["data"]]}
-                    found.append({**row, **panel, "value": row[value]})
-    return found
+                    panels.append({**row, **panel, "value": row[value]})
+    return panels
 
 
 def _tops(rows: Sequence[Row]) -> list[Row]:
-    """Of every cell at the weight of the hypotheses, its arm and data named."""
+    """Lists the top factors of every cell at the hypotheses' weight, with its arm and data."""
     chosen = [
         {"group": f"{row['arm']} on {row['data']}", "top": row["leading_top"] or "none"}
         for row in at(rows, mi_weight=MI_WEIGHT, code_scale=None)
@@ -101,7 +101,7 @@ def _matrix(row: Row, codes: Sequence[str], factors: Sequence[str]) -> NDArray[n
 
 
 def _matrices(rows: Sequence[Row]) -> dict[str, Figure]:
-    """Of the first seed of the main models and of the arms on D3 and D4."""
+    """Draws the matrices of the first seed of the main models and of the arms on D3 and D4."""
     figures = {}
     models = at(rows, data="mnist", seed=SEED)
     if models:
@@ -109,8 +109,8 @@ def _matrices(rows: Sequence[Row]) -> dict[str, Figure]:
         codes = [n[3:-10] for n in first if n.startswith("mi/") and n.endswith("/thickness")]
         codes.sort(key=_place)
         factors = ["thickness", "slant", "width", "label"]
-        found = {_title(row): _matrix(row, codes, factors) for row in models}
-        figures["mi_main"] = plotting.mi_matrices(found, codes=codes, factors=factors)
+        matrices = {_title(row): _matrix(row, codes, factors) for row in models}
+        figures["mi_main"] = plotting.mi_matrices(matrices, codes=codes, factors=factors)
     arms = [
         row
         for row in at(rows, mi_weight=MI_WEIGHT, code_scale=None, seed=SEED)
@@ -118,13 +118,13 @@ def _matrices(rows: Sequence[Row]) -> dict[str, Figure]:
     ]
     if arms:
         codes, factors = ["c[0]", "c[1]"], ["thickness", "slant", "label"]
-        found = {f"{row['arm']} on {row['data']}": _matrix(row, codes, factors) for row in arms}
-        figures["mi_arms"] = plotting.mi_matrices(found, codes=codes, factors=factors, columns=4)
+        matrices = {f"{row['arm']} on {row['data']}": _matrix(row, codes, factors) for row in arms}
+        figures["mi_arms"] = plotting.mi_matrices(matrices, codes=codes, factors=factors, columns=4)
     return figures
 
 
 def _place(code: str) -> tuple[str, int]:
-    """Of ``c[10]``: its site, its number."""
+    """Splits ``c[10]`` into its site and its number."""
     site, _, index = code.rstrip("]").partition("[")
     return site, int(index)
 
@@ -135,18 +135,18 @@ def _title(row: Row) -> str:
 
 
 def pictured(rows: Sequence[Row]) -> dict[str, Row]:
-    """The runs of whose images there is a figure, by its name.
+    """Selects the runs of whose images there is a figure, by its name.
 
     The first seed of each main model, and of the arms on D3 at the hypotheses' weight.
     """
-    found: dict[str, Row] = {}
+    shown: dict[str, Row] = {}
     for row in at(rows, data="mnist", seed=SEED):
         name = row["run"].removesuffix(f"-seed{SEED}").replace("-", "_").replace(".", "_")
-        found[f"traversals_{name}"] = row
+        shown[f"traversals_{name}"] = row
     for row in at(rows, data="D3", mi_weight=MI_WEIGHT, code_scale=None, seed=SEED):
         if row["arm"] in ("G", "P", "T"):
-            found[f"traversals_{row['arm']}_D3"] = row
-    return found
+            shown[f"traversals_{row['arm']}_D3"] = row
+    return shown
 
 
 def _traversals(rows: Sequence[Row], folder: Path) -> dict[str, Figure | None]:
@@ -173,5 +173,5 @@ def _traversals(rows: Sequence[Row], folder: Path) -> dict[str, Figure | None]:
 
 
 def _moved(row: Row) -> list[str]:
-    """What was measured of a model's images, in order."""
+    """Lists what was measured of a model's images, in order."""
     return [name.rpartition("/")[2] for name in row if name.startswith("slope/c[0]/")]

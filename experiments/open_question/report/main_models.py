@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from experiments.contrasts import Mean
-from experiments.open_question.report.tables import count_tops, mean_text
-from experiments.open_question.rows import Row, main_groups, mean_of
-from experiments.tables import at, number, table
+from experiments.estimates import Mean
+from experiments.open_question.report.cell_tables import count_tops, mean_text
+from experiments.open_question.rows import main_groups, mean_of
+from experiments.tables import Row, at, number, table
 
 STYLE = ("thickness", "slant", "width")
 FACTORS = (*STYLE, "label")
 
 
-def main_models(rows: Sequence[Row]) -> list[str]:
-    """The best code of each factor, the same by two other estimates, and uniform less Gaussian."""
+def main_model_tables(rows: Sequence[Row]) -> list[str]:
+    """Tabulates each factor's best code, two other estimates, and uniform less Gaussian."""
     return [_best_codes(rows), _two_other_estimates(rows), _uniform_less_gaussian(rows)]
 
 
@@ -60,11 +60,11 @@ def _uniform_less_gaussian(rows: Sequence[Row]) -> str:
     body = []
     for term, pairs in _pairs(rows):
         if pairs:
-            told = (
+            differences = (
                 Mean(tuple(_largest(u, "mi", name) - _largest(g, "mi", name) for u, g in pairs))
                 for name in FACTORS
             )
-            body.append((term, *(mean_text(mean, 3) for mean in told), len(pairs)))
+            body.append((term, *(mean_text(mean, 3) for mean in differences), len(pairs)))
     title = "The same, uniform prior less Gaussian, over shared seeds (95 %)"
     return table(title, ("main models", *FACTORS, "seeds"), body)
 

@@ -1,4 +1,4 @@
-"""What `experiments.open_question` concludes of H1, the poster's claim."""
+"""The judgement of H1, the poster's claim, from the rows of `experiments.open_question`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from experiments.contrasts import Contrast, holm
-from experiments.open_question import rows as numbers
 from experiments.open_question.design.arms import ArmName
 from experiments.open_question.design.cells import (
     MI_WEIGHT,
@@ -23,31 +22,35 @@ from experiments.open_question.design.datasets import (
     REAL,
     STROKES,
     DataName,
-    Kind,
-    kind_of,
+    FactorSet,
+    factor_set_of,
 )
-from experiments.open_question.design.datasets import SPRITES as SPRITES_KIND
-from experiments.open_question.jobs.carried import following
-from experiments.open_question.rows import Found, Row, contrast, planned_seeds
+from experiments.open_question.design.datasets import SPRITES as SPRITE_FACTORS
+from experiments.open_question.jobs.carried_factors import following
+from experiments.open_question.rows import PRIMARIES, ContrastResult, contrast, planned_seeds
 from experiments.open_question.rules.verdict import (
     Checks,
     Family,
     Verdict,
     judge,
 )
-from experiments.tables import at
+from experiments.tables import Row, at
 
 FAMILIES: Mapping[Family, tuple[DataName, DataName]] = {
     "re-inked": REINKED,
     "resampled": RESAMPLED,
     "sprites": SPRITES,
 }
-KINDS: Mapping[Kind, Family] = {STROKES: "re-inked", REAL: "resampled", SPRITES_KIND: "sprites"}
+FAMILY_OF: Mapping[FactorSet, Family] = {
+    STROKES: "re-inked",
+    REAL: "resampled",
+    SPRITE_FACTORS: "sprites",
+}
 ARMS: tuple[ArmName, ArmName] = ("T", "G")
 
 
 def family_rows(rows: Sequence[Row], family: Family, mi_weight: float = MI_WEIGHT) -> list[Row]:
-    """The runs that a family's contrast is made of."""
+    """Selects the runs that a family's contrast is made of."""
     return [
         row
         for row in at(rows, mi_weight=mi_weight, code_scale=None)
@@ -56,30 +59,30 @@ def family_rows(rows: Sequence[Row], family: Family, mi_weight: float = MI_WEIGH
 
 
 def planned(every: Sequence[Block], rows: Sequence[Row], family: Family) -> int:
-    """Seeds that each cell of a family is to have.
+    """Returns the number of seeds that each cell of a family is to have.
 
     Seeds beyond the plan are those that are added once, on re-inked digits: all of them have to be
     there, then.
     """
     cells = [Cell(arm, data) for arm in ARMS for data in FAMILIES[family]]
     most = max(planned_seeds(every, cell, "plan", "rule") for cell in cells)
-    there = max((row["seed"] + 1 for row in family_rows(rows, family)), default=0)
-    return most if there <= most else max(there, MOST_SEEDS)
+    seeds_done = max((row["seed"] + 1 for row in family_rows(rows, family)), default=0)
+    return most if seeds_done <= most else max(seeds_done, MOST_SEEDS)
 
 
 def missing(every: Sequence[Block], rows: Sequence[Row], family: Family) -> int:
-    """Runs of a family that are not done."""
+    """Counts the runs of a family that are not done."""
     seeds = planned(every, rows, family)
     return len(ARMS) * len(FAMILIES[family]) * seeds - len(family_rows(rows, family))
 
 
 def checks_of(rows: Sequence[Row], family: Family) -> Checks:
-    """The worst of some runs of a family; NaN, which fails, without a run."""
+    """Takes the worst of a family's runs; NaN, which fails, without a run."""
 
     def worst(name: str, extreme: object) -> float:
         values = [row[name] for row in rows]
-        there = values and all(value is not None for value in values)
-        return float(extreme(values)) if there else math.nan  # type: ignore[operator]
+        complete = values and all(value is not None for value in values)
+        return float(extreme(values)) if complete else math.nan  # type: ignore[operator]
 
     ks = {"factor_ks": worst("factor_ks", max)} if family != "re-inked" else {}
     own = ks or {"set_measured": worst("set_measured", min)}
@@ -87,34 +90,34 @@ def checks_of(rows: Sequence[Row], family: Family) -> Checks:
 
 
 def failures(row: Row) -> list[str]:
-    """Which manipulation checks a run fails.
+    """Lists the manipulation checks that a run fails.
 
     The law of its factor by the check of its data; the aggregate posterior; and, where the term
     is in the loss, the bound on the information.
     """
-    family = KINDS[kind_of(row["data"])]
-    found = checks_of([row], family)
+    family = FAMILY_OF[factor_set_of(row["data"])]
+    checks = checks_of([row], family)
     if row["mi_weight"] == 0:
-        found = dataclasses.replace(found, mi_bound=None)
-    return [reason.partition(": ")[2] for reason in found.failures(family)]
+        checks = dataclasses.replace(checks, mi_bound=None)
+    return [reason.partition(": ")[2] for reason in checks.failures(family)]
 
 
 @dataclass(frozen=True)
 class H1:
-    """What was found of the poster's claim.
+    """The findings on the poster's claim.
 
     Attributes:
-        contrasts: By family and primary measure, at the weight of the hypotheses.
-        adjusted: Holm's p of the two primaries on re-inked digits.
-        following: The share of the runs of T on re-inked digits in which the leading code tells
+        contrasts: Interactions by family and primary measure, at the weight of the hypotheses.
+        adjusted: Holm's p-values of the two primaries on re-inked digits.
+        following: Share of the runs of T on re-inked digits in which the leading code tells
             most of the uniform factor; NaN without a run.
-        checks: By family.
-        missing: Runs that are not done, by family.
-        verdict: None while any is missing.
-        lost: Why there is none though all is done: a measure that was not defined.
+        checks: Manipulation checks by family.
+        missing: Numbers of runs that are not done, by family.
+        verdict: Verdict; None while any run is missing.
+        lost: Reason why there is no verdict though all is done: a measure was not defined.
     """
 
-    contrasts: Mapping[tuple[Family, str], Found]
+    contrasts: Mapping[tuple[Family, str], ContrastResult]
     adjusted: Mapping[str, float]
     following: float
     checks: Mapping[Family, Checks]
@@ -128,31 +131,31 @@ def judge_h1(every: Sequence[Block], rows: Sequence[Row]) -> H1:
     contrasts = {
         (family, name): contrast(rows, name, arms=ARMS, data=data)
         for family, data in FAMILIES.items()
-        for name in numbers.PRIMARIES
+        for name in PRIMARIES
     }
     p_values = {
-        name: found.contrast.permutation_p
-        for name in numbers.PRIMARIES
-        if (found := contrasts["re-inked", name]).contrast is not None
+        name: result.contrast.permutation_p
+        for name in PRIMARIES
+        if (result := contrasts["re-inked", name]).contrast is not None
     }
-    adjusted = holm(p_values) if len(p_values) == len(numbers.PRIMARIES) else {}
-    some = at(family_rows(rows, "re-inked"), arm="T")
+    adjusted = holm(p_values) if len(p_values) == len(PRIMARIES) else {}
+    treated = at(family_rows(rows, "re-inked"), arm="T")
     share = (
-        following([row["leading_top"] for row in some], [_uniform(row) for row in some])
-        if (some)
+        following([row["leading_top"] for row in treated], [_uniform(row) for row in treated])
+        if treated
         else math.nan
     )
     checks = {family: checks_of(family_rows(rows, family), family) for family in FAMILIES}
     absent = {family: missing(every, rows, family) for family in FAMILIES}
     verdict, lost = None, ""
     if not any(absent.values()):
-        found_of = {f: contrasts[f, "I_T"] for f in FAMILIES if planned(every, rows, f)}
-        lost = "; ".join(found.note for found in found_of.values() if found.contrast is None)
-        whole: dict[Family, Contrast] = {
-            family: found.contrast for family, found in found_of.items() if found.contrast
+        results = {f: contrasts[f, "I_T"] for f in FAMILIES if planned(every, rows, f)}
+        lost = "; ".join(result.note for result in results.values() if result.contrast is None)
+        defined: dict[Family, Contrast] = {
+            family: result.contrast for family, result in results.items() if result.contrast
         }
-        if not lost and whole:
-            verdict = judge(whole, following=share, checks={f: checks[f] for f in whole})
+        if not lost and defined:
+            verdict = judge(defined, following=share, checks={f: checks[f] for f in defined})
     return H1(contrasts, adjusted, share, checks, absent, verdict, lost)
 
 

@@ -1,8 +1,9 @@
-"""What `experiments.open_question` concludes of H2, H3, H4 and H6, by rules of its own.
+"""The judgements of H2, H3, H4 and H6 in `experiments.open_question`, by rules of its own.
 
-They were written down before the runs, but the study was not sized for them, and H1's error rate
-does not cover them: they are secondary. Like H1, none is judged before all its runs are done. That
-a manipulation check that fails in one of them makes it void was added after 170 of the first runs.
+The rules were written down before the runs. The study was not sized for these hypotheses, and H1's
+error rate does not cover them: they are secondary. Like H1, none is judged before all its runs are
+done. One rule was added after 170 of the first runs: a manipulation check that fails in one of its
+runs makes a hypothesis void.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.contrasts import Mean, holm, sign_flip_test
+from experiments.contrasts import holm, sign_flip_test
+from experiments.estimates import Mean
 from experiments.open_question.design.arms import ArmName
 from experiments.open_question.design.cells import MI_WEIGHT, Block, Cell
 from experiments.open_question.design.datasets import DataName
-from experiments.open_question.rows import Row, of_cell, paired, planned_seeds
+from experiments.open_question.rows import of_cell, paired, planned_seeds
 from experiments.open_question.rules.h1 import failures
+from experiments.tables import Row
 
 LEVEL = 0.05
 WEAK = 0.05
@@ -29,11 +32,11 @@ class Finding:
     """One comparison of a secondary hypothesis.
 
     Attributes:
-        text: What is compared.
-        mean: The difference, or the mean, over seeds.
+        text: Description of the comparison.
+        mean: Difference, or the mean, over seeds.
         holds: Whether it came out as the hypothesis says; None if it can't be said.
-        p: Holm's, where the rule is a test.
-        cells: What is compared.
+        p: Holm's adjusted p-value, where the rule is a test.
+        cells: Cells that are compared.
         counts: Whether it is part of the rule; others are reported beside it.
     """
 
@@ -53,13 +56,13 @@ def _symmetry(rows: Sequence[Row]) -> list[Finding]:
         ("R-full", "T-full", -1),
     ]
     cells = {arm: of_cell(rows, Cell(arm, "D3")) for pair in pairs for arm in pair[:2]}
-    found = {pair: paired(cells[pair[0]], cells[pair[1]], "dci_d") for pair in pairs}
+    differences = {pair: paired(cells[pair[0]], cells[pair[1]], "dci_d") for pair in pairs}
     p_values: Mapping[str, float] = {}
-    if all(len(mean.values) > 1 for mean in found.values()):
-        each = {str(pair): sign_flip_test(np.array(m.values)) for pair, m in found.items()}
+    if all(len(mean.values) > 1 for mean in differences.values()):
+        each = {str(pair): sign_flip_test(np.array(m.values)) for pair, m in differences.items()}
         p_values = holm(each)
     findings = []
-    for pair, mean in found.items():
+    for pair, mean in differences.items():
         p, sign = p_values.get(str(pair)), pair[2]
         holds = None if p is None else p <= LEVEL and sign * mean.mean > 0
         text = f"DCI-D of {pair[0]} {'above' if sign > 0 else 'below'} {pair[1]}"
@@ -133,7 +136,7 @@ def _beyond(text: str, mean: Mean, sign: int, cells: tuple[Cell, ...]) -> Findin
 
 
 def unfinished(every: Sequence[Block], rows: Sequence[Row], findings: Sequence[Finding]) -> int:
-    """Runs that the rule's comparisons need and that are not done."""
+    """Counts the runs that the rule's comparisons need and that are not done."""
     lacking = 0
     for cell in _ruled(findings):
         seeds = planned_seeds(every, cell, "plan", "rule")
@@ -142,20 +145,20 @@ def unfinished(every: Sequence[Block], rows: Sequence[Row], findings: Sequence[F
 
 
 def failing(rows: Sequence[Row], findings: Sequence[Finding]) -> tuple[int, int]:
-    """Runs of the rule's comparisons in which a manipulation check fails, and their number."""
-    some = [row for cell in _ruled(findings) for row in of_cell(rows, cell)]
-    return sum(bool(failures(row)) for row in some), len(some)
+    """Counts the runs of the rule's comparisons in which a check fails, and all of them."""
+    ruled_rows = [row for cell in _ruled(findings) for row in of_cell(rows, cell)]
+    return sum(bool(failures(row)) for row in ruled_rows), len(ruled_rows)
 
 
 def weak(rows: Sequence[Row], findings: Sequence[Finding]) -> dict[str, tuple[int, int]]:
-    """Of each cell: runs whose codes predict T or S with an R2 below .05, and their number.
+    """Counts the runs of each cell whose codes predict T or S with an R2 below .05, and all runs.
 
     DCI-D leaves such a factor out, and is large then, whatever the codes' axes.
     """
-    found = {cell.name: of_cell(rows, cell) for cell in _ruled(findings)}
+    by_cell = {cell.name: of_cell(rows, cell) for cell in _ruled(findings)}
     return {
-        name: (sum(min(row["r2/T"], row["r2/S"]) < WEAK for row in some), len(some))
-        for name, some in found.items()
+        name: (sum(min(row["r2/T"], row["r2/S"]) < WEAK for row in cell_runs), len(cell_runs))
+        for name, cell_runs in by_cell.items()
     }
 
 
@@ -177,9 +180,11 @@ class Hypothesis:
     dci: bool = False
     """Whether the rule is of DCI-D."""
 
-    def outcome(self, found: Sequence[Finding], every: Sequence[Block], rows: Sequence[Row]) -> str:
-        """In a few words, of what :attr:`find` has found in the rows."""
-        findings = [finding for finding in found if finding.counts]
+    def outcome(
+        self, all_findings: Sequence[Finding], every: Sequence[Block], rows: Sequence[Row]
+    ) -> str:
+        """Writes the outcome in a few words, of what :attr:`find` has found in the rows."""
+        findings = [finding for finding in all_findings if finding.counts]
         if lacking := unfinished(every, rows, findings):
             return f"not yet ({lacking} runs are not done)"
         if any(finding.holds is None for finding in findings):

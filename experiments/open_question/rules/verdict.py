@@ -48,7 +48,7 @@ class Checks:
     set_measured: float | None = None
 
     def failures(self, family: Family) -> list[str]:
-        """What makes the runs of this family void; a NaN does.
+        """Lists what makes the runs of this family void; a NaN does.
 
         Raises:
             ValueError: If the check of the factor's law that belongs to the family is lacking.
@@ -57,28 +57,30 @@ class Checks:
         name, law = by_family.get(family, ("factor_ks", self.factor_ks))
         if law is None:
             raise ValueError(f"checks[{family!r}]: expected a number for {name}, found None")
-        found = []
+        reasons = []
         if name == "set_measured" and not law >= SET_MEASURED:
-            found.append(f"correlation of set and measured factor {law:.3f}, below {SET_MEASURED}")
+            reasons.append(
+                f"correlation of set and measured factor {law:.3f}, below {SET_MEASURED}"
+            )
         if name == "factor_ks" and not law <= FACTOR_KS:
-            found.append(f"distance of the factor to its law {law:.3f}, above {FACTOR_KS}")
+            reasons.append(f"distance of the factor to its law {law:.3f}, above {FACTOR_KS}")
         if not self.posterior_ks <= POSTERIOR_KS:
-            found.append(
+            reasons.append(
                 f"distance of aggregate posterior to prior {self.posterior_ks:.3f}, above "
                 f"{POSTERIOR_KS}"
             )
         if self.mi_bound is not None and not self.mi_bound >= MI_BOUND:
-            found.append(f"bound on the information {self.mi_bound:.3f} nats, below {MI_BOUND}")
-        return [f"{family}: {reason}" for reason in found]
+            reasons.append(f"bound on the information {self.mi_bound:.3f} nats, below {MI_BOUND}")
+        return [f"{family}: {reason}" for reason in reasons]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the rules say.
+    """A verdict by the rules.
 
     Attributes:
         outcome: ``"confirmed"``, ``"refuted"`` (in this model class) or ``"undecided"``.
-        reasons: Which conditions for confirming and for refuting do not hold.
+        reasons: Conditions for confirming and for refuting that do not hold.
         void: Manipulation checks that failed: the runs of that family count for nothing.
         more_seeds: Whether seeds are to be added on re-inked digits, once.
     """
@@ -101,11 +103,11 @@ def judge(
     re-inked digits, and stop.
 
     Args:
-        contrasts: The interaction of the information carried about the factor, nats, by family;
+        contrasts: Interactions of the information carried about the factor, nats, by family;
             that of re-inked digits at least.
-        following: See :func:`pyro_mivae.disentanglement.following`, of re-inked digits, runs under
-            both laws.
-        checks: Of the same families.
+        following: Share by :func:`~experiments.open_question.jobs.carried_factors.following`, of
+            the runs on re-inked digits under both laws.
+        checks: Manipulation checks of the same families.
 
     Raises:
         ValueError: If a family is unknown, re-inked digits are lacking, or the families of

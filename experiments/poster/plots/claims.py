@@ -11,10 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from experiments.plots import rows as tables
 from experiments.plots.placing import Label, label_points
-from experiments.plots.rows import Rows
-from pyro_mivae.plotting import style as drawing
+from experiments.plots.rows import Rows, check_columns, distinct, grouped, seeds_note
+from pyro_mivae.plotting import style
 from pyro_mivae.plotting.style import MARKERS, OUTSIDE
 
 
@@ -30,10 +29,10 @@ class _Curve(NamedTuple):
 
     def values(self, column: str) -> dict[float, list[tuple[float, ...]]]:
         """KL and a column of each run, by weight."""
-        return tables.grouped(self.rows, self.key, "kl", column)
+        return grouped(self.rows, self.key, "kl", column)
 
     def labels(self, column: str) -> list[Label]:
-        """Of the means; those of lambda, which may lie close together, but for the last."""
+        """Labels the means; of lambda's, which may lie close together, only the last is needed."""
         values = self.values(column)
         shown = [w for w in values if self.sign == "β" or w != 0]
         return [
@@ -43,7 +42,7 @@ class _Curve(NamedTuple):
                     float(np.mean([v[1] for v in values[w]])),
                 ),
                 f"{self.sign} = {w:g}",
-                drawing.darker(self.colour),
+                style.darker(self.colour),
                 needed=self.sign == "β" or w == shown[-1],
             )
             for w in shown
@@ -51,7 +50,7 @@ class _Curve(NamedTuple):
 
 
 def tradeoff(rows: Rows, *, code: str = "c") -> Figure:
-    """Log-likelihood, MI score and MI bound against the KL: the claim that the trade-offs are one.
+    """Draws log-likelihood, MI score and MI bound against the KL: the claim of one trade-off.
 
     The dark line is the frontier of beta, of the runs without the information term
     (``mi_weight`` 0). A coloured line for each training channel is that of lambda, of the runs
@@ -63,7 +62,7 @@ def tradeoff(rows: Rows, *, code: str = "c") -> Figure:
         rows: One for each run, with ``channel``, ``mi_weight``, ``kl_weight``, ``seed`` and, in
             nats per datum, ``kl``, ``log_likelihood``, ``mi_score`` (channel mean) and
             ``mi_bound`` (channel sample).
-        code: The sites whose information was read, for the labels.
+        code: Sites whose information was read, for the labels.
 
     Raises:
         ValueError: If there is no row, or one lacks a column.
@@ -71,21 +70,21 @@ def tradeoff(rows: Rows, *, code: str = "c") -> Figure:
     information = f"I({code}; x') in nats per datum"
     panels = {
         "log_likelihood": ("Log-likelihood", "nats per datum"),
-        "mi_score": (drawing.mi_name("mean"), information),
-        "mi_bound": (drawing.mi_name("sample"), information),
+        "mi_score": (style.mi_name("mean"), information),
+        "mi_bound": (style.mi_name("sample"), information),
     }
     needed = ("channel", "mi_weight", "kl_weight", "seed", "kl", *panels)
-    tables.check(rows, needed, "a row for each run, with the terms in nats per datum")
+    check_columns(rows, needed, "a row for each run, with the terms in nats per datum")
     frontier = [r for r in rows if float(r["mi_weight"]) == 0]
     with_mi = [r for r in rows if float(r["mi_weight"]) != 0 and float(r["kl_weight"]) == 1]
     start = [r for r in frontier if float(r["kl_weight"]) == 1]
     if not frontier + with_mi:
         raise ValueError("no run has mi_weight 0 or kl_weight 1: expected one weight to vary")
-    curves = [_Curve("kl_weight", "β", "λ = 0", frontier, drawing.INK, "o")]
-    for channel in tables.distinct(with_mi, "channel"):
+    curves = [_Curve("kl_weight", "β", "λ = 0", frontier, style.INK, "o")]
+    for channel in distinct(with_mi, "channel"):
         chosen = start + [r for r in with_mi if r["channel"] == channel]
-        note = f"β = 1, {drawing.training(channel)}"
-        curves.append(_Curve("mi_weight", "λ", note, chosen, *drawing.CHANNELS[channel]))
+        note = f"β = 1, {style.training(channel)}"
+        curves.append(_Curve("mi_weight", "λ", note, chosen, *style.CHANNELS[channel]))
     figure = Figure(figsize=(19, 8), layout="constrained")
     axes_of = dict(zip(panels, figure.subplots(1, 3), strict=True))
     for column, axes in axes_of.items():
@@ -94,10 +93,10 @@ def tradeoff(rows: Rows, *, code: str = "c") -> Figure:
             label = f"{curve.sign} = {', '.join(f'{w:g}' for w in values)} at {curve.note}"
             _draw_curve(axes, values, label, curve.colour, curve.marker)
         title, ylabel = panels[column]
-        drawing.finish(axes, title, "KL(q || p) in nats per datum", ylabel)
+        style.finish(axes, title, "KL(q || p) in nats per datum", ylabel)
         axes.margins(0.1)
     handles, labels = axes_of["log_likelihood"].get_legend_handles_labels()
-    figure.legend(handles[::-1], labels[::-1], ncols=2, title=tables.seeds_note(rows), **OUTSIDE)
+    figure.legend(handles[::-1], labels[::-1], ncols=2, title=seeds_note(rows), **OUTSIDE)
     figure.draw_without_rendering()
     for column, axes in axes_of.items():
         label_points(axes, [label for curve in curves for label in curve.labels(column)])
@@ -111,12 +110,12 @@ def _draw_curve(
         every = np.concatenate([np.array(v) for v in values.values()])
         axes.plot(*every.T, marker, ls="None", color=colour, ms=5, alpha=0.45, mew=0)
         means = np.array([np.mean(v, axis=0) for v in values.values()])
-        style: dict[str, Any] = {"lw": 2.5, "ms": 9, "mfc": "white", "mew": 2.5, "label": label}
-        axes.plot(*means.T, "-", color=colour, marker=marker, **style)
+        options: dict[str, Any] = {"lw": 2.5, "ms": 9, "mfc": "white", "mew": 2.5, "label": label}
+        axes.plot(*means.T, "-", color=colour, marker=marker, **options)
 
 
 def capacity(rows: Rows, *, measure: str) -> Figure:
-    """The code's share of the information over its size: is the part without the term ignored?
+    """Draws the code's share of the information over its size: is the noise ignored?
 
     A point for each run, a line through the means over seeds for each training channel. A share
     is 1 where the noise tells nothing, and leaves [0, 1] where a bound is negative. Runs whose
@@ -126,15 +125,15 @@ def capacity(rows: Rows, *, measure: str) -> Figure:
         rows: One for each run, with ``size`` (dimensions of c, and of z), ``channel`` (``none``
             for runs without the term), ``seed``, ``kl_share`` and ``mi_share``, the parts of c in
             the sums over c and z.
-        measure: What ``mi_share`` is a share of, and under which channel; a title.
+        measure: Title: the quantity of ``mi_share``, and its channel.
 
     Raises:
         ValueError: If there is no row, or one lacks a column.
     """
     needed = ("size", "channel", "seed", "kl_share", "mi_share")
-    tables.check(rows, needed, "a row for each run, with the code's shares")
+    check_columns(rows, needed, "a row for each run, with the code's shares")
     sizes = sorted({float(row["size"]) for row in rows})
-    channels = tables.distinct(rows, "channel")
+    channels = distinct(rows, "channel")
     figure = Figure(figsize=(15, 7.5), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     undefined = dict.fromkeys(channels, 0)
@@ -149,13 +148,13 @@ def capacity(rows: Rows, *, measure: str) -> Figure:
             aside = 2 ** (0.09 * (place - (len(channels) - 1) / 2))
             values: dict[float, list[tuple[float, ...]]] = {
                 size: [(size * aside, share) for (share,) in shares]
-                for size, shares in tables.grouped(finite, "size", column).items()
+                for size, shares in grouped(finite, "size", column).items()
             }
             note = f", {undefined[channel]} undefined" if undefined[channel] else ""
-            label = drawing.training(channel) + note
-            _draw_curve(axes, values, label, *drawing.CHANNELS[channel])
-        axes.axhline(0.5, color=drawing.GREY, ls="--", lw=1.5)
-        drawing.finish(axes, title, "dimensions, |c| = |z|")
+            label = style.training(channel) + note
+            _draw_curve(axes, values, label, *style.CHANNELS[channel])
+        axes.axhline(0.5, color=style.GREY, ls="--", lw=1.5)
+        style.finish(axes, title, "dimensions, |c| = |z|")
         axes.set_xscale("log", base=2)
         axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
         axes.xaxis.set_minor_locator(NullLocator())
@@ -164,17 +163,17 @@ def capacity(rows: Rows, *, measure: str) -> Figure:
     ends = [share for share in shares if np.isfinite(share)] + [0.0, 1.0]
     panels[0].set_ylim(min(ends) - 0.04, max(ends) + 0.04)
     panels[0].set_ylabel(
-        "share of the code c in that of c and z\n(dashed: a half)", fontsize=drawing.MEDIUM
+        "share of the code c in that of c and z\n(dashed: a half)", fontsize=style.MEDIUM
     )
     handles, labels = panels[1].get_legend_handles_labels()
-    figure.legend(handles, labels, ncols=2, title=tables.seeds_note(rows), **OUTSIDE)
+    figure.legend(handles, labels, ncols=2, title=seeds_note(rows), **OUTSIDE)
     return figure
 
 
 def dimension_loss(
     rows: Rows, *, correlations: Mapping[str, tuple[float, float, float]], channel: str
 ) -> Figure:
-    """What is lost without a dimension against its MI and its KL: which tells what matters?
+    """Draws what is lost without a dimension against its MI and its KL: which tells what matters?
 
     Args:
         rows: One for each dimension of each run, with ``run``, ``site`` (``c`` or ``z``) and, in
@@ -182,19 +181,19 @@ def dimension_loss(
             dimension is drawn from the prior.
         correlations: Spearman's correlation with the loss and the ends of its bootstrap interval,
             for ``mi`` and ``kl``.
-        channel: Under which the MI was read.
+        channel: Channel under which the MI was read.
 
     Raises:
         ValueError: If there is no row, one lacks a column, or a correlation is missing.
     """
     needed = ("run", "site", "mi", "kl", "loss")
-    tables.check(rows, needed, "a row for each dimension of each run")
+    check_columns(rows, needed, "a row for each dimension of each run")
     if missing := {"mi", "kl"} - set(correlations):
         raise ValueError(
             f"no correlation for {' and '.join(sorted(missing))}: expected (value, low, high) for "
             "'mi' and 'kl'"
         )
-    runs = tables.distinct(rows, "run")
+    runs = distinct(rows, "run")
     markers = dict(
         zip(
             runs,
@@ -204,33 +203,33 @@ def dimension_loss(
     )
     figure = Figure(figsize=(15, 7.5), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    names = {"mi": drawing.mi_name(channel), "kl": "KL(q || p)"}
+    names = {"mi": style.mi_name(channel), "kl": "KL(q || p)"}
     for axes, (column, name) in zip(panels, names.items(), strict=True):
-        for run, site in itertools.product(runs, drawing.SITES):
+        for run, site in itertools.product(runs, style.SITES):
             chosen = [r for r in rows if (str(r["run"]), r["site"]) == (run, site)]
             points = [(float(r[column]), float(r["loss"])) for r in chosen]
-            style: dict[str, Any] = {
-                "color": drawing.SITES[site][1],
+            options: dict[str, Any] = {
+                "color": style.SITES[site][1],
                 "ls": "None",
                 "marker": markers[run],
             }
             if points:
-                axes.plot(*zip(*points, strict=True), ms=9, alpha=0.7, mec="white", **style)
-        value, low, high = map(drawing.number, correlations[column])
+                axes.plot(*zip(*points, strict=True), ms=9, alpha=0.7, mec="white", **options)
+        value, low, high = map(style.number, correlations[column])
         title = f"Spearman's ρ = {value} [{low}, {high}]"
-        drawing.finish(axes, title, f"{name}, in nats per datum")
-        axes.axhline(0, color=drawing.GREY, lw=1, zorder=1)
-        axes.axvline(0, color=drawing.GREY, lw=1, zorder=1)
+        style.finish(axes, title, f"{name}, in nats per datum")
+        axes.axhline(0, color=style.GREY, lw=1, zorder=1)
+        axes.axvline(0, color=style.GREY, lw=1, zorder=1)
         axes.tick_params(labelleft=True)
     text = "log-likelihood lost where\ndrawn from the prior (nats per datum)"
-    panels[0].set_ylabel(text, fontsize=drawing.MEDIUM)
-    for site in tables.distinct(rows, "site"):
-        name, colour = drawing.SITES[site]
+    panels[0].set_ylabel(text, fontsize=style.MEDIUM)
+    for site in distinct(rows, "site"):
+        name, colour = style.SITES[site]
         panels[0].plot([], [], "o", color=colour, ms=9, label=name)
     if len(set(markers.values())) > 1:
         for run, marker in markers.items():
-            style = {"color": drawing.INK, "mfc": "white", "ms": 9, "label": run}
-            panels[0].plot([], [], marker, **style)
+            options = {"color": style.INK, "mfc": "white", "ms": 9, "label": run}
+            panels[0].plot([], [], marker, **options)
     note = f"Dimensions of {len(runs)} runs; in brackets the bootstrap interval of ρ"
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, ncols=-(-len(labels) // 2), title=note, **OUTSIDE)

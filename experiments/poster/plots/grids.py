@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pyro_mivae.plotting import style as drawing
+from pyro_mivae.plotting import style
 
 
 def latent_grid(
@@ -20,26 +20,26 @@ def latent_grid(
     second: Sequence[float],
     labels: tuple[str, str] = ("c", "z"),
 ) -> Figure:
-    """Images where one code dimension moves down and one noise dimension across: Figure 5.
+    """Draws images where one code dimension moves down and one noise dimension across: Figure 5.
 
     Args:
         images: Mean images in [0, 1], (n, m, height, width).
-        first: The n values of the dimension of the rows.
-        second: The m values of that of the columns.
-        labels: Their names, ``c[3]`` for dimension 3 of c.
+        first: Values, n of them, of the dimension of the rows.
+        second: Values, m of them, of the dimension of the columns.
+        labels: Names of the two dimensions, ``c[3]`` for dimension 3 of c.
 
     Raises:
         ValueError: If shapes do not fit or images are not in [0, 1].
     """
     _check_images(images, 4, (len(first), len(second)))
-    down, across = map(drawing.tex, labels)
-    figure, axes = drawing.mosaic(images, f"{down} moves down, {across} across, all else stays")
+    down, across = map(style.tex, labels)
+    figure, axes = style.mosaic(images, f"{down} moves down, {across} across, all else stays")
     # Wide enough for the title.
     figure.set_size_inches(max(figure.get_figwidth(), 7.0), figure.get_figheight())
-    axes.set_yticklabels([drawing.number(value) for value in first])
-    axes.set_xticklabels([drawing.number(value) for value in second])
-    axes.set_ylabel(f"value of {down}", fontsize=drawing.LARGE)
-    axes.set_xlabel(f"value of {across}", fontsize=drawing.LARGE)
+    axes.set_yticklabels([style.number(value) for value in first])
+    axes.set_xticklabels([style.number(value) for value in second])
+    axes.set_ylabel(f"value of {down}", fontsize=style.LARGE)
+    axes.set_xlabel(f"value of {across}", fontsize=style.LARGE)
     return figure
 
 
@@ -50,12 +50,12 @@ def latent_grid_sheet(
     second: Sequence[float],
     labels: tuple[str, str] = ("c", "z"),
 ) -> Figure:
-    """The grid of :func:`latent_grid` for every pair of dimensions, on one sheet.
+    """Draws the grid of :func:`latent_grid` for every pair of dimensions, on one sheet.
 
     Args:
         grids: Mean images in [0, 1], (C, Z, n, m, height, width).
-        first: The n values that each of the C dimensions takes.
-        second: The m values that each of the Z dimensions takes.
+        first: Values, n of them, that each of the C dimensions takes.
+        second: Values, m of them, that each of the Z dimensions takes.
         labels: Names of the two sites.
 
     Raises:
@@ -64,7 +64,7 @@ def latent_grid_sheet(
     _check_images(grids, 6, (len(first), len(second)))
     rows, columns, down, across, height, width = grids.shape
     # A tile's own gap is pale, the gap between grids white.
-    pale = 1 - to_rgb(drawing.PALE)[0]
+    pale = 1 - to_rgb(style.PALE)[0]
     tiles = np.pad(grids, (*[(0, 0)] * 4, (1, 0), (1, 0)), constant_values=pale)
     blocks = tiles.transpose(0, 1, 2, 4, 3, 5)
     blocks = blocks.reshape(rows, columns, down * (height + 1), across * (width + 1))
@@ -81,19 +81,19 @@ def latent_grid_sheet(
     code, noise = labels
     axes.set_xticks(np.arange(columns) * wide + (wide - gap) / 2)
     axes.set_yticks(np.arange(rows) * tall + (tall - gap) / 2)
-    axes.set_xticklabels([drawing.tex(f"{noise}[{d}]") for d in range(columns)])
-    axes.set_yticklabels([drawing.tex(f"{code}[{d}]") for d in range(rows)])
+    axes.set_xticklabels([style.tex(f"{noise}[{d}]") for d in range(columns)])
+    axes.set_yticklabels([style.tex(f"{code}[{d}]") for d in range(rows)])
     axes.xaxis.tick_top()
-    axes.tick_params(length=0, labelsize=drawing.LARGE)
+    axes.tick_params(length=0, labelsize=style.LARGE)
     axes.spines[:].set_visible(False)
     axes.set_title(
-        f"A dimension of {code} against one of {noise}, all else stays", fontsize=drawing.LARGE
+        f"A dimension of {code} against one of {noise}, all else stays", fontsize=style.LARGE
     )
-    ends = [f"{drawing.number(v[0])} to {drawing.number(v[-1])}" for v in (first, second)]
+    ends = [f"{style.number(v[0])} to {style.number(v[-1])}" for v in (first, second)]
     note = (
         f"In each grid {code} goes from {ends[0]} downwards,\n{noise} from {ends[1]} to the right"
     )
-    axes.set_xlabel(note, fontsize=drawing.MEDIUM)
+    axes.set_xlabel(note, fontsize=style.MEDIUM)
     return figure
 
 

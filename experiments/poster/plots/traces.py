@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from pyro_mivae.plotting import style as drawing
+from pyro_mivae.plotting import style
 from pyro_mivae.runs.history import History
 
 # The poster's blue and green first, each with a stroke of its own.
-TRACES = [drawing.SITES["c"][1], *drawing.OTHERS, drawing.SITES["z"][1]]
+TRACES = [style.SITES["c"][1], *style.OTHERS, style.SITES["z"][1]]
 STROKES: tuple[Any, ...] = ("-", "--", "-.", (0, (1, 1)))
 PANELS = {
     "mi": ("cz", "I(c, z; x')"),
@@ -37,7 +37,7 @@ def information_traces(
     reference: Mapping[str, Mapping[str, float]] | None = None,
     each: bool = False,
 ) -> Figure:
-    """Information and KL of code and noise over the training: the poster's Figures 3 and 4.
+    """Draws information and KL of code and noise over the training: Figures 3 and 4.
 
     Six panels, of the rows ``validation``: I(c, z; x') as the sum of ``mi/c`` and ``mi/z`` under
     the channel, its two parts, KL(q || p) of both, of c and of z. A line is the mean over seeds at
@@ -45,18 +45,18 @@ def information_traces(
     blue and green.
 
     Args:
-        traces: A history for each seed, by label; in nats per datum.
-        channel: Under which the information was read.
+        traces: Histories by label, one for each seed; in nats per datum.
+        channel: Channel under which the information was read.
         reference: Values to compare the end with, by label and panel (``mi``, ``mi/c``, ``mi/z``,
             ``kl``, ``kl/c``, ``kl/z``): dotted marks at the right edge.
-        each: Draw a thin line for each seed in place of the band.
+        each: Whether to draw a thin line for each seed in place of the band.
 
     Raises:
         ValueError: If there is nothing to draw, a history lacks a column, the seeds of a label
             have no step in common, or the channel or a reference is unknown.
     """
-    if channel not in drawing.DASHES:
-        expected = list(drawing.DASHES)
+    if channel not in style.DASHES:
+        expected = list(style.DASHES)
         raise ValueError(f"no MI under channel {channel!r}: expected one of {expected}")
     if not traces:
         raise ValueError("there is no trace to draw: expected histories by label")
@@ -67,7 +67,7 @@ def information_traces(
     colours = dict(zip(traces, itertools.cycle(TRACES), strict=False))
     for axes, (name, (sites, title)) in zip(panels.flat, PANELS.items(), strict=True):
         columns = [f"mi/{s}/{channel}" if name[:2] == "mi" else f"kl/{s}" for s in sites]
-        axes.axhline(0, color=drawing.GREY, lw=1)
+        axes.axhline(0, color=style.GREY, lw=1)
         for (label, histories), stroke in zip(traces.items(), itertools.cycle(STROKES)):
             seeds = [_sum(h, columns, label) for h in histories]
             _draw_trace(axes, seeds, label, colours[label], stroke, each)
@@ -77,21 +77,21 @@ def information_traces(
                 mark = {"color": colours[label], "transform": axes.get_yaxis_transform()}
                 ends = [values[name]] * 2
                 axes.plot([1.01, 1.07], ends, ls=(0, (1, 0.6)), lw=4, clip_on=False, **mark)
-        drawing.finish(axes, title)
+        style.finish(axes, title)
         axes.tick_params(labelbottom=True, labelleft=True)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
     for axes in panels[-1]:
-        axes.set_xlabel("training step", fontsize=drawing.MEDIUM)
-    for axes, quantity in zip(panels[:, 0], (drawing.mi_name(channel), "KL(q || p)"), strict=True):
-        axes.set_ylabel(f"{quantity}\nnats per datum", fontsize=drawing.MEDIUM)
+        axes.set_xlabel("training step", fontsize=style.MEDIUM)
+    for axes, quantity in zip(panels[:, 0], (style.mi_name(channel), "KL(q || p)"), strict=True):
+        axes.set_ylabel(f"{quantity}\nnats per datum", fontsize=style.MEDIUM)
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(
         handles,
         labels,
         ncols=2,
         title=_note(each, any(len(h) > 1 for h in traces.values()), bool(reference)),
-        **drawing.OUTSIDE,
+        **style.OUTSIDE,
     )
     return figure
 
@@ -108,14 +108,14 @@ def _check_reference(
 
 def _sum(history: History, columns: Sequence[str], label: str) -> Trace:
     rows = [r for r in history.rows if r["split"] == "validation"]
-    found = {int(r["step"]): r for r in rows if all(c in r for c in columns)}
-    if not found:
+    by_step = {int(r["step"]): r for r in rows if all(c in r for c in columns)}
+    if not by_step:
         known = sorted({name for r in rows for name in r})
         raise ValueError(
             f"a history of {label!r} has no row 'validation' with {' and '.join(columns)}: "
             f"expected them in each, found {known}"
         )
-    return {step: sum(float(row[c]) for c in columns) for step, row in sorted(found.items())}
+    return {step: sum(float(row[c]) for c in columns) for step, row in sorted(by_step.items())}
 
 
 def _draw_trace(
@@ -136,8 +136,8 @@ def _draw_trace(
     elif len(seeds) > 1:
         axes.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.2, lw=0)
     number = f"{len(seeds)} seeds" if len(seeds) > 1 else "one seed"
-    style = {"ls": stroke, "color": colour, "label": f"{label} ({number})"}
-    axes.plot(steps, values.mean(0), lw=2.5, marker="o" if len(steps) == 1 else None, **style)
+    options = {"ls": stroke, "color": colour, "label": f"{label} ({number})"}
+    axes.plot(steps, values.mean(0), lw=2.5, marker="o" if len(steps) == 1 else None, **options)
 
 
 def _note(each: bool, several: bool, reference: bool) -> str:

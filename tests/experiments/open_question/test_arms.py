@@ -22,7 +22,7 @@ from experiments.open_question.design.datasets import (
     LABEL,
     SPRITES,
     STROKES,
-    kind_of,
+    factor_set_of,
     study_data,
 )
 from experiments.open_question.jobs import alignment
@@ -152,7 +152,7 @@ def test_an_image_that_cannot_be_measured_is_left_out_and_counted(small, monkeyp
 
 def test_sprites_are_measured_by_their_moments(small):
     data = small("D6a")
-    assert data.kind is SPRITES
+    assert data.factor_set is SPRITES
     found = measure(data.test / 255, SPRITES)
     assert found.shape == (40, 3)
     for column, name in zip(found.T, SPRITES.moved, strict=True):
@@ -163,9 +163,9 @@ def test_sprites_are_measured_by_their_moments(small):
 
 
 def test_what_is_measured_of_each_data_set():
-    assert kind_of("D5") is STROKES
-    assert kind_of("D1-control").factors == ("thickness", "slant", "width")
-    assert kind_of("D6b").pair == ("scale", "x")
+    assert factor_set_of("D5") is STROKES
+    assert factor_set_of("D1-control").factors == ("thickness", "slant", "width")
+    assert factor_set_of("D6b").pair == ("scale", "x")
 
 
 # --- measurements ------------------------------------------------------------------------------
@@ -345,7 +345,7 @@ def test_a_run_that_was_stopped_within_a_seed_leaves_no_part_of_it(
 ):
     folder = tmp_path / "run"
     flags = [*TINY, "--cache-dir", str(cache), "--out", str(folder)]
-    measured, calls = _arms.Known.measure, []
+    measured, calls = _arms.ArmEvaluator.measure, []
 
     def stops(self, vae, **settings):
         calls.append(settings["seed"])
@@ -353,7 +353,7 @@ def test_a_run_that_was_stopped_within_a_seed_leaves_no_part_of_it(
             raise KeyboardInterrupt
         return measured(self, vae, **settings)
 
-    monkeypatch.setattr(_arms.Known, "measure", stops)
+    monkeypatch.setattr(_arms.ArmEvaluator, "measure", stops)
     with pytest.raises(KeyboardInterrupt):
         _arms.main(flags)
     assert {p.name for p in folder.glob("seed*")} == {"seed0.json", "seed0.npz"}

@@ -17,11 +17,11 @@ from experiments.open_question.design.cells import (
     blocks,
 )
 from experiments.open_question.earlier import read_table
-from experiments.open_question.report import report as _question_report
+from experiments.open_question.report import document
 from experiments.open_question.report.added_seeds import INTERACTIONS
-from experiments.open_question.report.checks import checks
+from experiments.open_question.report.checks import checks_table
+from experiments.open_question.report.document import report, write_report
 from experiments.open_question.report.figures import draw
-from experiments.open_question.report.report import report, write_report
 from experiments.open_question.rows import planned_seeds, without_fresh
 from experiments.open_question.rules.h1 import judge_h1
 from experiments.tables import number
@@ -36,7 +36,7 @@ def test_the_bound_beside_a_category_is_shown_alone(tmp_path):
 
     cell = Cell("I", "D3")
     write(tmp_path, cell, range(2), make)
-    text = checks(numbers.cell_rows(cell, tmp_path))
+    text = checks_table(numbers.cell_rows(cell, tmp_path))
     assert "| 3.00 (0); of c alone 1.25 | 0 of 2 |" in text
 
 
@@ -167,7 +167,7 @@ def test_added_seeds_have_a_table_of_their_own_and_count_for_no_rule(tmp_path, m
         again.extend(interactions)
         return {}
 
-    monkeypatch.setattr(_question_report, "draw", draw)
+    monkeypatch.setattr(document, "draw", draw)
     write_report([*every, beside], tmp_path)
     assert drawn == kept
     shown = {(e["panel"], e["group"]): e for e in again}

@@ -15,7 +15,7 @@ from experiments.open_question.design.cells import (
     stages,
 )
 from experiments.open_question.earlier import read_table, seeds_of
-from experiments.open_question.report.report import report, write_report
+from experiments.open_question.report.document import report, write_report
 from experiments.tables import write_table
 
 

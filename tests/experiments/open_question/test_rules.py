@@ -13,7 +13,7 @@ from experiments.open_question.design.cells import (
     Cell,
     blocks,
 )
-from experiments.open_question.report.report import report
+from experiments.open_question.report.document import report
 from experiments.open_question.rules.h1 import judge_h1
 from experiments.open_question.rules.secondary import SECONDARY
 

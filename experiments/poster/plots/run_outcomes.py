@@ -1,4 +1,4 @@
-"""What runs came to: measured information by run, and what decides whether z is ignored."""
+"""Figures of finished runs: their measured information, and whether their noise is ignored."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from experiments.plots import rows as tables
-from experiments.plots.rows import Rows
-from pyro_mivae.plotting import style as drawing
+from experiments.plots.rows import Rows, check_columns, distinct
+from pyro_mivae.plotting import style
 
-GUIDES = {"own": drawing.GREY, "refitted": ""}
+GUIDES = {"own": style.GREY, "refitted": ""}
 """Colours of the intervals, by guide; "" for the site's."""
 YES, NO = ("true", "1", "1.0", "yes"), ("false", "0", "0.0", "no")
 
 
 def information_columns(rows: Rows) -> Figure:
-    """What is said of the information of c and z: score, bound, and the interval it lies in.
+    """Draws score, bound and the interval of the information of c and z, by run.
 
     A band for each run. Intervals reach from L_K to U_K of
-    :func:`~pyro_mivae.information.two_sided` with the run's own guide and with one refitted to
+    :func:`~pyro_mivae.information.sandwich` with the run's own guide and with one refitted to
     generated data; an infinite one runs to the rim with an arrow, one that is NaN is not drawn.
     Left of zero, which is marked, numbers are negative.
 
@@ -40,9 +39,9 @@ def information_columns(rows: Rows) -> Figure:
     """
     ends = [f"{guide}_{end}" for guide in GUIDES for end in ("lower", "upper")]
     needed = ("label", "channel", "site", "score", "bound", *ends)
-    tables.check(rows, needed, "a row for each run and site")
+    check_columns(rows, needed, "a row for each run and site")
     names = list(dict.fromkeys((str(r["label"]), str(r["channel"])) for r in rows))
-    sites = [site for site in drawing.SITES if any(r["site"] == site for r in rows)]
+    sites = [site for site in style.SITES if any(r["site"] == site for r in rows)]
     numbers = [float(r[name]) for r in rows for name in ("score", "bound", *ends)]
     finite = [n for n in numbers if math.isfinite(n)] + [0.0]
     room = 0.06 * (max(finite) - min(finite) or 1.0)
@@ -50,25 +49,25 @@ def information_columns(rows: Rows) -> Figure:
     figure = Figure(figsize=(8 * len(sites) + 2, 1.15 * len(names) + 2.6), layout="constrained")
     panels = figure.subplots(1, len(sites), sharex=True, sharey=True, squeeze=False)[0]
     for axes, site in zip(panels, sites, strict=True):
-        title, colour = drawing.SITES[site]
-        drawing.finish(axes, f"I({site}; x'), {title}", "nats per datum")
+        title, colour = style.SITES[site]
+        style.finish(axes, f"I({site}; x'), {title}", "nats per datum")
         axes.grid(visible=False, axis="y")
-        axes.axvspan(rim[0], 0, color=drawing.PALE, alpha=0.5, lw=0, zorder=0)
-        axes.axvline(0, color=drawing.INK, lw=1.2)
+        axes.axvspan(rim[0], 0, color=style.PALE, alpha=0.5, lw=0, zorder=0)
+        axes.axvline(0, color=style.INK, lw=1.2)
         for place in range(1, len(names)):
-            axes.axhline(place - 0.5, color=drawing.PALE, lw=1)
+            axes.axhline(place - 0.5, color=style.PALE, lw=1)
         for row in rows:
             if row["site"] == site:
                 place = names.index((str(row["label"]), str(row["channel"])))
                 _draw_column(axes, row, place, colour, rim)
         axes.set(xlim=rim, ylim=(len(names) - 0.5, -0.5))
         axes.tick_params(axis="y", length=0)
-        ticks = [f"{label}\n{drawing.training(channel)}" for label, channel in names]
-        axes.set_yticks(range(len(names)), ticks, fontsize=drawing.MEDIUM)
+        ticks = [f"{label}\n{style.training(channel)}" for label, channel in names]
+        axes.set_yticks(range(len(names)), ticks, fontsize=style.MEDIUM)
     figure.legend(
         handles=_legend(),
         ncols=2,
-        **drawing.OUTSIDE,
+        **style.OUTSIDE,
     )
     return figure
 
@@ -81,15 +80,15 @@ def _draw_column(
         if any(map(math.isnan, ends)):
             continue
         shown = [e if math.isfinite(e) else r for e, r in zip(ends, rim, strict=True)]
-        style: dict[str, Any] = {"color": shade or colour, "label": f"{guide} guide"}
-        axes.plot(shown, [place + below] * 2, lw=5, solid_capstyle="butt", **style)
+        options: dict[str, Any] = {"color": shade or colour, "label": f"{guide} guide"}
+        axes.plot(shown, [place + below] * 2, lw=5, solid_capstyle="butt", **options)
         for end, at, arrow in zip(ends, shown, "<>", strict=True):
             cap = ("|", 12, 2.5) if math.isfinite(end) else (arrow, 11, 0)
             axes.plot(
                 at,
                 place + below,
                 cap[0],
-                color=style["color"],
+                color=options["color"],
                 ms=cap[1],
                 mew=cap[2],
                 clip_on=False,
@@ -100,67 +99,67 @@ def _draw_column(
 
 
 def _legend() -> list[Line2D]:
-    ink: dict[str, Any] = {"color": drawing.INK, "ms": 10, "mew": 2}
+    ink: dict[str, Any] = {"color": style.INK, "ms": 10, "mew": 2}
     return [
         Line2D(
             [], [], marker="D", ls="", mfc="white", label="score, channel mean (no bound)", **ink
         ),
         Line2D([], [], marker="o", ls="", label="bound, channel sample", **ink),
-        Line2D([], [], color=drawing.GREY, lw=5, label="$L_K$ to $U_K$, the run's own guide"),
-        Line2D([], [], color=drawing.INK, lw=5, label="$L_K$ to $U_K$, refitted guide (coloured)"),
+        Line2D([], [], color=style.GREY, lw=5, label="$L_K$ to $U_K$, the run's own guide"),
+        Line2D([], [], color=style.INK, lw=5, label="$L_K$ to $U_K$, refitted guide (coloured)"),
     ]
 
 
 def outcomes(rows: Rows, *, threshold: float | None = None) -> Figure:
-    """The final KL of z by variant, a point for each seed, and how often z is ignored.
+    """Draws the final KL of z by variant, a point for each seed, and how often z is ignored.
 
     Args:
         rows: One for each run, with ``variant``, ``seed``, ``kl_z`` in nats per datum and
             ``ignored`` (true or false).
-        threshold: The KL below which z counts as ignored, to be drawn.
+        threshold: KL below which z counts as ignored, to be drawn.
 
     Raises:
         ValueError: If there is no row, one lacks a column, or ``ignored`` is neither.
     """
-    tables.check(rows, ("variant", "seed", "kl_z", "ignored"), "a row for each run")
-    variants, seeds = tables.distinct(rows, "variant"), tables.distinct(rows, "seed")
+    check_columns(rows, ("variant", "seed", "kl_z", "ignored"), "a row for each run")
+    variants, seeds = distinct(rows, "variant"), distinct(rows, "seed")
     figure = Figure(figsize=(14, 0.95 * len(variants) + 2.4), layout="constrained")
     axes = figure.subplots()
-    colour = drawing.SITES["z"][1]
+    colour = style.SITES["z"][1]
     heights = dict(zip(seeds, np.linspace(0.3, -0.3, len(seeds) + 2)[1:-1], strict=True))
     for place, variant in enumerate(variants):
         chosen = [r for r in rows if str(r["variant"]) == variant]
         flags = [_is_true(r["ignored"]) for r in chosen]
         for row, ignored in zip(chosen, flags, strict=True):
-            style: dict[str, Any] = {"ms": 10, "mew": 2, "color": colour, "clip_on": False}
-            style["mfc"] = "white" if ignored else colour
-            axes.plot(float(row["kl_z"]), place + heights[str(row["seed"])], "o", **style)
+            options: dict[str, Any] = {"ms": 10, "mew": 2, "color": colour, "clip_on": False}
+            options["mfc"] = "white" if ignored else colour
+            axes.plot(float(row["kl_z"]), place + heights[str(row["seed"])], "o", **options)
         share = f"{sum(flags)} of {len(flags)}  ({100 * sum(flags) / len(flags):.0f} %)"
         right: dict[str, Any] = {
             "transform": axes.get_yaxis_transform(),
-            "fontsize": drawing.MEDIUM,
+            "fontsize": style.MEDIUM,
         }
         axes.text(1.03, place, share, ha="left", va="center", **right)
         if place:
-            axes.axhline(place - 0.5, color=drawing.PALE, lw=1)
-    drawing.finish(axes, "", "final KL of z in nats per datum")
+            axes.axhline(place - 0.5, color=style.PALE, lw=1)
+    style.finish(axes, "", "final KL of z in nats per datum")
     axes.text(1.03, -0.55, "z ignored", va="bottom", weight="bold", **right)
     axes.grid(visible=False, axis="y")
     axes.set_ylim(len(variants) - 0.5, -0.5)
-    axes.set_yticks(range(len(variants)), variants, fontsize=drawing.MEDIUM)
+    axes.set_yticks(range(len(variants)), variants, fontsize=style.MEDIUM)
     axes.tick_params(axis="y", length=0)
-    axes.axvline(0, color=drawing.GREY, lw=1, zorder=1)
+    axes.axvline(0, color=style.GREY, lw=1, zorder=1)
     handles = [Line2D([], [], marker="o", ls="", color=colour, ms=10, label="z used")]
     hollow: dict[str, Any] = {"mfc": "white", "mew": 2, "label": "z ignored"}
     handles.append(Line2D([], [], marker="o", ls="", color=colour, ms=10, **hollow))
     if threshold is not None:
         label = f"z counts as ignored below {threshold:g} nats"
-        handles.append(axes.axvline(threshold, color=drawing.INK, ls="--", lw=1.5, label=label))
+        handles.append(axes.axvline(threshold, color=style.INK, ls="--", lw=1.5, label=label))
     figure.legend(
         handles=handles,
         ncols=3,
         title="A point is a seed; a seed has the same height in each variant",
-        **drawing.OUTSIDE,
+        **style.OUTSIDE,
     )
     return figure
 
@@ -175,7 +174,7 @@ def _is_true(value: Any) -> bool:
 def by_init_and_order(
     matrix: NDArray[Any], *, init_seeds: Sequence[Any], order_seeds: Sequence[Any]
 ) -> Figure:
-    """The final KL of z for each seed of the weights with each seed of the data's order.
+    """Draws the final KL of z for each seed of the weights with each of the data's order.
 
     Args:
         matrix: KL of z in nats per datum, (init_seeds, order_seeds); NaN for a run that is not
@@ -195,21 +194,21 @@ def by_init_and_order(
     size = 0.9 * expected[1] + 4.2, 0.75 * expected[0] + 2.2
     figure = Figure(figsize=(max(size[0], 7.0), max(size[1], 5.0)), layout="constrained")
     axes = figure.subplots()
-    axes.set_facecolor(drawing.PALE)
+    axes.set_facecolor(style.PALE)
     top = max(float(np.nanmax(matrix, initial=0.0)), 0.01)
     image = axes.imshow(matrix, cmap="Oranges", vmin=0, vmax=top, aspect="auto")
     for (row, column), value in np.ndenumerate(matrix):
-        text = drawing.number(value) if np.isfinite(value) else "–"
-        colour = "white" if value > 0.6 * top else drawing.INK
-        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": drawing.MEDIUM}
-        axes.text(column, row, text, color=colour, **style)
-    axes.set_xticks(range(expected[1]), [str(s) for s in order_seeds], fontsize=drawing.MEDIUM)
-    axes.set_yticks(range(expected[0]), [str(s) for s in init_seeds], fontsize=drawing.MEDIUM)
+        text = style.number(value) if np.isfinite(value) else "–"
+        colour = "white" if value > 0.6 * top else style.INK
+        options: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": style.MEDIUM}
+        axes.text(column, row, text, color=colour, **options)
+    axes.set_xticks(range(expected[1]), [str(s) for s in order_seeds], fontsize=style.MEDIUM)
+    axes.set_yticks(range(expected[0]), [str(s) for s in init_seeds], fontsize=style.MEDIUM)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set_title("Final KL of z", fontsize=drawing.LARGE)
-    axes.set_xlabel("seed of the data's order and of all draws", fontsize=drawing.MEDIUM)
-    axes.set_ylabel("seed of the initial weights", fontsize=drawing.MEDIUM)
+    axes.set_title("Final KL of z", fontsize=style.LARGE)
+    axes.set_xlabel("seed of the data's order and of all draws", fontsize=style.MEDIUM)
+    axes.set_ylabel("seed of the initial weights", fontsize=style.MEDIUM)
     bar = figure.colorbar(image, ax=axes)
-    bar.set_label("nats per datum", fontsize=drawing.MEDIUM)
+    bar.set_label("nats per datum", fontsize=style.MEDIUM)
     return figure

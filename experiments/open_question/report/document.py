@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiments.open_question import rows as numbers
 from experiments.open_question.design.cells import (
     EXPLORATORY,
     MI_WEIGHT,
@@ -15,16 +14,24 @@ from experiments.open_question.design.cells import (
     Cell,
 )
 from experiments.open_question.earlier import TABLE, key_of, read_table
-from experiments.open_question.report import tables
 from experiments.open_question.report.added_seeds import drawn, fresh_seeds
-from experiments.open_question.report.checks import checks
+from experiments.open_question.report.cell_tables import (
+    categories,
+    contrast_line,
+    generator,
+    mean_text,
+    p_value,
+    scores,
+    seeds_done,
+    weights,
+)
+from experiments.open_question.report.checks import checks_table
 from experiments.open_question.report.figures import caption, draw, pictured
-from experiments.open_question.report.main_models import main_models
-from experiments.open_question.rows import PRIMARIES, Row, without_fresh
+from experiments.open_question.report.main_models import main_model_tables
+from experiments.open_question.rows import PRIMARIES, contrast, read_rows, without_fresh
 from experiments.open_question.rules.h1 import (
     FAMILIES,
     H1,
-    Family,
     judge_h1,
 )
 from experiments.open_question.rules.secondary import (
@@ -34,7 +41,8 @@ from experiments.open_question.rules.secondary import (
     Hypothesis,
     weak,
 )
-from experiments.tables import number, span, table, write_table
+from experiments.open_question.rules.verdict import Family
+from experiments.tables import Row, number, span, table, write_table
 from pyro_mivae.plotting.saving import save
 from pyro_mivae.runs.files import write_atomically
 
@@ -51,13 +59,13 @@ def write_report(
     """Writes table, report and figures of what is done so far; returns the report's path.
 
     Args:
-        every: All blocks of the study, whichever are run.
-        folder: That of the runs.
-        docs: A documentation, whose ``results`` and ``figures`` get them, too.
+        every: Blocks of the study, whichever are run.
+        folder: Folder of the runs.
+        docs: Folder of a documentation, whose ``results`` and ``figures`` get them, too.
         earlier: Rows of other folders, which fill in what this one has not. What a model has made
             is not in them: a picture of it is linked where it was drawn before, of the same run.
     """
-    rows = numbers.read_rows(every, folder, earlier)
+    rows = read_rows(every, folder, earlier)
     if not rows:
         return None
     text = "\n\n".join(part for part in report(every, rows) if part)
@@ -70,8 +78,8 @@ def write_report(
         old = _unchanged(shown, results)
         place.mkdir(parents=True, exist_ok=True)
         save({f"{prefix}{name}": figure for name, figure in figures.items() if figure}, place)
-        there = [n for n in figures if (place / "figures" / f"{prefix}{n}.png").exists()]
-        pictures = [name for name in there if figures[name] or name in old]
+        existing = [n for n in figures if (place / "figures" / f"{prefix}{n}.png").exists()]
+        pictures = [name for name in existing if figures[name] or name in old]
         _write(rows, results, text, pictures, f"{way}figures/{prefix}")
     return folder / f"{NAME}.md"
 
@@ -97,39 +105,39 @@ def _write(
     write_atomically(folder / f"{NAME}.md", f"{text}\n\n{shown}\n")
 
 
-def report(every: Sequence[Block], found: Sequence[Row]) -> list[str]:
-    """The parts of the text."""
-    rows = without_fresh(every, found)
+def report(every: Sequence[Block], all_rows: Sequence[Row]) -> list[str]:
+    """Lists the parts of the text."""
+    rows = without_fresh(every, all_rows)
     h1 = judge_h1(every, rows)
     secondary = {hypothesis: hypothesis.find(rows) for hypothesis in SECONDARY}
-    outcomes = {h: h.outcome(found, every, rows) for h, found in secondary.items()}
+    outcomes = {h: h.outcome(findings, every, rows) for h, findings in secondary.items()}
     return [
         _verdicts(h1, secondary, outcomes),
         "***H1***",
         _verdict(h1),
         _contrasts(rows, h1),
         *_decomposed(rows),
-        tables.weights(rows),
-        fresh_seeds(every, found),
+        weights(rows),
+        fresh_seeds(every, all_rows),
         "***Checks***",
-        checks(rows),
+        checks_table(rows),
         "***H2 to H6***",
         *_secondary(rows, secondary, outcomes),
         "**H5, adversary**: not tested here; it takes adversarial training.",
         "***Cells***",
-        tables.seeds_done(every, found),
-        *tables.scores(every, rows),
-        *tables.generator(every, rows),
-        tables.categories(every, rows),
-        *main_models(rows),
+        seeds_done(every, all_rows),
+        *scores(every, rows),
+        *generator(every, rows),
+        categories(every, rows),
+        *main_model_tables(rows),
     ]
 
 
 def _verdicts(h1: H1, secondary: Secondary, outcomes: Mapping[Hypothesis, str]) -> str:
     """All hypotheses in one table."""
     body: list[tuple[str, str, str]] = [("H1, the poster's", _word(h1), _decisive(h1))]
-    for hypothesis, (found, *_) in secondary.items():  # the rule's own come first
-        first = f"{found.text}: {tables.mean_text(found.mean, 3)}" if found.mean.values else "-"
+    for hypothesis, (finding, *_) in secondary.items():  # the rule's own come first
+        first = f"{finding.text}: {mean_text(finding.mean, 3)}" if finding.mean.values else "-"
         body.append((hypothesis.name, outcomes[hypothesis], first))
     body.append(("H5, adversary", "not tested here", "-"))
     body.sort(key=lambda line: line[0])
@@ -191,20 +199,20 @@ def _contrasts(rows: Sequence[Row], h1: H1) -> str:
     for weight in (MI_WEIGHT, 0.0):
         for family, data in FAMILIES.items():
             for name, label in _measures(family).items():
-                found = h1.contrasts.get((family, name)) if weight == MI_WEIGHT else None
-                found = found or numbers.contrast(
+                result = h1.contrasts.get((family, name)) if weight == MI_WEIGHT else None
+                result = result or contrast(
                     rows, name, arms=("T", "G"), data=data, mi_weight=weight
                 )
                 adjusted = h1.adjusted.get(name) if family == "re-inked" and weight else None
-                line = tables.contrast_line(found, adjusted)
+                line = contrast_line(result, adjusted)
                 if line is not None:
                     note = " (exploratory)" if Cell("T", data[0], weight) in EXPLORATORY else ""
                     body.append((f"{family}, λ {weight:g}{note}", label, *line))
         for name, label in PRIMARIES.items():
-            found = numbers.contrast(
+            result = contrast(
                 rows, name, arms=("T", "G"), data=("D1-control", "D2-control"), mi_weight=weight
             )
-            line = tables.contrast_line(found, None)
+            line = contrast_line(result, None)
             if line is not None:
                 text = f"resampled with permuted weights, λ {weight:g}: 0 is expected"
                 body.append((text, label, *line))
@@ -223,8 +231,8 @@ def _decomposed(rows: Sequence[Row]) -> list[str]:
             for weight in (MI_WEIGHT, 0.0):
                 for name, label in _measures(family).items():
                     data = FAMILIES[family]
-                    found = numbers.contrast(rows, name, arms=arms, data=data, mi_weight=weight)
-                    if (line := tables.contrast_line(found, None)) is not None:
+                    result = contrast(rows, name, arms=arms, data=data, mi_weight=weight)
+                    if (line := contrast_line(result, None)) is not None:
                         cells = (*line[:4], *line[5:])  # without Holm's
                         body.append((f"{arms[0]} against {arms[1]}, λ {weight:g}", label, *cells))
         head = ("arms", "of", "mean", "95 %", "90 %", "p, sign flips", "p, Welch", "seeds")
@@ -244,8 +252,8 @@ def _secondary(
         body = [
             (
                 finding.text,
-                tables.mean_text(finding.mean, 3),
-                *([tables.p_value(finding.p)] if hypothesis.tested else []),
+                mean_text(finding.mean, 3),
+                *([p_value(finding.p)] if hypothesis.tested else []),
                 {None: "-", True: "yes", False: "no"}[finding.holds]
                 if finding.counts
                 else "not in the rule",

@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
-from pyro_mivae.plotting import style as drawing
+from pyro_mivae.plotting import style
 
 # A colour is a distribution, which keeps it in both graphs; the stroke is its role there.
-DECODER, ENCODER = drawing.SITES["c"][1], drawing.SITES["z"][1]
+DECODER, ENCODER = style.SITES["c"][1], style.SITES["z"][1]
 P = r"$p_\theta(x\,|\,z)$"
 Q = r"$q_\phi(z\,|\,x)$"
 TOP, BOTTOM, RADIUS = 5.0, 1.2, 0.72
@@ -65,7 +65,7 @@ GRAPHS = (
 
 
 def duality() -> Figure:
-    r"""A VAE and its dual as directed graphical models, side by side.
+    r"""Draws a VAE and its dual as directed graphical models, side by side.
 
     In the dual z is observed and x latent, the likelihood is :math:`q_\phi(z|x)` and the guide
     :math:`p_\theta(x|z)`. Observed variables are shaded, generative arrows solid, those of the
@@ -84,35 +84,35 @@ def duality() -> Figure:
         "The density of x under the data is unknown: the dual leaves out log p(x), and with it "
         "its KL divergence."
     )
-    figure.supxlabel(note, fontsize=drawing.MEDIUM, color=drawing.INK, linespacing=1.6)
+    figure.supxlabel(note, fontsize=style.MEDIUM, color=style.INK, linespacing=1.6)
     return figure
 
 
 def _draw(axes: Axes, graph: _Graph) -> None:
     axes.set(xlim=(-5.2, 5.2), ylim=(-4.0, 6.6), aspect="equal")
     axes.set_axis_off()
-    axes.set_title(graph.title, fontsize=drawing.LARGE + 2)
+    axes.set_title(graph.title, fontsize=style.LARGE + 2)
     plate = FancyBboxPatch(
         (-4.7, -0.45),
         9.4,
         6.75,
         "round,pad=0,rounding_size=0.4",
         fc="none",
-        ec=drawing.GREY,
+        ec=style.GREY,
         lw=1.5,
     )
     axes.add_patch(plate)
-    axes.text(4.45, -0.2, graph.plate, ha="right", va="bottom", fontsize=drawing.MEDIUM)
+    axes.text(4.45, -0.2, graph.plate, ha="right", va="bottom", fontsize=style.MEDIUM)
     for name, height, fill in (
         (graph.latent, TOP, "white"),
-        (graph.observed, BOTTOM, drawing.PALE),
+        (graph.observed, BOTTOM, style.PALE),
     ):
-        axes.add_patch(Circle((0, height), RADIUS, fc=fill, ec=drawing.INK, lw=2, zorder=3))
+        axes.add_patch(Circle((0, height), RADIUS, fc=fill, ec=style.INK, lw=2, zorder=3))
         name = f"${name}$"
         axes.text(0, height, name, ha="center", va="center", fontsize=24, zorder=4)
     for side, height, text in ((1, TOP, graph.prior), (1, BOTTOM, graph.source)):
         place = (side * (RADIUS + 0.35), height)
-        axes.text(*place, text, ha="left", va="center", fontsize=drawing.LARGE)
+        axes.text(*place, text, ha="left", va="center", fontsize=style.LARGE)
     arrows = (
         (-1, TOP, BOTTOM, "-", "likelihood", graph.likelihood),
         (1, BOTTOM, TOP, "--", "guide", graph.guide),
@@ -122,11 +122,11 @@ def _draw(axes: Axes, graph: _Graph) -> None:
         place = (side * 1.45, (start + end) / 2)
         text = f"{role}\n{name}"
         align = "right" if side < 0 else "left"
-        axes.text(*place, text, ha=align, va="center", fontsize=drawing.LARGE + 2, color=colour)
+        axes.text(*place, text, ha=align, va="center", fontsize=style.LARGE + 2, color=colour)
     lines = (
-        (-0.95, "Reconstruction term", drawing.LARGE),
+        (-0.95, "Reconstruction term", style.LARGE),
         (-1.75, graph.formula, 22),
-        (-2.9, graph.caption, drawing.LARGE),
+        (-2.9, graph.caption, style.LARGE),
     )
     for height, text, size in lines:
         axes.text(0, height, text, ha="center", va="top", fontsize=size, linespacing=1.4)
@@ -140,8 +140,8 @@ def _draw_arrow(axes: Axes, side: int, start: float, end: float, stroke: str, co
         (side * 0.62 * RADIUS, start + sign * reach),
         (side * 0.62 * RADIUS, end - sign * reach),
     ]
-    style: dict[str, Any] = {"connectionstyle": "arc3,rad=0.3", "color": colour, "shrinkA": 2}
+    options: dict[str, Any] = {"connectionstyle": "arc3,rad=0.3", "color": colour, "shrinkA": 2}
     head = "-|>,head_length=14,head_width=7"
     # The head is a patch of its own: a dashed rim would fray it.
-    axes.add_patch(FancyArrowPatch(*ends, arrowstyle="-", shrinkB=12, lw=3, ls=stroke, **style))
-    axes.add_patch(FancyArrowPatch(*ends, arrowstyle=head, shrinkB=2, lw=0, **style))
+    axes.add_patch(FancyArrowPatch(*ends, arrowstyle="-", shrinkB=12, lw=3, ls=stroke, **options))
+    axes.add_patch(FancyArrowPatch(*ends, arrowstyle=head, shrinkB=2, lw=0, **options))

@@ -1,4 +1,4 @@
-"""What the study of the open question counts: how much a factor is carried, and by which code."""
+"""The measures of the open question: how much a factor is carried, and by which code."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pyro_mivae.disentanglement.matrix import MIMatrix
 
 
 def carried(matrix: MIMatrix, factor: str) -> float:
-    """The largest corrected information of a live code about a factor, nats; 0 if none is live."""
+    """Returns the most corrected nats that a live code tells of a factor; 0 without a live code."""
     return float(matrix.live_values[:, _column(matrix, factor)].max(initial=0.0))
 
 
 def carried_share(matrix: MIMatrix, factor: str, other: str) -> float:
-    r"""A factor's share of what the codes tell about two.
+    r"""Computes a factor's share of what the codes tell about two.
 
     :math:`\sum_j I(c_j; T) / \sum_j [I(c_j; T) + I(c_j; S)]` over live codes, of corrected
     information.
@@ -30,7 +30,7 @@ def carried_share(matrix: MIMatrix, factor: str, other: str) -> float:
 
 
 def leading_code(matrix: MIMatrix) -> int:
-    """The code with the largest corrected information about any factor; -1 if none is live.
+    """Returns the code with the largest corrected information about any factor; -1 without one.
 
     Of a matrix of the codes of the information term it is "the uniform code" of a run.
     """
@@ -40,11 +40,11 @@ def leading_code(matrix: MIMatrix) -> int:
 
 
 def following(top: Sequence[str], expected: Sequence[str]) -> float:
-    """The share of runs whose leading code tells most of the factor that it is expected to.
+    """Computes the share of runs whose leading code tells most of the expected factor.
 
     Args:
-        top: The top factor of the leading code, by run; ``""`` where no code is live.
-        expected: The factor whose law equals the code's prior, by run.
+        top: Top factor of the leading code, by run; ``""`` where no code is live.
+        expected: Factor whose law equals the code's prior, by run.
 
     Raises:
         ValueError: If there is no run, or one without an expected factor.
