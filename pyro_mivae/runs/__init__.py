@@ -1,0 +1,30 @@
+"""Run folders that explain themselves: settings, versions, history and what was measured.
+
+The groups of a run's netCDF file are in :mod:`pyro_mivae.runs.groups`, which needs xarray.
+"""
+
+from pyro_mivae.runs.folder import (
+    CONFIG,
+    HISTORY,
+    METRICS,
+    commit,
+    create_run,
+    read_config,
+    versions,
+    write_config,
+    write_json,
+)
+from pyro_mivae.runs.history import History
+
+__all__ = [
+    "CONFIG",
+    "HISTORY",
+    "METRICS",
+    "History",
+    "commit",
+    "create_run",
+    "read_config",
+    "versions",
+    "write_config",
+    "write_json",
+]
