@@ -1,6 +1,6 @@
 """Scores of disentanglement: codes, shape ``(N, codes)``, against known factors of variation.
 
-Arrays and tensors in, arrays out; nothing here needs a model.
+Functions take arrays or tensors and return arrays. Nothing here needs a model, or torch.
 """
 
 from pyro_mivae.disentanglement.binning import bin_columns

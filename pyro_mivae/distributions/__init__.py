@@ -1,7 +1,7 @@
 """Distributions for priors and the guides that fit them.
 
-Those on a bounded interval never draw an edge, and score their own draws exactly however far they
-saturate.
+Distributions on a bounded interval never draw an edge, and give the exact density of their own
+draws, however far these saturate.
 """
 
 from pyro_mivae.distributions.beta import IntervalBeta, LogitBeta
