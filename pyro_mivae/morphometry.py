@@ -47,7 +47,7 @@ UNITS = {
 """What is measured, and the unit of each; px is a pixel of the image that was given."""
 
 VERSION = 1
-"""Of the definitions: measurements of different versions are not comparable."""
+"""Version of the definitions: measurements of different versions are not comparable."""
 
 ZOOM = 4
 """Pixels of the enlarged image to one of the image."""
@@ -62,8 +62,9 @@ def measure(images: Tensor | NDArray[Any]) -> xr.Dataset:
     """Measures images, in the same way whether they are real or generated.
 
     Args:
-        images: (N, H, W), uint8 from 0 (paper) to 255 (ink), or floating point from 0 to 1, which
-            is rounded to uint8 first: generated images would be measured differently otherwise.
+        images: Images, (N, H, W), uint8 from 0 (paper) to 255 (ink), or floating point from 0 to 1.
+            Floating point is rounded to uint8 first: generated images would be measured
+            differently otherwise.
 
     Returns:
         ``area``, ``length``, ``thickness``, ``slant``, ``width`` and ``height``, float64 of
@@ -91,13 +92,13 @@ def measure(images: Tensor | NDArray[Any]) -> xr.Dataset:
 
 
 def enlarge(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Images four times as large, smoothed, as scikit-image's ``pyramid_expand`` makes them.
+    """Enlarges images four times and smooths them, as scikit-image's ``pyramid_expand`` does.
 
     Args:
-        images: (N, H, W).
+        images: Images, (N, H, W).
 
     Returns:
-        (N, 4 H, 4 W).
+        Enlarged images, (N, 4 H, 4 W).
     """
     x = images / 255.0
     (zoom_y, smooth_y), (zoom_x, smooth_x) = (_operators(size) for size in images.shape[1:])
@@ -144,10 +145,10 @@ def _to_uint8(images: Tensor | NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def skeletons(images: NDArray[np.uint8]) -> Iterator[NDArray[np.bool_]]:
-    """The skeleton (4 H, 4 W) of each enlarged image, empty where there is none.
+    """Yields the skeleton (4 H, 4 W) of each enlarged image, empty where there is none.
 
     Args:
-        images: uint8 (N, H, W).
+        images: Images, uint8 (N, H, W).
     """
     for start in range(0, len(images), _BATCH):
         _, ink, visible = _ink(images[start : start + _BATCH])
@@ -168,12 +169,12 @@ def _ink(
 def _measure(images: NDArray[np.uint8]) -> Array:
     """(6, N), with NaN in at least one row of what can't be measured."""
     large, ink, visible = _ink(images)
-    found = np.full((len(UNITS), len(images)), np.nan)
+    values = np.full((len(UNITS), len(images)), np.nan)
     if visible.any():
         strokes = np.array([_stroke(image) for image in ink[visible]]).T
         spread = _spread(large[visible].astype(np.float64))
-        found[:, visible] = [ink[visible].sum((1, 2)) / ZOOM**2, *strokes, *spread]
-    return found
+        values[:, visible] = [ink[visible].sum((1, 2)) / ZOOM**2, *strokes, *spread]
+    return values
 
 
 def _stroke(ink: NDArray[np.bool_]) -> tuple[float, float]:
@@ -193,7 +194,7 @@ def _around(index: NDArray[np.intp]) -> slice:
 
 
 def steps(skeleton: NDArray[np.bool_]) -> float:
-    """Length of a skeleton (H, W): 1 for each step to the side, sqrt 2 for each diagonal one."""
+    """Measures a skeleton's length: 1 for a step to the side, sqrt 2 for a diagonal one."""
     k = skeleton
     straight = np.count_nonzero(k[1:] & k[:-1]) + np.count_nonzero(k[:, 1:] & k[:, :-1])
     falling = k[1:, 1:] & k[:-1, :-1]

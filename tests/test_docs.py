@@ -74,11 +74,12 @@ def test_every_public_module_has_an_entry(module):
 
 
 def messages():
-    """The parts between the placeholders of every text in `pyro_mivae.infer`."""
-    for path in (ROOT / "pyro_mivae" / "infer").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                yield node.value
+    """The parts between the placeholders of every text of the rooms that an ELBO runs through."""
+    for room in ("infer", "traces"):
+        for path in (ROOT / "pyro_mivae" / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield node.value
 
 
 def test_messages_that_a_page_explains_are_the_librarys():

@@ -21,12 +21,12 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def default_folder() -> Path:
-    """``~/.cache/pyro_mivae``, or under ``XDG_CACHE_HOME``."""
+    """Returns ``~/.cache/pyro_mivae``, or the same under ``XDG_CACHE_HOME``."""
     return Path(f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/pyro_mivae").expanduser()
 
 
 def fingerprint(*parts: Any) -> str:
-    """SHA-256 of arrays (by type, shape and bytes) and of anything else by its ``repr``."""
+    """Returns the SHA-256 of arrays (type, shape and bytes) and other objects (their ``repr``)."""
     digest = hashlib.sha256()
     for part in parts:
         is_array = isinstance(part, np.ndarray)
@@ -40,15 +40,15 @@ def cached(
 ) -> Arrays:
     """Reads arrays from the cache, or makes them and keeps them there.
 
-    A file is the SHA-256 of what follows, a line, and then NumPy's ``.npz``. It is written
-    atomically. One that is damaged is made anew after a warning: nothing in it is an original. A
-    folder that can't be written to costs the time of the next call, after a warning, and no more.
+    A file holds a line with the SHA-256 of its remainder, then NumPy's ``.npz``. It is written
+    atomically. A damaged file is made anew after a warning, because the cache holds no originals.
+    A folder that can't be written to gives a warning, and the next call makes the arrays again.
 
     Args:
-        kind: What they are: the first part of the file's name.
-        key: :func:`fingerprint` of all that they depend on, the version of the code included.
-        make: Makes them.
-        folder: Of the cache; by default :func:`default_folder`.
+        kind: Kind of the arrays, the first part of the file's name.
+        key: :func:`fingerprint` of everything that the arrays depend on, with the code's version.
+        make: Function that makes the arrays.
+        folder: Folder of the cache; by default :func:`default_folder`.
     """
     place = Path(folder).expanduser() if folder else default_folder()
     path = place / f"{kind}-{key[:32]}.npz"
@@ -77,7 +77,7 @@ def _write(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 def _read(path: Path) -> Arrays:
     head, _, body = path.read_bytes().partition(b"\n")
-    if (found := hashlib.sha256(body).hexdigest().encode()) != head:
-        raise ValueError(f"expected SHA-256 {head[:64]!r}, found {found!r} ({len(body)} bytes)")
+    if (digest := hashlib.sha256(body).hexdigest().encode()) != head:
+        raise ValueError(f"expected SHA-256 {head[:64]!r}, found {digest!r} ({len(body)} bytes)")
     with np.load(io.BytesIO(body), allow_pickle=False) as file:
         return {name: file[name] for name in file.files}

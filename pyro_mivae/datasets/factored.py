@@ -25,9 +25,9 @@ class FactorSplit:
         images: uint8 (N, H, W), 0 (paper) to 255 (ink).
         labels: int64 (N,): digits, or shapes.
         factors: float64 variables of dimension ``image``, each with its ``units``.
-        sources: int64 (N,): which image of the source's split each was made of or is, repeats
+        sources: int64 (N,): row of the source's split that each image was made of or is, repeats
             included; for data without a source 0, 1, ...
-        effective_size: Of the source's images, how many equally weighted ones the draws amount to
+        effective_size: Number of equally weighted images of the source that the draws amount to
             (Kish, *Survey Sampling*, 1965): the square of the weights' sum over the sum of squares.
     """
 
@@ -41,21 +41,21 @@ class FactorSplit:
         return len(self.images)
 
     def to(self, device: torch.device | str) -> FactorSplit:
-        """Return the split with its tensors on a device; factors stay where they are."""
+        """Copies the tensors of the split to a device; the factors stay where they are."""
         tensors = {n: getattr(self, n).to(device) for n in ("images", "labels", "sources")}
         return replace(self, **tensors)
 
 
 @dataclass(frozen=True, eq=False)
 class FactorData:
-    """A data set of which factors are known.
+    """A data set whose factors are known.
 
     Attributes:
-        name: For tables and files.
+        name: Name in tables and files.
         source: One sentence: what the images were made of.
-        laws: What factors were drawn from, or resampled to; without those that were only measured.
-        train: To train on.
-        test: To measure on; its images have other sources.
+        laws: Laws that factors were drawn from or resampled to; measured factors have none.
+        train: Split to train on.
+        test: Split to measure on; its images have other sources.
     """
 
     name: str
@@ -65,7 +65,7 @@ class FactorData:
     test: FactorSplit
 
     def to(self, device: torch.device | str) -> FactorData:
-        """Return the data set on a device."""
+        """Copies the data set to a device."""
         return replace(self, train=self.train.to(device), test=self.test.to(device))
 
 
@@ -93,12 +93,12 @@ def make_split(
 
 
 def streams(seed: int, *names: str) -> list[np.random.Generator]:
-    """Independent generators; the same names under the same seed give the same draws anywhere."""
+    """Makes independent generators; a name under a seed gives the same draws anywhere."""
     keys = [list(name.encode()) for name in names]
     return [np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key)) for key in keys]
 
 
 def pick(number: int, available: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """Rows of a source, each as often as the next or once more, in random order."""
+    """Picks rows of a source in random order, each as often as any other or once more."""
     rounds = [generator.permutation(available) for _ in range(-(-number // available))]
     return np.concatenate(rounds)[:number].astype(np.int64)

@@ -1,6 +1,6 @@
 """Laws of factors: small frozen objects with the methods of SciPy's frozen distributions.
 
-Any law has them: one of these, or ``scipy.stats.beta(2, 5)``.
+A law is one of these, or a distribution of SciPy such as ``scipy.stats.beta(2, 5)``.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ Array = NDArray[np.float64]
 
 
 class Law(Protocol):
-    """What a factor is drawn from; SciPy's frozen continuous distributions are laws."""
+    """The distribution of a factor; SciPy's frozen continuous distributions are laws."""
 
     def ppf(self, q: Any, /) -> Any:
-        """Quantiles, the inverse of :meth:`cdf`."""
+        """Returns the quantiles, the inverse of :meth:`cdf`."""
 
     def cdf(self, x: Any, /) -> Any:
-        """The cumulative distribution function."""
+        """Returns the cumulative distribution function."""
 
     def pdf(self, x: Any, /) -> Any:
-        """The density."""
+        """Returns the density."""
 
     def mean(self) -> Any:
-        """The mean."""
+        """Returns the mean."""
 
     def std(self) -> Any:
-        """The standard deviation."""
+        """Returns the standard deviation."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Uniform:
     """The uniform law on an interval.
 
     Args:
-        low: Its lower end.
-        high: Its upper end.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
 
     Raises:
         ValueError: If the ends are not finite and in this order.
@@ -58,30 +58,30 @@ class Uniform:
 
     @classmethod
     def like(cls, law: Law) -> Uniform:
-        """The uniform law with another's mean and standard deviation."""
+        """Makes the uniform law with another law's mean and standard deviation."""
         half = math.sqrt(3.0) * law.std()
         return cls(law.mean() - half, law.mean() + half)
 
     def ppf(self, q: ArrayLike, /) -> Array:
-        """Quantiles, NaN of what is no probability."""
+        """Returns the quantiles; NaN for a number that is no probability."""
         return self.low + (self.high - self.low) * _probabilities(q)
 
     def cdf(self, x: ArrayLike, /) -> Array:
-        """The cumulative distribution function."""
+        """Returns the cumulative distribution function."""
         return np.clip((np.asarray(x, np.float64) - self.low) / (self.high - self.low), 0.0, 1.0)
 
     def pdf(self, x: ArrayLike, /) -> Array:
-        """The density, 0 outside the interval."""
+        """Returns the density, 0 outside the interval."""
         x = np.asarray(x, np.float64)
         density = np.where((x >= self.low) & (x <= self.high), 1.0 / (self.high - self.low), 0.0)
         return np.where(np.isnan(x), np.nan, density)
 
     def mean(self) -> float:
-        """The middle of the interval."""
+        """Returns the middle of the interval."""
         return (self.low + self.high) / 2
 
     def std(self) -> float:
-        """The standard deviation, a length of sqrt(12) of which makes the interval."""
+        """Returns the standard deviation, the interval's length over sqrt(12)."""
         return (self.high - self.low) / math.sqrt(12.0)
 
 
@@ -93,8 +93,8 @@ class Normal:
     the standard deviation of what is left after the cut, so that laws can be compared by it.
 
     Args:
-        loc: The mean.
-        scale: The standard deviation.
+        loc: Mean.
+        scale: Standard deviation.
         reach: Largest distance from the mean.
 
     Raises:
@@ -120,11 +120,11 @@ class Normal:
 
     @classmethod
     def like(cls, law: Law, *, reach: float = math.inf) -> Normal:
-        """The normal law with another's mean and standard deviation."""
+        """Makes the normal law with another law's mean and standard deviation."""
         return cls(float(law.mean()), float(law.std()), reach)
 
     @cached_property
-    def _whole(self) -> tuple[float, float]:
+    def _uncut(self) -> tuple[float, float]:
         """The scale of the law before the cut, and its mass below the cut."""
         from scipy import optimize, special  # slow to import, and not every program draws
 
@@ -141,35 +141,35 @@ class Normal:
         return float(scale), float(special.ndtr(-self.reach / scale))
 
     def ppf(self, q: ArrayLike, /) -> Array:
-        """Quantiles, NaN of what is no probability."""
+        """Returns the quantiles; NaN for a number that is no probability."""
         from scipy import special
 
-        scale, tail = self._whole
+        scale, tail = self._uncut
         q = tail + (1.0 - 2.0 * tail) * _probabilities(q)
-        found: Array = self.loc + scale * special.ndtri(q)
-        return np.clip(found, self.loc - self.reach, self.loc + self.reach)
+        quantile: Array = self.loc + scale * special.ndtri(q)
+        return np.clip(quantile, self.loc - self.reach, self.loc + self.reach)
 
     def cdf(self, x: ArrayLike, /) -> Array:
-        """The cumulative distribution function."""
+        """Returns the cumulative distribution function."""
         from scipy import special
 
-        scale, tail = self._whole
+        scale, tail = self._uncut
         below: Array = special.ndtr((np.asarray(x, np.float64) - self.loc) / scale)
         return np.clip((below - tail) / (1.0 - 2.0 * tail), 0.0, 1.0)
 
     def pdf(self, x: ArrayLike, /) -> Array:
-        """The density, 0 beyond the reach."""
-        scale, tail = self._whole
+        """Returns the density, 0 beyond the reach."""
+        scale, tail = self._uncut
         z = (np.asarray(x, np.float64) - self.loc) / scale
         density = np.exp(-0.5 * z**2) / (scale * math.sqrt(2.0 * math.pi) * (1.0 - 2.0 * tail))
         return np.where(np.abs(z) * scale > self.reach, 0.0, density)
 
     def mean(self) -> float:
-        """The mean."""
+        """Returns the mean."""
         return self.loc
 
     def std(self) -> float:
-        """The standard deviation after the cut."""
+        """Returns the standard deviation after the cut."""
         return self.scale
 
 
@@ -179,7 +179,7 @@ def _probabilities(q: ArrayLike) -> Array:
 
 
 def draw(law: Law, size: int, generator: np.random.Generator) -> Array:
-    """Independent draws by the inverse of the distribution function, float64 (size,)."""
+    """Draws independent values by the inverse distribution function, float64 (size,)."""
     # Strictly inside (0, 1): 0 has no finite quantile under an uncut normal law.
     q = (generator.integers(2**53 - 1, size=size) + 1.0) / 2.0**53
     return np.asarray(law.ppf(q), np.float64)

@@ -14,11 +14,11 @@ _SLOWEST = 10_000  # bytes/s: a server that is slower for longer than `timeout` 
 
 
 def download_file(name: str, sha256: str, timeout: float) -> bytes:
-    """Fetch one file, unpacked, from the first of torchvision's mirrors that has the original.
+    """Fetches one file, unpacked, from the first of torchvision's mirrors that has it.
 
     Args:
-        name: As ``train-images-idx3-ubyte``.
-        sha256: Of the original, unpacked.
+        name: Name of the file, for example ``train-images-idx3-ubyte``.
+        sha256: Checksum of the unpacked original.
         timeout: Seconds for all mirrors together to answer.
 
     Raises:
@@ -31,9 +31,9 @@ def download_file(name: str, sha256: str, timeout: float) -> bytes:
         try:
             packed = _fetch(url, timeout / len(MNIST.mirrors))
             content = zlib.decompressobj(wbits=31).decompress(packed, LARGEST + 1)
-            if (found := hashlib.sha256(content).hexdigest()) == sha256:
+            if (digest := hashlib.sha256(content).hexdigest()) == sha256:
                 return content
-            failures.append(f"{url}: expected SHA-256 {sha256} unpacked, found {found}")
+            failures.append(f"{url}: expected SHA-256 {sha256} unpacked, found {digest}")
         except Exception as error:  # of whatever kind: the next mirror may do better
             failures.append(f"{url}: {error!r}")
             if isinstance(error, urllib.error.HTTPError):

@@ -1,8 +1,8 @@
 r"""Re-inked digits: real digits redrawn with a chosen thickness and slant.
 
 A digit's skeleton is sheared until its ink has the chosen slant, with a pen of the chosen
-thickness drawn along it. Thickness, slant and the digit it was made of are then independent by
-construction, whatever their laws: in MNIST they are not, and thickness can't be chosen.
+thickness drawn along it. Thickness, slant and the source digit are then independent by
+construction, whatever their laws. In MNIST they depend on each other.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pyro_mivae.datasets.laws import Law, draw
 __all__ = ["REINK_VERSION", "reink", "reinked_digits"]
 
 REINK_VERSION = 1
-"""Of the drawing: a part of the key under which drawn images are cached."""
+"""Version of the drawing, a part of the key under which drawn images are cached."""
 
 _THINNEST, _STEEPEST = 0.5, 1.4
 _MARGIN = 1.0  # pixels of paper that stay around the ink
@@ -54,15 +54,16 @@ def reinked_digits(
     splits' images are taken in random order, each as often as any other or once more.
 
     Args:
-        digits: What they are made of.
+        digits: Digits to redraw.
         thickness: Law of the pen's diameter in pixels, within 0.5 to a third of the image.
         slant: Law of the slant in radians, positive to the right, within -1.4 to 1.4.
         num_train: Number of training images.
         num_test: Number of test images.
-        seed: Of order and draws. Two data sets that differ in one law only share all else.
+        seed: Seed of the order and of all draws. Two data sets that differ in one law only share
+            everything else.
         cache_dir: Folder in which the drawn images are kept; by default ``~/.cache/pyro_mivae``
             (``XDG_CACHE_HOME`` counts).
-        name: Of the data set.
+        name: Name of the data set.
 
     Returns:
         With the factors ``thickness`` (px) and ``slant`` (rad), as they were set.

@@ -65,15 +65,16 @@ def sprites(
     """Draws independent factors and renders them; shapes are equally likely.
 
     Args:
-        laws: Of ``scale``, ``angle``, ``x`` and ``y`` (those left out keep :data:`SPRITE_LAWS`).
-            ``scale``: square root of the area, in pixels. ``angle``: radians, positive clockwise on
-            the screen; rectangle and ellipse repeat after pi, so stay within an interval of that
-            length. ``x``, ``y``: pixels from the image's middle to the right and down.
+        laws: Laws of ``scale``, ``angle``, ``x`` and ``y``; a factor that is left out keeps its law
+            in :data:`SPRITE_LAWS`. ``scale``: square root of the area, in pixels. ``angle``:
+            radians, positive clockwise on the screen; rectangle and ellipse repeat after pi, so
+            stay within an interval of that length. ``x``, ``y``: pixels from the image's middle to
+            the right and down.
         num_train: Number of training images.
         num_test: Number of test images, of other draws.
         size: Height and width in pixels.
-        seed: Of all draws. Two data sets that differ in one law only share all other factors.
-        name: Of the data set.
+        seed: Seed of all draws. Two data sets that differ in one law only share all other factors.
+        name: Name of the data set.
 
     Raises:
         ValueError: If `laws` has another factor, or a sprite would not fit into its image.

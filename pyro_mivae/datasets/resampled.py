@@ -48,24 +48,24 @@ def resampled_digits(
     images of each digit stays what it was, up to chance.
 
     Args:
-        digits: What is drawn from.
-        law: Of the factor, within each digit; it can't be followed beyond the range of what is
-            there.
-        factor: One of those that :func:`~pyro_mivae.morphometry.measure` measures.
+        digits: Digits to draw from.
+        law: Law of the factor within each digit; it can't be followed beyond the range of the
+            digits' own values.
+        factor: Name of a factor that :func:`~pyro_mivae.morphometry.measure` measures.
         num_train: Number of draws from the training split.
         num_test: Number of draws from the test split.
-        share: Of each digit's images in the training and in the test split, a random part that is
-            kept to draw from. Two laws have different effective sizes, by which models trained on
-            them would differ too; to make them equal, keep less for the one that has more (the
+        share: Random share of each digit's images, in the training and in the test split, to draw
+            from. Two laws have different effective sizes, by which models trained on them would
+            differ too; to make them equal, keep less for the one that has more (the
             ratio of the two :attr:`~pyro_mivae.datasets.FactorSplit.effective_size`).
-        permuted: The control: the same weights, each given to another image of the same digit.
-            The effective size is the same, the factor's law stays what it was.
-        seed: Of all draws.
+        permuted: Whether to permute the weights among images of the same digit, as a control: the
+            effective size is the same, and the factor keeps its own law.
+        seed: Seed of all draws.
         cache_dir: Folder in which measurements are kept; by default ``~/.cache/pyro_mivae``.
-        name: Of the data set.
+        name: Name of the data set.
 
     Returns:
-        With all measured factors, which is what the digits themselves have.
+        The digits, with all their measured factors.
 
     Raises:
         ValueError: If `factor` or `share` is none of these, or no image of a digit is where the
@@ -106,10 +106,10 @@ def resampled_digits(
 
 
 def measured(split: Split, *, cache_dir: str | Path | None = None) -> xr.Dataset:
-    """What :func:`~pyro_mivae.morphometry.measure` measures of a split, kept in the cache.
+    """Measures a split by :func:`~pyro_mivae.morphometry.measure`, and keeps that in the cache.
 
     Args:
-        split: Images.
+        split: Images to measure.
         cache_dir: Folder of the cache; by default ``~/.cache/pyro_mivae``.
     """
     import xarray as xr  # slow to import, and not every program measures
@@ -120,8 +120,8 @@ def measured(split: Split, *, cache_dir: str | Path | None = None) -> xr.Dataset
     key = fingerprint(morphometry.VERSION, metadata.version("scikit-image"), images)
 
     def make() -> dict[str, NDArray[Any]]:
-        found = morphometry.measure(images)
-        return {name: found[name].values for name in morphometry.UNITS}
+        factors = morphometry.measure(images)
+        return {name: factors[name].values for name in morphometry.UNITS}
 
     arrays = cached("measured", key, make, folder=cache_dir)
     variables = {n: ("image", arrays[n], {"units": u}) for n, u in morphometry.UNITS.items()}
@@ -130,18 +130,18 @@ def measured(split: Split, *, cache_dir: str | Path | None = None) -> xr.Dataset
 
 
 def resampling_weights(values: Array, labels: NDArray[Any], law: Law) -> Array:
-    """Weights under which a factor follows a law within each digit.
+    """Computes weights under which a factor follows a law within each digit.
 
-    The law's density over the factor's within the digit, which is estimated by Gaussian kernels
-    (Scott's bandwidth), scaled so that a digit's weights sum to its number of images.
+    A weight is the law's density over the factor's density within the digit, which is estimated by
+    Gaussian kernels (Scott's bandwidth). A digit's weights sum to its number of images.
 
     Args:
-        values: (N,), of the factor; those that are NaN get the weight 0.
-        labels: (N,).
-        law: What it is to follow.
+        values: Values of the factor, (N,); NaN gets the weight 0.
+        labels: Digit of each image, (N,).
+        law: Law that the factor is to follow.
 
     Returns:
-        (N,).
+        Weights, (N,).
 
     Raises:
         ValueError: If a digit has not two different values, or none where the law has mass, or
@@ -152,16 +152,16 @@ def resampling_weights(values: Array, labels: NDArray[Any], law: Law) -> Array:
     weights = np.zeros(len(values))
     for digit in np.unique(labels):
         rows = np.flatnonzero((labels == digit) & np.isfinite(values))
-        found = values[rows]
-        if (different := len(np.unique(found))) < 2:
+        inside = values[rows]
+        if (different := len(np.unique(inside))) < 2:
             raise ValueError(
-                f"digit {digit} has {len(found)} finite values, {different} of them different: "
+                f"digit {digit} has {len(inside)} finite values, {different} of them different: "
                 "expected at least two, to estimate a density. Choose another factor or more "
                 "images, or leave the digit out"
             )
-        target = np.asarray(law.pdf(found))
+        target = np.asarray(law.pdf(inside))
         if not np.isfinite(target).all():
-            at = found[~np.isfinite(target)][0]
+            at = inside[~np.isfinite(target)][0]
             raise ValueError(
                 f"law: expected a finite density at every value of digit {digit}, found "
                 f"{law.pdf(at)} at {at:.4g}. Choose a law without a pole there"
@@ -169,15 +169,15 @@ def resampling_weights(values: Array, labels: NDArray[Any], law: Law) -> Array:
         if not target.any():
             raise ValueError(
                 f"no image of digit {digit} is where {law} has mass: expected some of "
-                f"{found.min():.4g} to {found.max():.4g}. Choose another law"
+                f"{inside.min():.4g} to {inside.max():.4g}. Choose another law"
             )
-        grid = np.linspace(found.min(), found.max(), _GRID)
-        density = np.interp(found, grid, stats.gaussian_kde(found)(grid))
+        grid = np.linspace(inside.min(), inside.max(), _GRID)
+        density = np.interp(inside, grid, stats.gaussian_kde(inside)(grid))
         weights[rows] = target / density
         weights[rows] *= np.count_nonzero(labels == digit) / weights[rows].sum()
     return weights
 
 
 def effective_size(weights: Array) -> float:
-    """How many equally weighted data the weighted ones amount to (Kish 1965)."""
+    """Returns the number of equally weighted data that the weighted data amount to (Kish 1965)."""
     return float(weights.sum() ** 2 / (weights**2).sum())

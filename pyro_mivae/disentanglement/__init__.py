@@ -1,9 +1,10 @@
 """Scores of disentanglement: codes, shape ``(N, codes)``, against known factors of variation.
 
-Arrays and tensors in, arrays out; nothing here needs a model.
+Functions take arrays or tensors and return arrays. Nothing here needs a model, or torch.
 """
 
 from pyro_mivae.disentanglement.binning import bin_columns
+from pyro_mivae.disentanglement.classes import ClassMatch, match_classes
 from pyro_mivae.disentanglement.evaluation import ceiling, evaluate
 from pyro_mivae.disentanglement.interventions import beta_vae_score, factor_vae_score
 from pyro_mivae.disentanglement.matrix import MIMatrix, ksg_matrix, mi_matrix, top_factors
@@ -19,6 +20,7 @@ from pyro_mivae.disentanglement.traversals import TraversalEffects, traversal_ef
 
 __all__ = [
     "DCI",
+    "ClassMatch",
     "MIMatrix",
     "TraversalEffects",
     "beta_vae_score",
@@ -31,6 +33,7 @@ __all__ = [
     "explicitness",
     "factor_vae_score",
     "ksg_matrix",
+    "match_classes",
     "mi_matrix",
     "modularity",
     "mutual_information_gap",

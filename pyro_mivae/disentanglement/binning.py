@@ -35,10 +35,10 @@ def bin_columns(
     Args:
         values: Shape ``(N, columns)``, N at least 2 B: with one point in a bin every two columns
             would seem to share all that there is.
-        bins: Their number B.
+        bins: Number B of bins.
         binning: ``"rank"`` for bins of equal counts, ``"width"`` for bins of equal width between
             the smallest and the largest value.
-        within: A group of each point, shape ``(N,)``: ranks (or widths) are then taken inside each
+        within: Group of each point, shape ``(N,)``: ranks (or widths) are then taken inside each
             group.
 
     Returns:
@@ -61,11 +61,11 @@ def bin_columns(
     if within is None:
         return _binned(array, bins, binning)
     groups = group_numbers(within, len(array))
-    found = np.empty(array.shape, np.int64)
+    binned = np.empty(array.shape, np.int64)
     for group in range(groups.max() + 1):
         rows = groups == group
-        found[rows] = _binned(array[rows], bins, binning)
-    return found
+        binned[rows] = _binned(array[rows], bins, binning)
+    return binned
 
 
 def bin_factors(

@@ -1,13 +1,14 @@
-"""How well a discrete code that was learnt without labels tells the classes."""
+"""Matches categories, learnt without labels, to classes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor
+
+from pyro_mivae.disentanglement.inputs import plain
 
 __all__ = ["ClassMatch", "match_classes"]
 
@@ -27,40 +28,42 @@ class ClassMatch:
     shares: list[float]
 
 
-def match_classes(categories: Tensor, labels: Tensor, num_categories: int) -> ClassMatch:
-    r"""The unsupervised class accuracy of a category, under the best one-to-one matching.
+def match_classes(categories: Any, labels: Any, num_categories: int) -> ClassMatch:
+    r"""Measures the class accuracy of a category under the best one-to-one matching.
 
     .. math:: \max_m \frac{1}{N} \sum_i 1[m(d_i) = y_i]
 
-    over all maps m of categories to classes that give no class twice (found by the Hungarian
-    method). The matching is the only thing that sees labels. A category that says nothing has at
-    least the share of the largest class.
+    over all maps m of categories to classes that use no class twice (found by the Hungarian
+    method). Only the matching sees the labels. A category that says nothing reaches at least
+    the share of the largest class.
 
     Args:
-        categories: The likeliest category of each datum, integers (N,), below `num_categories`.
-        labels: Their classes, integers (N,).
-        num_categories: How many there are.
+        categories: Likeliest category of each datum, integers (N,), below `num_categories`; an
+            array, or a tensor of any device.
+        labels: Class of each datum, integers (N,), likewise.
+        num_categories: Number of categories.
 
     Raises:
-        ValueError: If the arguments do not fit.
+        ValueError: If the shapes differ, or a category is out of range.
 
     References:
         Yang, Xu, Nie, Yan and Zhuang (2010), *Image clustering using local discriminant models
         and global integration*, eq. 24.
     """
-    if categories.shape != labels.shape or categories.dim() != 1 or not len(labels):
+    categories, labels = np.asarray(plain(categories)), np.asarray(plain(labels))
+    if categories.shape != labels.shape or categories.ndim != 1 or not len(labels):
         raise ValueError(
             "expected a category and a label for each datum, found shapes "
-            f"{tuple(categories.shape)} and {tuple(labels.shape)}"
+            f"{categories.shape} and {labels.shape}"
         )
-    if int(categories.min()) < 0 or int(categories.max()) >= num_categories:
+    if categories.min() < 0 or categories.max() >= num_categories:
         raise ValueError(
             f"expected categories from 0 to {num_categories - 1}, found "
-            f"{int(categories.min())} to {int(categories.max())}"
+            f"{categories.min()} to {categories.max()}"
         )
-    classes, place = torch.unique(labels.cpu(), return_inverse=True)
+    classes, class_of_datum = np.unique(labels, return_inverse=True)
     counts = np.zeros((num_categories, len(classes)), dtype=np.int64)
-    np.add.at(counts, (categories.cpu().numpy(), place.numpy()), 1)
+    np.add.at(counts, (categories, class_of_datum), 1)
     rows, columns = linear_sum_assignment(counts, maximize=True)
     matched: list[int | None] = [None] * num_categories
     for row, column in zip(rows, columns, strict=True):

@@ -46,21 +46,21 @@ def ceiling(
     num_permutations: int = 200,
     seed: int = 0,
 ) -> MIMatrix:
-    """Information of the factors themselves as code: what a perfect code would have.
+    """Measures the factors themselves as codes: the information that a perfect code would have.
 
     Factors of real data depend on each other, and counting has a bias, so that a perfect code's MIG
-    is below 1: a MIG means little without its ceiling. It needs many more points than bins: what
-    the correction takes off two independent factors in 20 bins leaves them .22 of 1 with 40 points,
-    .68 with 200 and .97 with 2,000.
+    is below 1: a MIG means little without its ceiling. The ceiling needs many more points than
+    bins. After the correction two independent factors in 20 bins keep .22 of 1 with 40 points, .68
+    with 200 and .97 with 2,000.
 
     Args:
         factors: Shape ``(N, factors)``, or arrays of shape ``(N,)`` by name.
         nominal: Names or columns of factors that are labels.
         within: Groups to rank and to permute inside of, shape ``(N,)``.
-        bins: As for :func:`~pyro_mivae.disentanglement.mi_matrix`, like the following.
-        binning: See above.
-        num_permutations: See above.
-        seed: See above.
+        bins: Number of bins, at most N / 2.
+        binning: Kind of the bins, see :func:`~pyro_mivae.disentanglement.bin_columns`.
+        num_permutations: Number of permutations that estimate the bias; 0 for no correction.
+        seed: Seed of the permutations.
     """
     table = as_factors(factors, nominal)
     groups = None if within is None else group_numbers(within, len(table.values))
@@ -95,17 +95,18 @@ def evaluate(
             means of the guide.
         factors: Shape ``(N, factors)``, or arrays of shape ``(N,)`` by name.
         nominal: Names or columns of factors that are labels.
-        code_names: By default ``"0"``, ``"1"``, ...
+        code_names: Names of the codes, by default ``"0"``, ``"1"``, ...
         bins: Number of bins of a continuous code or factor.
-        binning: ``"rank"``, or ``"width"``, whose scores depend on the marginals
+        binning: Kind of the bins: ``"rank"``, or ``"width"``, whose scores depend on the marginals
             (:func:`~pyro_mivae.disentanglement.bin_columns`).
-        num_permutations: For the correction of the information; 0 switches it off.
-        max_points: At most as many points for DCI and the estimate from neighbours, which take
-            seconds; None for all.
-        encode: Makes codes of factors, for the scores that set factors; with `sampler`.
-        sampler: Draws independent factors. Without both, FactorVAE's and beta-VAE's scores are not
-            in the result.
-        seed: Of all draws.
+        num_permutations: Number of permutations that estimate the bias of the information; 0 for no
+            correction.
+        max_points: Largest number of points for DCI and the estimate from neighbours, which take
+            seconds; None for all points.
+        encode: Function from factors to codes, for the scores that set factors; with `sampler`.
+        sampler: Function that draws independent factors. Without both, FactorVAE's and beta-VAE's
+            scores are not in the result.
+        seed: Seed of all draws.
 
     Returns:
         By ``code`` and ``factor``: ``mi``, ``mi_plug_in``, ``mi_bias``, ``mi_ksg``, ``mi_within``
@@ -132,49 +133,49 @@ def evaluate(
         )
     settings: dict[str, Any] = {"bins": bins, "binning": binning, "seed": seed}
     settings["num_permutations"] = num_permutations
-    found: dict[str, Any] = {}
-    _information(found, mi_matrix(array, table, **settings), ceiling(table, **settings))
-    _inside_labels(found, array, table, settings)
+    variables: dict[str, Any] = {}
+    _information(variables, mi_matrix(array, table, **settings), ceiling(table, **settings))
+    _inside_labels(variables, array, table, settings)
     ksg = ksg_matrix(array, table, max_points=max_points, seed=seed)
-    found["mi_ksg"] = (_MATRIX, ksg, _NATS)
+    variables["mi_ksg"] = (_MATRIX, ksg, _NATS)
     by_factor = sap(array, table)
-    found |= {"sap_gap": ("factor", by_factor), "sap": by_factor.mean()}
+    variables |= {"sap_gap": ("factor", by_factor), "sap": by_factor.mean()}
     trees = dci(array, table, max_points=max_points, seed=seed)
-    found["dci_importance"] = (_MATRIX, trees.importance)
-    found["informativeness"] = ("factor", trees.informativeness)
-    found["dci_disentanglement"] = trees.disentanglement
-    found["dci_completeness"] = trees.completeness
-    found["explicitness"] = ("factor", explicitness(array, table, seed=seed))
+    variables["dci_importance"] = (_MATRIX, trees.importance)
+    variables["informativeness"] = ("factor", trees.informativeness)
+    variables["dci_disentanglement"] = trees.disentanglement
+    variables["dci_completeness"] = trees.completeness
+    variables["explicitness"] = ("factor", explicitness(array, table, seed=seed))
     if encode is not None:
-        found["factor_vae"] = factor_vae_score(encode, sampler, seed=seed)
-        found["beta_vae"] = beta_vae_score(encode, sampler, seed=seed)
+        variables["factor_vae"] = factor_vae_score(encode, sampler, seed=seed)
+        variables["beta_vae"] = beta_vae_score(encode, sampler, seed=seed)
     coords = {"code": names, "factor": list(table.names)}
     attrs = {**settings, "num_points": len(array), "nominal": ", ".join(table.labels)}
-    return xr.Dataset(found, coords, attrs)
+    return xr.Dataset(variables, coords, attrs)
 
 
-def _information(found: dict[str, Any], matrix: MIMatrix, top: MIMatrix) -> None:
+def _information(variables: dict[str, Any], matrix: MIMatrix, top: MIMatrix) -> None:
     for name, values in (("mi", matrix.values), ("mi_plug_in", matrix.plug_in)):
-        found[name] = (_MATRIX, values, _NATS)
-    found["mi_bias"] = (_MATRIX, matrix.bias, _NATS)
-    found["entropy"] = ("factor", matrix.entropies, _NATS)
-    found["live"] = ("code", matrix.live)
-    found["num_live"] = matrix.num_live
+        variables[name] = (_MATRIX, values, _NATS)
+    variables["mi_bias"] = (_MATRIX, matrix.bias, _NATS)
+    variables["entropy"] = ("factor", matrix.entropies, _NATS)
+    variables["live"] = ("code", matrix.live)
+    variables["num_live"] = matrix.num_live
     names = np.array([*matrix.names, ""])
-    found["top_factor"] = ("code", names[top_factors(matrix)])
-    _gaps(found, "", matrix, top)
+    variables["top_factor"] = ("code", names[top_factors(matrix)])
+    _gaps(variables, "", matrix, top)
     by_code = modularity(matrix.live_values)
     spread = np.full(len(matrix.live), np.nan)
     spread[matrix.live] = by_code
-    found["modularity_code"] = ("code", spread)
-    found["modularity"] = _mean(by_code, 0.0)
-    found["modularity_ceiling"] = _mean(modularity(top.live_values), 0.0)
+    variables["modularity_code"] = ("code", spread)
+    variables["modularity"] = _mean(by_code, 0.0)
+    variables["modularity_ceiling"] = _mean(modularity(top.live_values), 0.0)
 
 
 def _inside_labels(
-    found: dict[str, Any], array: Any, table: Factors, settings: dict[str, Any]
+    variables: dict[str, Any], array: Any, table: Factors, settings: dict[str, Any]
 ) -> None:
-    """Of ordered factors, ranked inside each label; NaN for the label itself."""
+    """Adds what ordered factors share with codes inside each label; NaN for the label itself."""
     ordered = [name for name in table.names if name not in table.labels]
     if len(table.labels) != 1 or not ordered:
         return
@@ -184,23 +185,23 @@ def _inside_labels(
     columns = [table.names.index(name) for name in ordered]
     values = np.full((array.shape[1], len(table.names)), np.nan)
     values[:, columns] = matrix.values
-    found["mi_within"] = (_MATRIX, values, _NATS)
-    _gaps(found, "_within", matrix, top)
+    variables["mi_within"] = (_MATRIX, values, _NATS)
+    _gaps(variables, "_within", matrix, top)
     for name in ("gap_within", "gap_within_ceiling"):
         by_factor = np.full(len(table.names), np.nan)
-        by_factor[columns] = found[name][1]
-        found[name] = ("factor", by_factor)
+        by_factor[columns] = variables[name][1]
+        variables[name] = ("factor", by_factor)
 
 
-def _gaps(found: dict[str, Any], suffix: str, matrix: MIMatrix, top: MIMatrix) -> None:
+def _gaps(variables: dict[str, Any], suffix: str, matrix: MIMatrix, top: MIMatrix) -> None:
     for end, each in (("", matrix), ("_ceiling", top)):
         varies = each.entropies > 0  # a factor may be constant inside each label
         gaps = np.full(len(varies), np.nan)
         if varies.any():
             values = each.live_values[:, varies]
             gaps[varies] = mutual_information_gap(values, each.entropies[varies])
-        found[f"gap{suffix}{end}"] = ("factor", gaps)
-        found[f"mig{suffix}{end}"] = _mean(gaps[varies], np.nan)
+        variables[f"gap{suffix}{end}"] = ("factor", gaps)
+        variables[f"mig{suffix}{end}"] = _mean(gaps[varies], np.nan)
 
 
 def _mean(values: Floats, default: float) -> float:

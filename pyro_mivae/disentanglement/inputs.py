@@ -14,12 +14,12 @@ Ints: TypeAlias = NDArray[np.int64]
 
 
 def as_array(values: Any, name: str, ndim: int) -> Floats:
-    """Makes an array of double precision of a NumPy array, a tensor of any device, or lists.
+    """Makes an array of double precision from an array, a tensor of any device, or lists.
 
     Args:
-        values: The numbers.
-        name: What an error calls them.
-        ndim: The number of dimensions that they must have.
+        values: Numbers to convert.
+        name: Name of the numbers in an error.
+        ndim: Number of dimensions that they must have.
 
     Raises:
         ValueError: If there are more or fewer dimensions, no numbers, or some are not finite.
@@ -52,8 +52,8 @@ class Factors:
 
     Attributes:
         values: Shape ``(N, factors)``; a nominal factor's labels are numbered 0, 1, ...
-        names: Of the columns.
-        nominal: Which columns are labels, whose order means nothing.
+        names: Names of the columns.
+        nominal: For each column, whether it holds labels, whose order means nothing.
     """
 
     values: Floats
@@ -66,7 +66,7 @@ class Factors:
         return [name for name, is_label in zip(self.names, self.nominal, strict=True) if is_label]
 
     def select(self, names: Collection[str]) -> Factors:
-        """The factors of these names."""
+        """Selects the factors of these names."""
         columns = [i for i, name in enumerate(self.names) if name in names]
         return Factors(
             self.values[:, columns],
@@ -76,7 +76,7 @@ class Factors:
 
 
 def as_factors(factors: Any, nominal: Collection[str | int] = ()) -> Factors:
-    """Makes the table of factors of what the functions of this package take.
+    """Makes a table of factors from the arguments that functions of this package take.
 
     Args:
         factors: Shape ``(N, factors)``, or by name an array of shape ``(N,)`` each, also as a data
@@ -105,23 +105,23 @@ def as_factors(factors: Any, nominal: Collection[str | int] = ()) -> Factors:
     lengths = {name: np.shape(column) for name, column in columns.items()}
     if not columns or len(set(lengths.values())) > 1 or len(next(iter(lengths.values()))) != 1:
         raise ValueError(f"factors: expected arrays of one shape (N,), found the shapes {lengths}")
-    made = [
+    numbers = [
         _numbered(column, f"factors[{name!r}]").astype(np.float64)
         if name in labels
         else as_array(column, f"factors[{name!r}]", 1)
         for name, column in columns.items()
     ]
-    for name, column in zip(columns, made, strict=True):
+    for name, column in zip(columns, numbers, strict=True):
         if column.min() == column.max():
             raise ValueError(
                 f"factors[{name!r}]: expected a factor that varies, found {len(column)} equal "
                 "values: leave it out"
             )
-    return Factors(np.stack(made, 1), tuple(columns), tuple(name in labels for name in columns))
+    return Factors(np.stack(numbers, 1), tuple(columns), tuple(name in labels for name in columns))
 
 
 def as_pair(codes: Any, factors: Any, nominal: Collection[str | int]) -> tuple[Floats, Factors]:
-    """Codes, shape ``(N, codes)``, and the factors of the same N points.
+    """Checks codes, shape ``(N, codes)``, and factors of the same N points.
 
     Raises:
         ValueError: If they are not as many, and as :func:`as_array` and :func:`as_factors`.
@@ -135,18 +135,18 @@ def as_pair(codes: Any, factors: Any, nominal: Collection[str | int]) -> tuple[F
 
 
 def group_numbers(within: Any, count: int) -> Ints:
-    """The groups to rank inside of, as numbers from 0, shape ``(count,)``.
+    """Gives the groups to rank inside of numbers from 0, shape ``(count,)``.
 
     Raises:
         ValueError: If there are not as many, or some are missing.
     """
-    if (found := np.shape(plain(within))) != (count,):
-        raise ValueError(f"within: expected the shape ({count},), found {found}")
+    if (shape := np.shape(plain(within))) != (count,):
+        raise ValueError(f"within: expected the shape ({count},), found {shape}")
     return _numbered(within, "within")
 
 
 def plain(values: Any) -> Any:
-    """What NumPy can read; a tensor is known by its methods, so that torch isn't imported."""
+    """Makes a tensor an array; it is known by its methods, so that torch isn't imported."""
     if not hasattr(values, "detach"):
         return values
     values = values.detach().cpu()

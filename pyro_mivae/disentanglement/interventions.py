@@ -36,19 +36,19 @@ def factor_vae_score(
     num_test: int = 800,
     seed: int = 0,
 ) -> float:
-    """How often the code that varies least tells which factor was held fixed.
+    """Measures how often the code that varies least tells which factor was held fixed.
 
     Each vote is a batch with one factor fixed, every factor equally often. The code whose variance,
     in units of its variance over all data, is the smallest votes for the factor that it mostly
     stood for in training.
 
     Args:
-        encode: Makes codes of factors, for example by drawing images and encoding them.
-        sampler: Draws independent factors.
-        batch_size: Data in a vote.
-        num_train: Votes to learn from.
-        num_test: Votes to score.
-        seed: Of the draws.
+        encode: Function from factors to codes, for example by drawing images and encoding them.
+        sampler: Function that draws independent factors.
+        batch_size: Number of data in a vote.
+        num_train: Number of votes to learn from.
+        num_test: Number of votes to score.
+        seed: Seed of the draws.
 
     Returns:
         The share of right votes, 1 / factors at chance; 0 if no code varies.
@@ -90,19 +90,19 @@ def beta_vae_score(
     num_test: int = 800,
     seed: int = 0,
 ) -> float:
-    """How often a linear classifier tells which factor two batches had in common.
+    """Measures how often a linear classifier tells which factor two batches had in common.
 
     Each point is the mean absolute difference of the codes of pairs that share one factor, every
     factor equally often; codes that are mixtures of factors can still be told apart by it, so that
     it is the most lenient of the scores.
 
     Args:
-        encode: Makes codes of factors, for example by drawing images and encoding them.
-        sampler: Draws independent factors.
-        batch_size: Pairs in a point.
-        num_train: Points to learn from.
-        num_test: Points to score.
-        seed: Of the draws.
+        encode: Function from factors to codes, for example by drawing images and encoding them.
+        sampler: Function that draws independent factors.
+        batch_size: Number of pairs in a point.
+        num_train: Number of points to learn from.
+        num_test: Number of points to score.
+        seed: Seed of the draws.
 
     Returns:
         The share of points that are classified rightly, 1 / factors at chance.
@@ -154,10 +154,10 @@ def _checked(
 
     # At 20,000 points the corrected information of independent factors stays below .003.
     factors = draw(20_000)
-    found = mi_matrix(factors, factors, num_permutations=100).values
-    np.fill_diagonal(found, 0.0)
-    if (largest := float(found.max())) > 0.005:
-        first, second = np.unravel_index(found.argmax(), found.shape)
+    information = mi_matrix(factors, factors, num_permutations=100).values
+    np.fill_diagonal(information, 0.0)
+    if (largest := float(information.max())) > 0.005:
+        first, second = np.unravel_index(information.argmax(), information.shape)
         raise ValueError(
             f"sampler: expected independent factors, found {largest:.3f} nats between factors "
             f"{first} and {second}: to fix one would shift the other. Draw each on its own"

@@ -27,13 +27,13 @@ class MIMatrix:
     """Information between codes and factors, nats.
 
     Attributes:
-        values: Corrected: without the bias, at least 0, shape ``(codes, factors)``.
-        plug_in: From the counts as they are, the same shape.
-        bias: What `plug_in` is on average when a permutation breaks the dependence, the same shape.
-        live: Which codes carry more about some factor than 99 % of permutations of them do, shape
-            ``(codes,)``. All of them where the corrections are switched off.
-        entropies: Of the binned factors, shape ``(factors,)``.
-        names: Of the factors.
+        values: Information without the bias, at least 0, shape ``(codes, factors)``.
+        plug_in: Information from the counts as they are, the same shape.
+        bias: Mean of `plug_in` when permutations break the dependence, the same shape.
+        live: For each code, whether it carries more about some factor than 99 % of its
+            permutations do, shape ``(codes,)``; True without the corrections.
+        entropies: Entropies of the binned factors, shape ``(factors,)``.
+        names: Names of the factors.
     """
 
     values: Floats
@@ -73,14 +73,15 @@ def mi_matrix(
     the other 32. The mean over permutations of the points is subtracted. A code is *live* if its
     largest corrected information exceeds the quantile `level` of the same number under permutation,
     so that a code of noise is taken for live once in a hundred. Ranks do not see how large a code's
-    variation is: means of a collapsed posterior, which differ in a late digit, are live, and their
-    KL tells. Draws of the posterior as codes, in place of its means, leave noise of them.
+    variation is: the means of a collapsed posterior, which differ in a late digit, are live. Their
+    KL tells, and draws of the posterior as codes, in place of its means, are all but noise.
 
     With `within`, ranks are taken and points permuted inside each group, for example inside each
-    digit: what a code and a factor share only because both depend on the digit is then gone. Also
-    where bins depend on the group, as in small groups and those in which a factor is constant: a
-    permutation inside groups keeps that. In groups much larger than `bins` what is left is at most
-    the information given the group, and less where their relation differs between groups.
+    digit. This removes what a code and a factor share only because both depend on the digit. It
+    also holds where bins depend on the group, as in small groups and in groups where a factor is
+    constant, because a permutation inside groups keeps that dependence. In groups much larger than
+    `bins` the result is at most the information given the group, and less where the relation of
+    code and factor differs between groups.
 
     Args:
         codes: Shape ``(N, codes)``.
@@ -88,10 +89,10 @@ def mi_matrix(
         nominal: Names or columns of factors that are labels; they are not binned.
         within: Groups to rank and to permute inside of, shape ``(N,)``.
         bins: Number of bins, at most N / 2; see :func:`~pyro_mivae.disentanglement.ceiling`.
-        binning: See :func:`~pyro_mivae.disentanglement.bin_columns`.
-        num_permutations: 0 switches the corrections off.
-        level: Of the permutations, between 0 and 1.
-        seed: Of the permutations.
+        binning: Kind of the bins, see :func:`~pyro_mivae.disentanglement.bin_columns`.
+        num_permutations: Number of permutations that estimate the bias; 0 for no corrections.
+        level: Quantile of the permutations above which a code is live, between 0 and 1.
+        seed: Seed of the permutations.
 
     Raises:
         ValueError: If there are too few permutations for `level`, too few points for `bins`, or
@@ -126,7 +127,7 @@ def from_bins(
     level: float = 0.99,
     seed: int = 0,
 ) -> MIMatrix:
-    """The matrix of codes and factors that have been binned, permuted inside the groups."""
+    """Makes the matrix of binned codes and factors, permuted inside the groups."""
     num_codes, num_factors = code_bins.shape[1], factor_bins.shape[1]
     plug_in, bias = (np.zeros((num_codes, num_factors)) for _ in range(2))
     live = np.ones(num_codes, np.bool_)
@@ -164,9 +165,9 @@ def ksg_matrix(
         codes: Shape ``(N, codes)``.
         factors: Shape ``(N, factors)``, or arrays of shape ``(N,)`` by name.
         nominal: Names or columns of factors that are labels.
-        num_neighbors: k.
-        max_points: At most as many points, drawn at random; None for all.
-        seed: Of this draw, and of the noise of 1e-10 that breaks ties.
+        num_neighbors: Number k of neighbours.
+        max_points: Largest number of points, drawn at random; None for all.
+        seed: Seed of this draw, and of the noise of 1e-10 that breaks ties.
 
     Returns:
         Nats, at least 0, shape ``(codes, factors)``.
@@ -176,11 +177,11 @@ def ksg_matrix(
         labels Ross (2014), *Mutual information between discrete and continuous data sets*.
     """
     array, table = as_pair(codes, factors, nominal)
-    some = subsample(len(array), max_points, seed)
+    rows = subsample(len(array), max_points, seed)
     settings: dict[str, Any] = {"n_neighbors": num_neighbors, "random_state": seed}
     columns = [
         (mutual_info_classif if is_label else mutual_info_regression)(
-            array[some], column[some], discrete_features=False, **settings
+            array[rows], column[rows], discrete_features=False, **settings
         )
         for column, is_label in zip(table.values.T, table.nominal, strict=True)
     ]
@@ -188,7 +189,7 @@ def ksg_matrix(
 
 
 def subsample(count: int, max_points: int | None, seed: int) -> Ints:
-    """At most `max_points` of the indices below `count`, at random and in their order."""
+    """Draws at most `max_points` of the indices below `count`, and keeps their order."""
     if max_points is None or count <= max_points:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).permutation(count)[:max_points])
@@ -231,8 +232,8 @@ class _Counts:
 
 
 def _n_log_n(number: int) -> Floats:
-    whole = np.arange(number + 1, dtype=np.float64)
-    return whole * np.log(np.maximum(whole, 1.0))
+    n = np.arange(number + 1, dtype=np.float64)
+    return n * np.log(np.maximum(n, 1.0))
 
 
 def _sums_of(binned: Ints) -> Floats:
@@ -246,11 +247,11 @@ def _entropies(binned: Ints) -> Floats:
 
 
 def _without_rounding(nats: Floats, number: int) -> Floats:
-    """0 for what is only rounding: a constant code's would count as specialised."""
-    found: Floats = np.where(nats < 1e-12 * np.log(number), 0.0, nats)
-    return found
+    """Sets what is only rounding to 0: a constant code would count as specialised."""
+    rounded: Floats = np.where(nats < 1e-12 * np.log(number), 0.0, nats)
+    return rounded
 
 
 def top_factors(matrix: MIMatrix) -> Ints:
-    """The factor that each code tells most about, in corrected nats; -1 for codes not live."""
+    """Finds the factor that each code tells most about; -1 for a code that is not live."""
     return np.where(matrix.live, matrix.values.argmax(1), -1)

@@ -31,11 +31,11 @@ class DCI:
     """Disentanglement, completeness and informativeness.
 
     Attributes:
-        importance: Of a code for a factor; a factor's column adds up to its informativeness, or to
-            0 if this is negative. Shape ``(codes, factors)``.
-        informativeness: On points that were held out: R² for an ordered factor; for a label the
-            share of right guesses beyond those of always guessing the commonest, 1 if all are
-            right. Shape ``(factors,)``.
+        importance: Importance of a code for a factor; a factor's column adds up to its
+            informativeness, or to 0 if this is negative. Shape ``(codes, factors)``.
+        informativeness: Quality of the prediction on held-out points, shape ``(factors,)``: R² for
+            an ordered factor; for a label the share of right guesses beyond those of always
+            guessing the commonest, 1 if all are right.
     """
 
     importance: Floats
@@ -43,12 +43,12 @@ class DCI:
 
     @property
     def disentanglement(self) -> float:
-        """D, see :func:`~pyro_mivae.disentanglement.disentanglement`."""
+        """D of DCI, see :func:`~pyro_mivae.disentanglement.disentanglement`."""
         return disentanglement(self.importance)
 
     @property
     def completeness(self) -> float:
-        """C, see :func:`~pyro_mivae.disentanglement.completeness`."""
+        """C of DCI, see :func:`~pyro_mivae.disentanglement.completeness`."""
         return completeness(self.importance)
 
 
@@ -72,11 +72,11 @@ def dci(
         codes: Shape ``(N, codes)``.
         factors: Shape ``(N, factors)``, or arrays of shape ``(N,)`` by name.
         nominal: Names or columns of factors that are labels.
-        test: Which points to test on, the others are for training, booleans of shape ``(N,)``;
-            None holds out a third of them, of every label.
-        max_points: At most as many points, drawn at random; None for all. Time grows with them,
-            and with the labels of a nominal factor.
-        seed: Of the draws, the split and the trees.
+        test: Whether each point is for testing, or else for training, booleans of shape ``(N,)``;
+            None holds out a third of the points, of every label.
+        max_points: Largest number of points, drawn at random; None for all. Time grows with it, and
+            with the labels of a nominal factor.
+        seed: Seed of the draws, the split and the trees.
 
     Raises:
         ValueError: If a label is not both among the points to train on and to test on, or there
@@ -111,16 +111,16 @@ def explicitness(
     max_points: int | None = None,
     seed: int = 0,
 ) -> Floats:
-    """Whether a *linear* model of all codes tells the factor, by factor.
+    """Measures how well a *linear* model of all codes predicts each factor.
 
     Args:
         codes: Shape ``(N, codes)``.
         factors: Shape ``(N, factors)``, or arrays of shape ``(N,)`` by name.
         nominal: Names or columns of factors that are labels.
-        test: Which points to test on, the others are for training, booleans of shape ``(N,)``;
-            None holds out a third of them, of every label.
-        max_points: At most as many points, drawn at random; None for all.
-        seed: Of the draws and the split.
+        test: Whether each point is for testing, or else for training, booleans of shape ``(N,)``;
+            None holds out a third of the points, of every label.
+        max_points: Largest number of points, drawn at random; None for all.
+        seed: Seed of the draws and the split.
 
     Returns:
         On points that were held out: R² of linear regression for an ordered factor (below 0 if it
@@ -136,19 +136,19 @@ def explicitness(
         loss*, section 3, with R² for ordered factors.
     """
     parts, table = _parts(codes, factors, nominal, test, max_points, seed)
-    found = []
+    by_factor = []
     for is_label, (x, y, x_test, y_test) in zip(table.nominal, parts, strict=True):
         if not is_label:
             linear = make_pipeline(StandardScaler(), LinearRegression()).fit(x, y)
-            found.append(float(r2_score(y_test, linear.predict(x_test))))
+            by_factor.append(float(r2_score(y_test, linear.predict(x_test))))
             continue
         logistic = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(x, y)
         guesses = logistic.predict_proba(x_test)
         areas = [
             roc_auc_score(y_test == c, p) for c, p in zip(np.unique(y), guesses.T, strict=True)
         ]
-        found.append(float(np.mean(areas)))
-    return np.array(found)
+        by_factor.append(float(np.mean(areas)))
+    return np.array(by_factor)
 
 
 def _parts(
@@ -159,7 +159,7 @@ def _parts(
     max_points: int | None,
     seed: int,
 ) -> tuple[list[tuple[Floats, ...]], Factors]:
-    """Codes and values to train and to test on, by factor."""
+    """Splits codes and values into those to train and to test on, by factor."""
     array, table = as_pair(codes, factors, nominal)
     rows = subsample(len(array), max_points, seed)
     given = None
@@ -209,5 +209,5 @@ def _shared(importance: Floats, x: Floats) -> Floats:
     ranks = np.where(ranks[first, each] > turned[first, each], turned, ranks)
     _, group, counts = np.unique(ranks, axis=1, return_inverse=True, return_counts=True)
     group = group.reshape(-1)
-    found: Floats = (np.bincount(group, weights=importance) / counts)[group]
-    return found
+    equal_shares: Floats = (np.bincount(group, weights=importance) / counts)[group]
+    return equal_shares

@@ -11,16 +11,16 @@ from pyro_mivae.disentanglement.inputs import Floats, as_array, as_pair
 
 
 def mutual_information_gap(mi: Any, entropies: Any) -> Floats:
-    r"""How far the first code is ahead of the second, by factor.
+    r"""Measures how far the first code is ahead of the second, by factor.
 
-    :math:`[I(c_{(1)}; f_k) - I(c_{(2)}; f_k)] / H(f_k)`; the MIG is the mean over factors. It is 1,
-    too, for a single code that holds all factors at once: read it beside modularity or DCI's D, and
+    :math:`[I(c_{(1)}; f_k) - I(c_{(2)}; f_k)] / H(f_k)`; the MIG is the mean over factors. It is 1
+    also for a single code that holds all factors at once: read it beside modularity or DCI's D, and
     beside its ceiling.
 
     Args:
-        mi: Nats, shape ``(codes, factors)``, of the codes that count (the live ones). A code that
-            is lacking counts as 0.
-        entropies: Of the binned factors, nats, shape ``(factors,)``.
+        mi: Information in nats, shape ``(codes, factors)``, of the live codes. A code that is
+            lacking counts as 0.
+        entropies: Entropies of the binned factors in nats, shape ``(factors,)``.
 
     Returns:
         From 0 to 1, shape ``(factors,)``.
@@ -46,13 +46,13 @@ def mutual_information_gap(mi: Any, entropies: Any) -> Floats:
 
 
 def modularity(mi: Any) -> Floats:
-    r"""Whether a code tells of one factor only, by code.
+    r"""Measures how far a code tells of one factor only, by code.
 
     :math:`1 - (\sum_k m_{ik}^2 - \max_k m_{ik}^2) / ((F - 1) \max_k m_{ik}^2)`, and 0 for a code
     without information. The score is the mean over codes, 0 if there are none.
 
     Args:
-        mi: Nats, shape ``(codes, factors)``, of the codes that count (the live ones).
+        mi: Information in nats, shape ``(codes, factors)``, of the live codes.
 
     Returns:
         From 0 to 1, shape ``(codes,)``.
@@ -69,16 +69,16 @@ def modularity(mi: Any) -> Floats:
         raise ValueError("modularity: expected at least two factors to tell apart, found one")
     largest = squares.max(1)
     rest = (squares.sum(1) - largest) / (squares.shape[1] - 1)
-    found: Floats = np.where(largest > 0, 1 - rest / np.where(largest > 0, largest, 1.0), 0.0)
-    return found
+    by_code: Floats = np.where(largest > 0, 1 - rest / np.where(largest > 0, largest, 1.0), 0.0)
+    return by_code
 
 
 def sap(codes: Any, factors: Any, *, nominal: Collection[str | int] = ()) -> Floats:
-    r"""How far the best code is ahead of the second in predicting a factor alone, by factor.
+    r"""Measures how far the best code is ahead of the second in predicting a factor alone.
 
-    In its :math:`R^2` form: the squared correlation of a code and an ordered factor. For a label it
-    is the share of the code's variance between the labels, the same for two labels. The score is
-    the mean over factors.
+    The measure of a prediction is :math:`R^2`: the squared correlation of a code and an ordered
+    factor. For a label it is the share of the code's variance between the labels, the same for two
+    labels. The score is the mean over factors.
 
     Args:
         codes: Shape ``(N, codes)``.
@@ -96,7 +96,7 @@ def sap(codes: Any, factors: Any, *, nominal: Collection[str | int] = ()) -> Flo
     variance = array.var(0)
     varies = variance > 1e-24 * array.mean(0) ** 2  # a constant one may vary by rounding
     centred = (array - array.mean(0)) / np.sqrt(np.where(varies, variance, 1.0))
-    found = np.zeros((array.shape[1], len(table.names)))
+    explained = np.zeros((array.shape[1], len(table.names)))
     for k, (column, is_label) in enumerate(zip(table.values.T, table.nominal, strict=True)):
         if is_label:
             labels = column.astype(np.int64)
@@ -105,18 +105,19 @@ def sap(codes: Any, factors: Any, *, nominal: Collection[str | int] = ()) -> Flo
             between = (sums**2 / number).sum(1) / len(column)
         else:
             between = (centred.T @ (column - column.mean()) / (len(column) * column.std())) ** 2
-        found[:, k] = np.where(varies, between, 0.0)
-    return _gap(found)
+        explained[:, k] = np.where(varies, between, 0.0)
+    return _gap(explained)
 
 
 def disentanglement(importance: Any) -> float:
-    r"""DCI's D: whether a code is important for one factor only.
+    r"""Computes DCI's D: how far a code is important for one factor only.
 
     The mean of :math:`1 - H_F(\text{row})`, entropies to the base of the number of factors F, rows
     weighted by their sums; 0 where nothing is important.
 
     Args:
-        importance: At least 0, shape ``(codes, factors)``.
+        importance: Importance of each code for each factor, at least 0, shape
+            ``(codes, factors)``.
 
     References:
         Eastwood and Williams (2018), *A framework for the quantitative evaluation of disentangled
@@ -126,13 +127,14 @@ def disentanglement(importance: Any) -> float:
 
 
 def completeness(importance: Any) -> float:
-    r"""DCI's C: whether a factor needs one code only.
+    r"""Computes DCI's C: how far a factor needs one code only.
 
     The mean of :math:`1 - H_C(\text{column})`, entropies to the base of the number of codes C,
     columns weighted by their sums; 0 where nothing is important.
 
     Args:
-        importance: At least 0, shape ``(codes, factors)``.
+        importance: Importance of each code for each factor, at least 0, shape
+            ``(codes, factors)``.
 
     References:
         As :func:`disentanglement`.
@@ -152,10 +154,10 @@ def _concentration(rows: Floats) -> float:
 
 
 def _gap(scores: Floats) -> Floats:
-    """The largest of each column minus the second; rows that are lacking are 0."""
+    """Subtracts the second of each column from the largest; rows that are lacking are 0."""
     largest = np.sort(np.concatenate([scores, np.zeros((2, scores.shape[1]))]), axis=0)
-    found: Floats = largest[-1] - largest[-2]
-    return found
+    gap: Floats = largest[-1] - largest[-2]
+    return gap
 
 
 def _matrix(values: Any, name: str) -> Floats:

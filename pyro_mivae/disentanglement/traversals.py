@@ -17,18 +17,18 @@ from pyro_mivae.disentanglement.inputs import (
 
 @dataclass(frozen=True, eq=False)
 class TraversalEffects:
-    """What moving a code does to each factor; every array has the shape ``(codes, factors)``.
+    """The effect of moving a code on each factor; every array has the shape ``(codes, factors)``.
 
     Attributes:
         slope: Mean over traversals of the least-squares slope, in standard deviations of the factor
             per unit of code.
-        slope_se: Its standard error over the traversals; NaN for a single one.
+        slope_se: Standard error of `slope` over the traversals; NaN for a single one.
         exclusivity: The factor's share of the code's squared slopes: 1 where the code moves this
             factor only. The mean of squares, so that slopes which differ in sign between traversals
             do not cancel. NaN for a code that moves nothing.
         linearity: The share of a factor's change along the traversals that the lines explain. NaN
             where nothing changes.
-        num_missing: Decoded images that could not be measured.
+        num_missing: Number of decoded images that could not be measured.
     """
 
     slope: Floats
@@ -41,13 +41,13 @@ class TraversalEffects:
 def traversal_effects(values: Any, measured: Any, *, scale: Any) -> TraversalEffects:
     """Fits a line to each factor along each traversal.
 
-    It asks the generator alone, in the same way for any model: decode traversals of each code, the
-    other latents fixed at some draws, and measure the images.
+    The question is to the generator alone, in the same way for any model: decode traversals of each
+    code, with the other latents fixed at draws, and measure the images.
 
     Args:
-        values: Of the moved code, shape ``(steps,)``, or ``(codes, steps)`` if they differ.
-        measured: The factors of the decoded images, shape ``(codes, traversals, steps, factors)``.
-            NaN, of images that could not be measured, are left out and counted.
+        values: Values of the moved code, shape ``(steps,)``, or ``(codes, steps)`` if they differ.
+        measured: Factors of the decoded images, shape ``(codes, traversals, steps, factors)``. NaN,
+            for images that could not be measured, are left out and counted.
         scale: Standard deviation of each factor over the data, shape ``(factors,)``: without it
             factors in pixels and in radians could not be compared.
 
@@ -69,12 +69,12 @@ def traversal_effects(values: Any, measured: Any, *, scale: Any) -> TraversalEff
         )
     if (unit <= 0).any() or (np.ptp(grid, axis=-1) <= 0).any():
         raise ValueError("scale, values: expected positive scales, and values that differ")
-    there = np.isfinite(y)
-    count = np.maximum(there.sum(2, keepdims=True), 1)
+    present = np.isfinite(y)
+    count = np.maximum(present.sum(2, keepdims=True), 1)
     x = np.broadcast_to(grid, (y.shape[0], y.shape[2]))[:, None, :, None]
-    x = np.where(there, x - (there * x).sum(2, keepdims=True) / count, 0.0)
-    y = np.where(there, y, 0.0) / unit
-    y = np.where(there, y - y.sum(2, keepdims=True) / count, 0.0)
+    x = np.where(present, x - (present * x).sum(2, keepdims=True) / count, 0.0)
+    y = np.where(present, y, 0.0) / unit
+    y = np.where(present, y - y.sum(2, keepdims=True) / count, 0.0)
     spread = (x**2).sum(2)
     fitted = spread > 0
     slopes = (x * y).sum(2) / np.where(fitted, spread, 1.0)
@@ -88,12 +88,12 @@ def traversal_effects(values: Any, measured: Any, *, scale: Any) -> TraversalEff
         slope_se=np.sqrt(_ratio(variance, number)),
         exclusivity=_ratio(squares, np.nansum(squares, axis=1, keepdims=True)),
         linearity=_ratio((slopes**2 * spread).sum(1), (y**2).sum((1, 2))),
-        num_missing=(~there).sum((1, 2)),
+        num_missing=(~present).sum((1, 2)),
     )
 
 
 def _ratio(above: Any, below: Any) -> Floats:
-    """NaN where the divisor is not positive."""
+    """Divides; NaN where the divisor is not positive."""
     below = np.broadcast_to(below, np.shape(above))
-    found: Floats = np.where(below > 0, above / np.where(below > 0, below, 1), np.nan)
-    return found
+    ratio: Floats = np.where(below > 0, above / np.where(below > 0, below, 1), np.nan)
+    return ratio

@@ -1,11 +1,12 @@
 """Distributions for priors and the guides that fit them.
 
-Those on a bounded interval never draw an edge, and score their own draws exactly however far they
-saturate.
+Distributions on a bounded interval never draw an edge, and give the exact density of their own
+draws, however far these saturate.
 """
 
 from pyro_mivae.distributions.beta import IntervalBeta, LogitBeta
 from pyro_mivae.distributions.correlated import CorrelatedNormal, CorrelatedSquashedNormal
+from pyro_mivae.distributions.factorised import Factorised
 from pyro_mivae.distributions.interval import (
     IntervalMap,
     IntervalProbit,
@@ -13,6 +14,7 @@ from pyro_mivae.distributions.interval import (
     IntervalUniform,
 )
 from pyro_mivae.distributions.means import posterior_mean
+from pyro_mivae.distributions.mixture import NormalMixture
 from pyro_mivae.distributions.onehot import GumbelOneHot
 from pyro_mivae.distributions.rotated import RotatedPairs, RotatePairs
 from pyro_mivae.distributions.squashed import LogitNormal, ProbitNormal, SquashedNormal
@@ -20,6 +22,7 @@ from pyro_mivae.distributions.squashed import LogitNormal, ProbitNormal, Squashe
 __all__ = [
     "CorrelatedNormal",
     "CorrelatedSquashedNormal",
+    "Factorised",
     "GumbelOneHot",
     "IntervalBeta",
     "IntervalMap",
@@ -28,6 +31,7 @@ __all__ = [
     "IntervalUniform",
     "LogitBeta",
     "LogitNormal",
+    "NormalMixture",
     "ProbitNormal",
     "RotatePairs",
     "RotatedPairs",

@@ -1,4 +1,4 @@
-"""Beta distributions on a bounded interval, drawn and scored through their logit."""
+"""Beta distributions on a bounded interval, computed through their logit."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class LogitBeta(dist.TorchDistribution):  # type: ignore[misc]
         super().__init__(self.concentration1.shape, validate_args=validate_args)
 
     def expand(self, batch_shape: Size, _instance: Any = None) -> Any:
-        """The same distribution with a larger batch shape."""
+        """Returns the same distribution with a larger batch shape."""
         new = self._get_checked_instance(LogitBeta, _instance)
         new.concentration1 = self.concentration1.expand(batch_shape)
         new.concentration0 = self.concentration0.expand(batch_shape)
@@ -55,7 +55,7 @@ class LogitBeta(dist.TorchDistribution):  # type: ignore[misc]
         return new
 
     def rsample(self, sample_shape: Size | tuple[int, ...] = ()) -> Tensor:
-        """Draws of shape ``sample_shape + batch_shape``."""
+        """Draws values of shape ``sample_shape + batch_shape``."""
         shape = self._extended_shape(sample_shape)
         log_gamma = []
         for concentration in (self.concentration1.expand(shape), self.concentration0.expand(shape)):
@@ -66,7 +66,7 @@ class LogitBeta(dist.TorchDistribution):  # type: ignore[misc]
         return log_gamma[0] - log_gamma[1]
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log-density in nats."""
+        """Returns the log-density in nats."""
         if self._validate_args:
             self._validate_sample(value)
         a, b = self.concentration1, self.concentration0
@@ -79,13 +79,14 @@ class IntervalBeta(dist.TransformedDistribution):  # type: ignore[misc]
 
     .. math:: t \sim \mathrm{Beta}(a, b), \qquad c = \mathrm{low} + (\mathrm{high}-\mathrm{low})\,t
 
-    Drawn and scored through its logit (:class:`LogitBeta`). In float32 the log-density and the KL
-    are off by 3e-4 nats at concentrations of 1e3 and by 1e-2 at 1e4, as lgamma grows.
+    Draws and densities are computed through its logit (:class:`LogitBeta`). In float32 the
+    log-density and the KL are off by 3e-4 nats at concentrations of 1e3 and by 1e-2 at 1e4, as
+    lgamma grows.
 
     Args:
         concentration1: :math:`a > 0`, any shape: large values push towards ``high``.
         concentration0: :math:`b > 0`, broadcast with ``concentration1``.
-        low, high: The bounds, Python numbers.
+        low, high: Bounds, Python numbers.
     """
 
     base_dist: LogitBeta
@@ -102,7 +103,7 @@ class IntervalBeta(dist.TransformedDistribution):  # type: ignore[misc]
         super().__init__(base, IntervalSigmoid(low, high), validate_args=validate_args)
 
     def expand(self, batch_shape: Size, _instance: Any = None) -> Any:
-        """The same distribution with a larger batch shape."""
+        """Returns the same distribution with a larger batch shape."""
         new = self._get_checked_instance(IntervalBeta, _instance)
         return super().expand(batch_shape, _instance=new)
 

@@ -34,7 +34,7 @@ class CorrelatedNormal(dist.MultivariateNormal):  # type: ignore[misc]  # Pyro h
         super().__init__(loc, scale_tril=scale_tril, validate_args=validate_args)
 
     def expand(self, batch_shape: Size, _instance: Any = None) -> Any:
-        """The same distribution with a larger batch shape."""
+        """Returns the same distribution with a larger batch shape."""
         if _instance is None and Size(batch_shape) == self.batch_shape:
             return self  # as in every plate of its own size
         new = self._get_checked_instance(CorrelatedNormal, _instance)
@@ -56,13 +56,13 @@ class CorrelatedNormal(dist.MultivariateNormal):  # type: ignore[misc]  # Pyro h
 class CorrelatedSquashedNormal(dist.TransformedDistribution):  # type: ignore[misc]
     """A multivariate normal of which every dimension is squeezed into (low, high).
 
-    The total correlation is that of the normal, and the KL divergence to independent dimensions as
-    for :class:`CorrelatedNormal`.
+    The total correlation is that of the normal. The KL divergence to independent dimensions is
+    computed as for :class:`CorrelatedNormal`.
 
     Args:
-        base: The normal.
-        kind: What its marginals become: :class:`LogitNormal` or :class:`ProbitNormal`.
-        low, high: The bounds, Python numbers.
+        base: Normal to squeeze.
+        kind: Class of the marginals, :class:`LogitNormal` or :class:`ProbitNormal`.
+        low, high: Bounds, Python numbers.
     """
 
     base_dist: CorrelatedNormal
@@ -79,7 +79,7 @@ class CorrelatedSquashedNormal(dist.TransformedDistribution):  # type: ignore[mi
         super().__init__(base, kind.squash(low, high), validate_args=validate_args)
 
     def expand(self, batch_shape: Size, _instance: Any = None) -> Any:
-        """The same distribution with a larger batch shape."""
+        """Returns the same distribution with a larger batch shape."""
         if _instance is None and Size(batch_shape) == self.batch_shape:
             return self
         new = self._get_checked_instance(CorrelatedSquashedNormal, _instance)

@@ -9,13 +9,13 @@ from torch import Size
 
 
 class Factorised(dist.Independent):  # type: ignore[misc]  # Pyro has no types
-    """What ``.to_event()`` makes, which a plate of its own size leaves as it is.
+    """The result of ``.to_event()``, which a plate of its own size does not expand again.
 
-    Pyro's plates expand every distribution anew; a small training step feels it.
+    Pyro's plates expand every distribution anew, which costs time in a small training step.
     """
 
     def expand(self, batch_shape: Size, _instance: Any = None) -> Any:
-        """The same distribution with a larger batch shape."""
+        """Returns the same distribution with a larger batch shape."""
         if _instance is None and Size(batch_shape) == self.batch_shape:
             return self
         return super().expand(batch_shape, _instance)

@@ -1,9 +1,9 @@
 """The open interval: its edges in floating point, the uniform, and maps from the real line.
 
-torch's own are a step short of what a code needs: ``Uniform`` can draw its lower edge and scores
-its upper one as minus infinity, a sigmoid saturates to the edge in float32. Every draw made here
-lies strictly inside its interval. Bounds are Python floats, so that no decision about them waits
-for a device.
+torch's own are a step short of what a code needs: ``Uniform`` can draw its lower edge and gives
+its upper one a log-density of minus infinity, and a sigmoid saturates to the edge in float32. Every
+draw made here lies strictly inside its interval. Bounds are Python floats, so that no decision
+about them waits for a device.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NUMPY: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: np.f
 
 
 def check_interval(low: float, high: float) -> tuple[float, float]:
-    """Returns the bounds as floats; an error unless they are finite and low < high."""
+    """Returns the bounds as floats, and refuses them unless they are finite and low < high."""
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError(f"expected finite bounds with low < high, found low={low}, high={high}")
     return float(low), float(high)
@@ -33,7 +33,7 @@ def check_interval(low: float, high: float) -> tuple[float, float]:
 
 @functools.lru_cache
 def interior(low: float, high: float, dtype: torch.dtype) -> tuple[float, float]:
-    """The smallest and the largest number of ``dtype`` strictly inside (low, high).
+    """Returns the smallest and the largest number of ``dtype`` strictly inside (low, high).
 
     An edge at 0 is left by the smallest *normal* number, since GPUs may flush others to 0.
     """
@@ -51,7 +51,7 @@ def interior(low: float, high: float, dtype: torch.dtype) -> tuple[float, float]
 
 
 def open_rand(like: Tensor) -> Tensor:
-    """Uniform draws in (0, 1): ``rand`` is a multiple of eps / 2 and can be 0."""
+    """Draws uniform numbers in (0, 1): ``rand`` is a multiple of eps / 2 and can be 0."""
     return torch.rand_like(like).clamp(min=torch.finfo(like.dtype).eps / 4)
 
 
@@ -63,9 +63,9 @@ class IntervalUniform(dist.Uniform):  # type: ignore[misc]  # Pyro has no types
     Unlike torch's, its density is the same on both edges, as the (closed) support says.
 
     Args:
-        low, high: The bounds, Python numbers.
-        like: Its shape is the batch shape; its dtype and device are those of the draws. Its
-            values are not used.
+        low, high: Bounds, Python numbers.
+        like: Tensor with the batch shape, and the dtype and device of the draws. Its values are
+            not used.
     """
 
     low: Tensor
@@ -80,7 +80,7 @@ class IntervalUniform(dist.Uniform):  # type: ignore[misc]  # Pyro has no types
         super().__init__(*ends, validate_args=validate_args)
 
     def expand(self, batch_shape: Size, _instance: Any = None) -> Any:
-        """The same distribution with a larger batch shape."""
+        """Returns the same distribution with a larger batch shape."""
         new = self._get_checked_instance(IntervalUniform, _instance)
         new.bounds = self.bounds
         return super().expand(batch_shape, _instance=new)
@@ -91,18 +91,18 @@ class IntervalUniform(dist.Uniform):  # type: ignore[misc]  # Pyro has no types
         return constraints.interval(*self.bounds)  # type: ignore[no-untyped-call]
 
     def rsample(self, sample_shape: Size | tuple[int, ...] = ()) -> Tensor:
-        """Draws of shape ``sample_shape + batch_shape``."""
+        """Draws values of shape ``sample_shape + batch_shape``."""
         return self.icdf(open_rand(self.low.expand(self._extended_shape(sample_shape))))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log-density in nats; minus infinity outside [low, high]."""
+        """Returns the log-density in nats; minus infinity outside [low, high]."""
         if self._validate_args:
             self._validate_sample(value)
         inside = (value >= self.low) & (value <= self.high)
         return torch.where(inside, -(self.high - self.low).log(), -math.inf)
 
     def icdf(self, value: Tensor) -> Tensor:
-        """The quantile, moved inside where rounding puts it on an edge."""
+        """Returns the quantile, moved inside where rounding puts it on an edge."""
         result = self.low + value * (self.high - self.low)
         return result.clamp(*interior(*self.bounds, result.dtype))
 
@@ -116,7 +116,7 @@ class IntervalMap(Transform):
     inverted; those on an edge count as the nearest number inside.
 
     Args:
-        low, high: The bounds, Python numbers.
+        low, high: Bounds, Python numbers.
     """
 
     domain = constraints.real
@@ -162,7 +162,7 @@ class IntervalSigmoid(IntervalMap):
         return below.log() - above.log()
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        r""":math:`\log |dc/dy| = \log(\mathrm{high}-\mathrm{low}) + \log σ(y) + \log σ(-y)`."""
+        r"""Returns :math:`\log |dc/dy| = \log(\mathrm{high}-\mathrm{low}) + \log [σ(y)σ(-y)]`."""
         # logsigmoid rather than softplus, which drops e^-y beyond 20: 2e-9 in float64.
         return math.log(self.high - self.low) + F.logsigmoid(x) + F.logsigmoid(-x)
 
@@ -188,5 +188,5 @@ class IntervalProbit(IntervalMap):
         return torch.where(below < above, distance, -distance)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        r""":math:`\log |dc/dy| = \log(\mathrm{high}-\mathrm{low}) + \log N(y; 0, 1)`."""
+        r"""Returns :math:`\log |dc/dy| = \log(\mathrm{high}-\mathrm{low}) + \log N(y; 0, 1)`."""
         return math.log(self.high - self.low) - 0.5 * (x * x + math.log(2 * math.pi))

@@ -18,27 +18,27 @@ _NODES = 64
 
 
 def posterior_mean(q: dist.Distribution) -> Tensor:
-    r"""The mean of a guide's distribution, also of those that have no ``mean``.
+    r"""Computes the mean of a guide's distribution, also of those that have no ``mean``.
 
-    That of a :class:`LogitNormal`, alone or in one of the library's families (independent
+    The mean of a :class:`LogitNormal`, alone or in one of the library's families (independent
     dimensions, a full covariance, turned pairs), is taken by Gauss-Hermite quadrature at 64 nodes
 
     .. math:: \mathbb E[c] \approx \sum_k w_k\, \bigl(\mathrm{low}
               + (\mathrm{high} - \mathrm{low})\,\sigma(\mathrm{loc} + \mathrm{scale}\, y_k)\bigr)
 
-    in double precision. Of all others it is their ``mean``. For codes to score::
+    in double precision. For all others it is their ``mean``. For codes to measure::
 
         with evaluation(vae, device=images.device):
             codes = posterior_mean(vae.guide.encode(vae.observe(images))["c"])
 
     Args:
-        q: A distribution, batch shape (N,) and event shape (dim,) for instance.
+        q: Distribution, of batch shape (N,) and event shape (dim,) for instance.
 
     Returns:
         The means, shaped as a draw.
 
     Raises:
-        NotImplementedError: If it is of another kind and has no ``mean``.
+        NotImplementedError: If the distribution is of another kind and has no ``mean``.
     """
     if isinstance(q, RotatedPairs):
         turned: Tensor = q.transforms[0]._call(posterior_mean(q.base_dist))

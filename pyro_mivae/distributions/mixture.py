@@ -20,10 +20,10 @@ class NormalMixture(dist.TorchDistribution):  # type: ignore[misc]  # Pyro has n
     .. math:: p(z) = \sum_k w_k N(z; \mathrm{loc}_k, \mathrm{scale}_k^2), \qquad
               \frac{\partial z}{\partial θ} = -\frac{\partial F(z; θ) / \partial θ}{p(z)}
 
-    The second is the implicit reparameterisation of Figurnov, Mohamed and Mnih (2018,
-    arXiv:1805.08498), unbiased for every parameter; torch's ``MixtureSameFamily`` has none. The
-    weights' share grows as 1 / p(z) between distant components, and so does its variance. Only
-    first derivatives are right.
+    The second formula is the implicit reparameterisation of Figurnov, Mohamed and Mnih (2018,
+    arXiv:1805.08498), unbiased for every parameter. torch's ``MixtureSameFamily`` has no such
+    gradient. The share of the weights in it, and so its variance, grows as 1 / p(z) between
+    distant components. Only first derivatives are right.
 
     Args:
         logits: Unnormalised log-weights, (..., K).
@@ -53,7 +53,7 @@ class NormalMixture(dist.TorchDistribution):  # type: ignore[misc]  # Pyro has n
         super().__init__(self.loc.shape[:-1], validate_args=validate_args)
 
     def expand(self, batch_shape: Size, _instance: Any = None) -> Any:
-        """The same distribution with a larger batch shape."""
+        """Returns the same distribution with a larger batch shape."""
         new = self._get_checked_instance(NormalMixture, _instance)
         shape = (*batch_shape, self.loc.shape[-1])
         new.logits, new.loc, new.scale = (
@@ -74,27 +74,27 @@ class NormalMixture(dist.TorchDistribution):  # type: ignore[misc]  # Pyro has n
         distance = self.loc - self.mean.unsqueeze(-1)
         return (self.logits.softmax(-1) * (self.scale**2 + distance**2)).sum(-1)
 
-    def _score(self, value: Tensor) -> tuple[Tensor, Tensor]:
+    def _log_joint(self, value: Tensor) -> tuple[Tensor, Tensor]:
         """Returns z in units of each component, and log w_k N(z; loc_k, scale_k): (..., K)."""
         unit = (value.unsqueeze(-1) - self.loc) / self.scale
         log_normal = -0.5 * (unit**2 + math.log(2 * math.pi)) - self.scale.log()
         return unit, self.logits.log_softmax(-1) + log_normal
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log-density in nats."""
+        """Returns the log-density in nats."""
         if self._validate_args:
             self._validate_sample(value)
-        return self._score(value)[1].logsumexp(-1)
+        return self._log_joint(value)[1].logsumexp(-1)
 
     def cdf(self, value: Tensor) -> Tensor:
-        """The probability of a draw below ``value``."""
+        """Returns the probability of a draw below ``value``."""
         unit = (value.unsqueeze(-1) - self.loc) / self.scale
         result: Tensor = (self.logits.softmax(-1) * torch.special.ndtr(unit)).sum(-1)
         return result
 
     @torch.no_grad()
     def icdf(self, value: Tensor) -> Tensor:
-        """The quantile, by bisection between those of the components; without gradient."""
+        """Finds the quantile by bisection between those of the components; without gradient."""
         ends: Tensor = self.loc + self.scale * torch.special.ndtri(value).unsqueeze(-1)
         low, high = ends.amin(-1), ends.amax(-1)
         for _ in range(60):  # a fixed count: looking at the error would wait for the device
@@ -105,7 +105,7 @@ class NormalMixture(dist.TorchDistribution):  # type: ignore[misc]  # Pyro has n
 
     @torch.no_grad()
     def sample(self, sample_shape: Size | tuple[int, ...] = ()) -> Tensor:
-        """Draws of shape ``sample_shape + batch_shape``, without gradient."""
+        """Draws values of shape ``sample_shape + batch_shape``, without gradient."""
         shape = (*self._extended_shape(sample_shape), self.loc.shape[-1])
         # Gumbel-max: torch.multinomial waits for the device when it draws one number.
         gumbel = -torch.empty_like(self.logits.expand(shape)).exponential_().log()
@@ -115,13 +115,13 @@ class NormalMixture(dist.TorchDistribution):  # type: ignore[misc]  # Pyro has n
         return loc + scale * torch.randn_like(loc)
 
     def rsample(self, sample_shape: Size | tuple[int, ...] = ()) -> Tensor:
-        """Draws of shape ``sample_shape + batch_shape`` with implicit gradients."""
+        """Draws values of shape ``sample_shape + batch_shape`` with implicit gradients."""
         value = self.sample(sample_shape)
         if not any(x.requires_grad for x in (self.logits, self.loc, self.scale)):
             return value  # of a mixture that is not learnt
         log_weight = self.logits.log_softmax(-1)
         with torch.no_grad():
-            unit, log_joint = self._score(value)
+            unit, log_joint = self._log_joint(value)
             log_density = log_joint.logsumexp(-1, keepdim=True)
             responsibility = (log_joint - log_density).exp()
             # dF = sum_k w_k Phi_k d(log w_k), and sum_k w_k d(log w_k) = 0: in the upper half

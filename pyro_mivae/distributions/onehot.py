@@ -69,7 +69,7 @@ class GumbelOneHot(dist.OneHotCategorical):  # type: ignore[misc]  # Pyro has no
         super().__init__(logits=logits, validate_args=validate_args)
 
     def expand(self, batch_shape: Size, _instance: Any = None) -> Any:
-        """The same distribution with a larger batch shape."""
+        """Returns the same distribution with a larger batch shape."""
         if _instance is None and Size(batch_shape) == self.batch_shape:
             return self
         new = self._get_checked_instance(GumbelOneHot, _instance)
@@ -82,19 +82,19 @@ class GumbelOneHot(dist.OneHotCategorical):  # type: ignore[misc]  # Pyro has no
         return noisy
 
     def rsample(self, sample_shape: Size | tuple[int, ...] = ()) -> Tensor:
-        """One-hot draws of shape ``sample_shape + batch_shape + (K,)``."""
+        """Draws one-hot vectors of shape ``sample_shape + batch_shape + (K,)``."""
         draw: Tensor = _Hard.apply((self._gumbel(sample_shape) / self.temperature).softmax(-1))
         return draw
 
     @torch.no_grad()
     def sample(self, sample_shape: Size | tuple[int, ...] = ()) -> Tensor:
-        """The same draws without gradient."""
+        """Draws the same vectors without gradient."""
         return _one_hot(self._gumbel(sample_shape))
 
     def score_parts(self, x: Tensor, *args: Any, **kwargs: Any) -> ScoreParts:
-        """What Pyro's ELBOs make of a value: a draw's gradient is its path, others have none.
+        """Tells Pyro's ELBOs to follow the path of a draw, and to use the score function elsewhere.
 
-        An enumerated value is no draw, and ``TraceEnum_ELBO`` weighs it by its score function.
+        An enumerated value is no draw: ``TraceEnum_ELBO`` weighs it by its score function.
         """
         log_prob = self.log_prob(x, *args, **kwargs)
         if x.requires_grad:

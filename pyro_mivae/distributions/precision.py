@@ -7,5 +7,5 @@ from torch import Tensor
 
 
 def at_least_single(x: Tensor) -> Tensor:
-    """Half precision is for networks, not for densities."""
+    """Raises half precision to single: half is for networks, not for densities."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -19,16 +19,16 @@ Bounds = tuple[Tensor, Tensor]
 
 
 class RotatePairs(Transform):
-    r"""Turns dimensions 0 and 1, 2 and 3, ... of a square (low, high)² by 45 degrees.
+    r"""The turn of dimensions 0 and 1, 2 and 3, ... of a square (low, high)² by 45 degrees.
 
     .. math:: c_0 = m + (a_0 - a_1) / \sqrt 2, \qquad c_1 = m + (a_0 + a_1 - 2m) / \sqrt 2 ,
 
-    with c_0 about the centre :math:`m = (\mathrm{low} + \mathrm{high}) / 2` of the square, which
-    stays where it is. As the maps to an interval do, it remembers its last draw; a value that
-    rounding has put outside of the square counts as the nearest one inside.
+    about the centre :math:`m = (\mathrm{low} + \mathrm{high}) / 2` of the square, which stays where
+    it is. Like the maps to an interval, it remembers its last draw. A value that rounding has put
+    outside of the square counts as the nearest value inside.
 
     Args:
-        low, high: The bounds of the square before it is turned, Python numbers.
+        low, high: Bounds of the square before the turn, Python numbers.
     """
 
     domain = constraints.real_vector
@@ -75,21 +75,21 @@ class RotatePairs(Transform):
         return self._centre + math.sqrt(0.5) * both
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """0, shape ``batch_shape``."""
+        """Returns 0, shape ``batch_shape``."""
         return x.new_zeros(x.shape[:-1])
 
     def box(self, low: Tensor, high: Tensor) -> Bounds:
-        """The smallest box, along the axes, around a box that is turned.
+        """Finds the smallest box, along the axes, around a box that is turned.
 
         Args:
-            low: Its lower corner, of one number or of (..., dim); infinite where it has no end.
-            high: Its upper corner.
+            low: Lower corner of the box, one number or (..., dim); infinite where it has no end.
+            high: Upper corner of the box.
         """
         (a0, b0), (a1, b1) = self._sides(low, high)
         return self._join(a0 - b1, a0 + a1), self._join(b0 - a1, b0 + b1)
 
     def box_back(self, low: Tensor, high: Tensor) -> Bounds:
-        """The same of a box that is turned back: its ends along the axes of the square."""
+        """Finds the smallest box, along the square's axes, around a box that is turned back."""
         (a0, b0), (a1, b1) = self._sides(low, high)
         return self._join(a0 + a1, a1 - b0), self._join(b0 + b1, b1 - a0)
 
@@ -120,11 +120,11 @@ class _Diamonds(constraints.Constraint):
 class RotatedPairs(dist.TransformedDistribution):  # type: ignore[misc]  # Pyro has no types
     """A distribution on the cube (low, high)^dim with every pair of dimensions turned.
 
-    Its KL divergence to another one on the same square is that of what is turned.
+    The KL divergence of two on the same square is that of their bases.
 
     Args:
-        base: Of event_shape (dim,), dim even.
-        low, high: The bounds of its support, Python numbers.
+        base: Distribution of event_shape (dim,), dim even.
+        low, high: Bounds of the support of the base, Python numbers.
     """
 
     def __init__(
@@ -138,13 +138,13 @@ class RotatedPairs(dist.TransformedDistribution):  # type: ignore[misc]  # Pyro 
         super().__init__(base, RotatePairs(low, high), validate_args=validate_args)
 
     def expand(self, batch_shape: Size, _instance: Any = None) -> Any:
-        """The same distribution with a larger batch shape."""
+        """Returns the same distribution with a larger batch shape."""
         new = self._get_checked_instance(RotatedPairs, _instance)
         return super().expand(batch_shape, _instance=new)
 
     @property
     def mean(self) -> Tensor:
-        """The mean of the base, turned; not of a base without one."""
+        """The mean of the base, turned; a base without a mean has none here."""
         mean: Tensor = self.transforms[0]._call(self.base_dist.mean)
         return mean
 

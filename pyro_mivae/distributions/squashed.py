@@ -21,7 +21,7 @@ class SquashedNormal(dist.TransformedDistribution):  # type: ignore[misc]  # Pyr
     Args:
         loc: Mean of ``y``, any shape.
         scale: Standard deviation of ``y``, positive, broadcast with ``loc``.
-        low, high: The bounds, Python numbers.
+        low, high: Bounds, Python numbers.
     """
 
     squash: ClassVar[type[IntervalMap]]
@@ -34,7 +34,7 @@ class SquashedNormal(dist.TransformedDistribution):  # type: ignore[misc]  # Pyr
         super().__init__(base, self.squash(low, high), validate_args=validate_args)
 
     def expand(self, batch_shape: Size, _instance: Any = None) -> Any:
-        """The same distribution with a larger batch shape."""
+        """Returns the same distribution with a larger batch shape."""
         new = self._get_checked_instance(SquashedNormal, _instance)
         return super().expand(batch_shape, _instance=new)
 
@@ -50,7 +50,7 @@ class LogitNormal(SquashedNormal):
     Args:
         loc: Mean of ``y``, any shape.
         scale: Standard deviation of ``y``, positive, broadcast with ``loc``.
-        low, high: The bounds, Python numbers.
+        low, high: Bounds, Python numbers.
     """
 
     squash = IntervalSigmoid
@@ -64,12 +64,12 @@ class ProbitNormal(SquashedNormal):
 
     Uniform at ``loc`` 0 and ``scale`` 1. The KL divergence of two on one interval is that of the
     normals. In float32 a value next to an edge tells its ``y`` less and less exactly (on (-1, 1) to
-    2e-4 at y = 4, to 0.02 at 5); a draw is scored by its own ``y``.
+    2e-4 at y = 4, to 0.02 at 5); the density of a draw is computed from its own ``y``.
 
     Args:
         loc: Mean of ``y``, any shape.
         scale: Standard deviation of ``y``, positive, broadcast with ``loc``.
-        low, high: The bounds, Python numbers.
+        low, high: Bounds, Python numbers.
     """
 
     squash = IntervalProbit

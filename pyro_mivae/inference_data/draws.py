@@ -38,8 +38,8 @@ def from_pair(
         model: A Pyro model.
         guide: Its guide, with a site for every latent of the model.
         args: Arguments of both.
-        num_draws: Draws from each, a run of model and guide for each draw.
-        seed: Of the draws.
+        num_draws: Number of draws from each, a run of model and guide for each draw.
+        seed: Seed of the draws.
         kwargs: Keyword arguments of both.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a VAE has learnt, as ArviZ's groups: draws, predictions, densities, traversals."""
+"""A VAE as ArviZ's groups: draws, predictions, densities, traversals."""
 
 from __future__ import annotations
 
@@ -75,18 +75,19 @@ def inference_data(
     ==================== ========================================================================
 
     Args:
-        vae: On the device of `x`.
+        vae: Trained VAE, on the device of `x`.
         x: Data as the model reads them, shape (N, height, width).
-        labels: Their classes, integers (N,).
-        images: Their grey values, uint8 (N, height, width).
-        draws: Posterior draws per image.
-        prior_draws: Draws from the prior.
-        predictive_draws: Posterior draws whose images are kept; they are what takes space.
+        labels: Classes of the data, integers (N,).
+        images: Grey values of the data, uint8 (N, height, width).
+        draws: Number of posterior draws for each image.
+        prior_draws: Number of draws from the prior.
+        predictive_draws: Number of posterior draws whose images are kept; images take most of the
+            space.
         quantiles: Probabilities in (0, 1) at which the traversals stop.
         traversal_image: Index of the image from which the traversals start.
-        information: What :func:`pyro_mivae.information.per_dimension` measured.
-        attrs: Attributes of the whole, for example the data set and which of its images these are.
-        seed: Of the draws.
+        information: Result of :func:`pyro_mivae.information.per_dimension`.
+        attrs: Attributes of the tree, for example the data set and which of its images these are.
+        seed: Seed of the draws.
 
     Raises:
         ValueError: If an argument does not fit.
@@ -189,11 +190,11 @@ def _each_category(imagined: Mapping[str, Tensor]) -> list[Tensor]:
 
 def _check_information(information: xr.Dataset, sizes: Mapping[str, int]) -> None:
     for site, size in sizes.items():
-        found = information.sizes.get(f"{site}_dim", size)
-        if found != size:
+        measured = information.sizes.get(f"{site}_dim", size)
+        if measured != size:
             raise ValueError(
                 f"information: expected {size} dimensions of site '{site}' in '{site}_dim', found "
-                f"{found}: is it of another model?"
+                f"{measured}: is it of another model?"
             )
     unknown = {str(v.attrs["site"]) for v in information.data_vars.values() if "site" in v.attrs}
     if unknown - sizes.keys() or not information.data_vars:

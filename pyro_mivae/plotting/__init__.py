@@ -1,7 +1,7 @@
-"""Figures drawn from plain data: a history, ArviZ's groups, rows of tables, never a model.
+"""Figures drawn from plain data: a history, or ArviZ's groups, never a model.
 
 Each function returns a :class:`matplotlib.figure.Figure` of its own, to be shown by a notebook or
-kept by ``figure.savefig``: pyplot, the backend and Matplotlib's settings are left alone.
+kept by ``figure.savefig``. pyplot, the backend and Matplotlib's settings are left alone.
 """
 
 from pyro_mivae.plotting.category import categories, categories_by_class

@@ -1,4 +1,4 @@
-"""Which code tells of which factor: over many runs, and of one model."""
+"""Figures of codes and factors: information between them, and measured traversals."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pyro_mivae.plotting import style as drawing
+from pyro_mivae.plotting import style
 
-COLOURS = [*drawing.PAIR, *drawing.OTHERS, "#332288", "#882255"]
+COLOURS = [*style.PAIR, *style.OTHERS, "#332288", "#882255"]
 
 
 def mi_matrices(
@@ -21,13 +21,13 @@ def mi_matrices(
     factors: Sequence[str],
     columns: int = 3,
 ) -> Figure:
-    """Information between every code and every factor, a panel for each model, one scale for all.
+    """Draws the information between codes and factors, a panel a model, one scale for all.
 
     Args:
-        matrices: Nats, (codes, factors), by title.
+        matrices: Information in nats, (codes, factors), by title.
         codes: Names of the rows, ``c[3]`` for dimension 3 of c.
         factors: Names of the columns.
-        columns: Panels side by side.
+        columns: Number of panels side by side.
 
     Raises:
         ValueError: If there is no matrix, or one does not fit the names.
@@ -49,16 +49,16 @@ def mi_matrices(
     for axes, (title, values) in zip(panels, matrices.items(), strict=False):
         image = axes.imshow(values, cmap="Blues", vmin=0, vmax=top, aspect="auto")
         for (row, column), value in np.ndenumerate(values):
-            ink = "white" if value > 0.6 * top else drawing.INK
-            style: dict[str, Any] = {"ha": "center", "va": "center", "color": ink}
-            axes.text(column, row, drawing.number(value), fontsize=drawing.SMALL, **style)
-        axes.set_xticks(range(expected[1]), factors, fontsize=drawing.SMALL)
-        axes.set_yticks(range(expected[0]), [drawing.tex(name) for name in codes])
-        axes.tick_params(length=0, labelsize=drawing.SMALL)
+            ink = "white" if value > 0.6 * top else style.INK
+            centred: dict[str, Any] = {"ha": "center", "va": "center", "color": ink}
+            axes.text(column, row, style.number(value), fontsize=style.SMALL, **centred)
+        axes.set_xticks(range(expected[1]), factors, fontsize=style.SMALL)
+        axes.set_yticks(range(expected[0]), [style.tex(name) for name in codes])
+        axes.tick_params(length=0, labelsize=style.SMALL)
         axes.spines[:].set_visible(False)
-        axes.set_title(title, fontsize=drawing.MEDIUM)
+        axes.set_title(title, fontsize=style.MEDIUM)
     bar = figure.colorbar(image, ax=panels[: len(matrices)])
-    bar.set_label("nats", fontsize=drawing.MEDIUM)
+    bar.set_label("nats", fontsize=style.MEDIUM)
     return figure
 
 
@@ -69,13 +69,13 @@ def measured_traversals(
     names: Sequence[str],
     labels: Sequence[str],
 ) -> Figure:
-    """Traversals with what was measured of each image under it.
+    """Draws traversals, with measurements under each image.
 
     Args:
-        images: In [0, 1], (rows, steps, height, width).
-        measured: (rows, steps, names); NaN for what could not be measured.
-        names: Of what was measured, with units.
-        labels: Of the rows, ``c[3]`` for dimension 3 of c.
+        images: Images in [0, 1], (rows, steps, height, width).
+        measured: Measurements, (rows, steps, names); NaN where there is none.
+        names: Names of the measurements, with units.
+        labels: Labels of the rows, ``c[3]`` for dimension 3 of c.
 
     Raises:
         ValueError: If shapes do not fit.
@@ -97,7 +97,7 @@ def measured_traversals(
     figure = Figure(figsize=(max(size[0], 6.0), size[1]), layout="constrained")
     axes = figure.subplots()
     axes.imshow(canvas, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
-    style: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": drawing.SMALL}
+    below_image: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": style.SMALL}
     for row, step in np.ndindex(rows, steps):
         left, top = step * wide - 0.5, row * tall - 0.5
         frame = [
@@ -106,15 +106,15 @@ def measured_traversals(
             (left + width, top + height),
             (left, top + height),
         ]
-        axes.plot(*zip(*frame, frame[0], strict=True), color=drawing.PALE, lw=0.8)
+        axes.plot(*zip(*frame, frame[0], strict=True), color=style.PALE, lw=0.8)
         values = measured[row, step]
-        text = "\n".join(drawing.number(v) if np.isfinite(v) else "–" for v in values)
-        axes.text(left + width / 2, top + height + 0.05 * height, text, **style)
+        text = "\n".join(style.number(v) if np.isfinite(v) else "–" for v in values)
+        axes.text(left + width / 2, top + height + 0.05 * height, text, **below_image)
     axes.set_xlim(-1, steps * wide)
     axes.set_ylim(rows * tall, -1)
     axes.set_xticks([])
-    axes.set_yticks(np.arange(rows) * tall + height / 2, [drawing.tex(name) for name in labels])
-    axes.tick_params(length=0, labelsize=drawing.LARGE)
+    axes.set_yticks(np.arange(rows) * tall + height / 2, [style.tex(name) for name in labels])
+    axes.tick_params(length=0, labelsize=style.LARGE)
     axes.spines[:].set_visible(False)
-    axes.set_xlabel("under each image: " + ", ".join(names), fontsize=drawing.SMALL)
+    axes.set_xlabel("under each image: " + ", ".join(names), fontsize=style.SMALL)
     return figure

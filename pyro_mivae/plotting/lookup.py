@@ -12,15 +12,15 @@ from pyro_mivae.plotting.style import SITES, mi_name, number
 
 
 def get_group(tree: xr.DataTree, group: str) -> xr.Dataset:
-    """A group, empty if it is not there."""
+    """Returns a group, empty if the tree has none of this name."""
     return tree[group].to_dataset() if group in tree.children else xr.Dataset()
 
 
 def get_values(tree: xr.DataTree, group: str, name: str) -> NDArray[Any]:
-    """The values of a variable or coordinate.
+    """Returns the values of a variable or coordinate.
 
     Raises:
-        ValueError: If it is not there.
+        ValueError: If the group has none of this name.
     """
     data = get_group(tree, group)
     if name not in data.variables:
@@ -34,7 +34,7 @@ def get_values(tree: xr.DataTree, group: str, name: str) -> NDArray[Any]:
 
 
 def mi_by_channel(tree: xr.DataTree, site: str) -> dict[str, NDArray[Any]]:
-    """MI of each dimension of a site under each channel where it was measured."""
+    """Returns MI of each dimension of a site, by channel where it was measured."""
     data = get_group(tree, "information")
     if f"mi_{site}" not in data:
         return {}
@@ -45,7 +45,7 @@ def mi_by_channel(tree: xr.DataTree, site: str) -> dict[str, NDArray[Any]]:
 
 
 def sites_of(data: xr.Dataset) -> list[str]:
-    """The sites whose dimensions were measured, in the order of :data:`SITES`.
+    """Lists the sites whose dimensions were measured, in the order of :data:`SITES`.
 
     Raises:
         ValueError: If there is none.
@@ -60,14 +60,14 @@ def sites_of(data: xr.Dataset) -> list[str]:
 
 
 def tick(site: str, dimension: int) -> str:
-    """The name of a dimension of a site; a category has one only."""
+    """Names a dimension of a site; a category has one only."""
     return f"${site}$" if site == "d" else f"${site}_{{{dimension}}}$"
 
 
 def by_information(
     tree: xr.DataTree, site: str, size: int, channel: str | None = None
 ) -> tuple[NDArray[Any], list[str], str]:
-    """Dimensions by descending MI, their labels in this order, and which MI it is ("" for none).
+    """Orders dimensions by descending MI, with labels and the name of that MI ("" for none).
 
     Raises:
         ValueError: If MI was not measured under the channel.

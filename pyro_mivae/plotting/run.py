@@ -12,8 +12,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pyro_mivae.plotting import lookup, saving
-from pyro_mivae.plotting import style as drawing
+from pyro_mivae.plotting import lookup, saving, style
 from pyro_mivae.plotting.category import categories, categories_by_class
 from pyro_mivae.plotting.information import dimension_use, information_bars, pairwise_information
 from pyro_mivae.runs.groups import read
@@ -21,45 +20,48 @@ from pyro_mivae.runs.history import History
 
 
 def training_curves(history: History) -> Figure:
-    """Loss and negative ELBO, KL of each site, MI of each site under each channel.
+    """Draws the loss and negative ELBO, the KL of each site, and MI of each site and channel.
 
     Args:
-        history: Rows ``train`` and ``validation``, in nats per datum.
+        history: History with rows ``train`` and ``validation``, in nats per datum.
     """
     figure = Figure(figsize=(16, 6), layout="constrained")
     panels = figure.subplots(1, 3)
     loss, kl, mi = panels
     columns = [column.split("/") for column in history.columns()]
-    found = [c[1] for c in columns if len(c) == (2 if c[0] == "kl" else 3)]
+    names_of_sites = [c[1] for c in columns if len(c) == (2 if c[0] == "kl" else 3)]
     others = zip(
-        sorted(set(found) - set(drawing.SITES)), itertools.cycle(drawing.OTHERS), strict=False
+        sorted(set(names_of_sites) - set(style.SITES)), itertools.cycle(style.OTHERS), strict=False
     )
-    sites = drawing.SITES | {site: (site, colour) for site, colour in others}
+    sites = style.SITES | {site: (site, colour) for site, colour in others}
     for split, dash in (("train", "-"), ("validation", "--")):
-        drawing.curve(loss, history, split, ["loss"], f"loss, {split}", drawing.INK, dash)
-        for names, signs in ((["log_likelihood", "kl"], (-1, 1)), (["elbo"], (-1,))):
-            drawing.curve(loss, history, split, names, f"−ELBO, {split}", drawing.GREY, dash, signs)
+        style.curve(loss, history, split, {"loss": 1}, f"loss, {split}", style.INK, dash)
+        for terms in ({"log_likelihood": -1, "kl": 1}, {"elbo": -1}):
+            style.curve(loss, history, split, terms, f"−ELBO, {split}", style.GREY, dash)
         for site, (name, colour) in sites.items():
-            drawing.curve(kl, history, split, [f"kl/{site}"], f"{name}, {split}", colour, dash)
-            for channel, style in drawing.DASHES.items():
+            style.curve(kl, history, split, {f"kl/{site}": 1}, f"{name}, {split}", colour, dash)
+            for channel, dashes in style.DASHES.items():
                 label = f"{name}, {split}, channel {channel}"
-                style = "-" if split == "train" else style
-                drawing.curve(mi, history, split, [f"mi/{site}/{channel}"], label, colour, style)
+                of_split = "-" if split == "train" else dashes
+                style.curve(
+                    mi, history, split, {f"mi/{site}/{channel}": 1}, label, colour, of_split
+                )
     titles = ("Loss", "KL(q || p)", "MI bound (channel mean: score)")
     for axes, title in zip(panels, titles, strict=True):
-        drawing.finish(axes, title, "step", "nats per datum")
+        style.finish(axes, title, "step", "nats per datum")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        drawing.legend_below(axes)
+        style.legend_below(axes)
     return figure
 
 
 def reconstructions(tree: xr.DataTree, *, rows: int = 2, columns: int | None = None) -> Figure:
-    """Originals above the decoder's mean images; with labels, a column for each class.
+    """Draws originals above the decoder's mean images; with labels, a column for each class.
 
     Args:
-        tree: With ``posterior_predictive``, and ``constant_data`` or ``observed_data``.
-        rows: Pairs of rows.
-        columns: Images in a row; by default the number of classes, or 10.
+        tree: Groups of a run, with ``posterior_predictive``, and ``constant_data`` or
+            ``observed_data``.
+        rows: Number of pairs of rows.
+        columns: Number of images in a row; by default the number of classes, or 10.
     """
     means = lookup.get_values(tree, "posterior_predictive", "x_mean")[0, 0]
     constant = lookup.get_group(tree, "constant_data")
@@ -81,7 +83,7 @@ def reconstructions(tree: xr.DataTree, *, rows: int = 2, columns: int | None = N
     for number, image in enumerate(chosen):
         row, column = divmod(number, columns)
         grid[row, :, column] = originals[image], means[image]
-    figure, axes = drawing.mosaic(
+    figure, axes = style.mosaic(
         grid.reshape(-1, *grid.shape[2:]), "Images and their reconstructions (decoder means)"
     )
     axes.set_yticklabels(["original", "reconstruction"] * rows)
@@ -90,46 +92,46 @@ def reconstructions(tree: xr.DataTree, *, rows: int = 2, columns: int | None = N
 
 
 def prior_samples(tree: xr.DataTree, *, columns: int = 10) -> Figure:
-    """The decoder's mean images at draws from the prior.
+    """Draws the decoder's mean images at draws from the prior.
 
     Args:
-        tree: With ``prior_predictive``.
-        columns: Images in a row.
+        tree: Groups of a run, with ``prior_predictive``.
+        columns: Number of images in a row.
     """
     means = lookup.get_values(tree, "prior_predictive", "x_mean")[0]
     columns = min(columns, len(means))
     rows = len(means) // columns
     grid = means[: rows * columns].reshape(rows, columns, *means.shape[1:])
-    figure, axes = drawing.mosaic(grid, "Samples from the prior (decoder means)")
+    figure, axes = style.mosaic(grid, "Samples from the prior (decoder means)")
     axes.set(xticks=[], yticks=[])
     return figure
 
 
 def traversals(tree: xr.DataTree, *, channel: str | None = None) -> Figure:
-    """Each code dimension over the prior's quantiles, a row each, by descending MI.
+    """Draws a row for each code dimension over the prior's quantiles, by descending MI.
 
     Args:
-        tree: With ``traversal`` and, for order and labels, ``information``.
-        channel: Whose MI is meant; by default ``"sample"`` where it was measured.
+        tree: Groups of a run, with ``traversal`` and, for order and labels, ``information``.
+        channel: Channel of the MI; by default ``"sample"`` where it was measured.
     """
     images = lookup.get_values(tree, "traversal", "x_mean")
     order, labels, name = lookup.by_information(tree, "c", len(images), channel)
-    figure, axes = drawing.mosaic(images[order], "One code dimension moves, all else stays")
+    figure, axes = style.mosaic(images[order], "One code dimension moves, all else stays")
     axes.set_yticklabels(labels)
     axes.set_xticklabels(
         [f"{100 * q:g}%" for q in lookup.get_values(tree, "traversal", "quantile")]
     )
-    axes.set_xlabel("quantile of the prior", fontsize=drawing.MEDIUM)
-    axes.set_ylabel(name or "code dimension", fontsize=drawing.MEDIUM)
+    axes.set_xlabel("quantile of the prior", fontsize=style.MEDIUM)
+    axes.set_ylabel(name or "code dimension", fontsize=style.MEDIUM)
     return figure
 
 
 def codes_by_class(tree: xr.DataTree, *, channel: str | None = None) -> Figure:
-    """The posterior of each code dimension by class, a panel each, by descending MI.
+    """Draws the posterior of each code dimension by class, a panel each, by descending MI.
 
     Args:
-        tree: With ``posterior`` and the labels in ``constant_data``.
-        channel: As in :func:`traversals`.
+        tree: Groups of a run, with ``posterior`` and the labels in ``constant_data``.
+        channel: Channel of the MI; by default ``"sample"`` where it was measured.
     """
     image_labels = lookup.get_values(tree, "constant_data", "label")
     codes = np.moveaxis(
@@ -145,19 +147,19 @@ def codes_by_class(tree: xr.DataTree, *, channel: str | None = None) -> Figure:
     for d, label, axes in zip(order, labels, panels, strict=False):
         values = [codes[image_labels == k, :, d].ravel() for k in classes]
         violins = axes.violinplot(values, range(len(classes)), widths=0.9, showextrema=False)
-        for body, colour in zip(violins["bodies"], itertools.cycle(drawing.CLASSES), strict=False):
+        for body, colour in zip(violins["bodies"], itertools.cycle(style.CLASSES), strict=False):
             body.set(facecolor=colour, alpha=0.9)
         medians = [np.median(v) for v in values]
-        for colour, size, edge in (("white", 15, 5), (drawing.INK, 13, 2.5)):
+        for colour, size, edge in (("white", 15, 5), (style.INK, 13, 2.5)):
             axes.plot(medians, "_", color=colour, markersize=size, mew=edge)
-        drawing.finish(axes, label)
+        style.finish(axes, label)
         axes.grid(visible=False, axis="x")
         axes.set_xticks(range(len(classes)), [str(k) for k in classes])
     for axes in panels[len(order) :]:
         axes.set_axis_off()
     note = f"; above: {name}" if name else ""
-    figure.supxlabel(f"class (line: median){note}", fontsize=drawing.MEDIUM)
-    figure.supylabel("code, draws from q(c|x)", fontsize=drawing.MEDIUM)
+    figure.supxlabel(f"class (line: median){note}", fontsize=style.MEDIUM)
+    figure.supylabel("code, draws from q(c|x)", fontsize=style.MEDIUM)
     return figure
 
 
@@ -165,12 +167,12 @@ def redraw(folder: str | Path) -> dict[str, Path]:
     """Draws every figure of a run's folder anew, as PNG files in its ``figures``.
 
     Args:
-        folder: With ``history.csv`` and ``posterior.nc``. The settings in its ``config.json``, if
-            there is one, head the figures.
+        folder: Folder with ``history.csv`` and ``posterior.nc``. The settings in its
+            ``config.json``, if there is one, head the figures.
 
     Returns:
-        The files by the name of the function that draws them. Where the run was not measured or
-        has no labels, those figures are left out.
+        The files by the name of the function that draws them. Figures of measurements or labels
+        that the run lacks are left out.
 
     Raises:
         FileNotFoundError: If the folder has no history or no posterior.
@@ -183,7 +185,7 @@ def redraw(folder: str | Path) -> dict[str, Path]:
     functions: list[Callable[[xr.DataTree], Figure]]
     functions = [reconstructions, prior_samples, traversals]
     measured = lookup.get_group(tree, "information")
-    functions += [information_bars] if any(f"kl_{s}" in measured for s in drawing.SITES) else []
+    functions += [information_bars] if any(f"kl_{s}" in measured for s in style.SITES) else []
     functions += [dimension_use] if "resampling_loss_c" in measured else []
     functions += [pairwise_information] if "pairwise_mi" in measured else []
     labelled = "label" in lookup.get_group(tree, "constant_data")

@@ -20,8 +20,8 @@ def save(
 
     Args:
         figures: Figures by the names of their files.
-        folder: The folder; it must exist.
-        settings_of: The run's folder, by default the same.
+        folder: Folder to write to; it must exist.
+        settings_of: Folder of the run, by default the same.
     """
     above = heading((settings_of or folder) / "config.json")
     (folder / "figures").mkdir(exist_ok=True)
@@ -35,13 +35,13 @@ def save(
 
 
 def heading(path: Path) -> str:
-    """The settings that decide what was learnt, wherever in the configuration they are."""
+    """Lists the settings that decide what was learnt, wherever in a configuration they are."""
     if not path.is_file():
         return ""
     names = {"prior": "prior", "channel": "training channel", "mi_weight": "λ =", "data": "data"}
     config = json.loads(path.read_text(encoding="utf-8"))
-    found = {name: _find(config, key) for key, name in names.items()}
-    return "  ·  ".join(f"{name} {value}" for name, value in found.items() if value is not None)
+    settings = {name: _find(config, key) for key, name in names.items()}
+    return "  ·  ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
 
 
 def _find(config: Any, key: str) -> Any:

@@ -1,8 +1,8 @@
-"""Parts of the figures: colours, axes, mosaics, what is looked up in groups and settings."""
+"""Parts of the figures: colours, axes, curves and mosaics."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -43,24 +43,24 @@ OUTSIDE |= {"frameon": False, "title_fontsize": SMALL}
 
 
 def shade(colour: str, channel: str) -> tuple[float, float, float]:
-    """A colour mixed with white, by channel: opaque, so that no grid shines through."""
+    """Mixes a colour with white, by channel: opaque, so that no grid shines through."""
     red, green, blue = (1 - SHADES[channel] * (1 - part) for part in to_rgb(colour))
     return red, green, blue
 
 
 def darker(colour: str) -> tuple[float, float, float]:
-    """A colour mixed with black, for text."""
+    """Mixes a colour with black, for text."""
     red, green, blue = (0.6 * part for part in to_rgb(colour))
     return red, green, blue
 
 
 def number(value: float, digits: int = 2) -> str:
-    """A number with a minus that is no hyphen, and with none before 0.00."""
+    """Writes a number with a true minus, and with none before 0.00."""
     return f"{round(float(value), digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
 def tex(name: str) -> str:
-    """A dimension's name as it is written: ``c[3]`` with the 3 below."""
+    """Writes a dimension's name as mathematics: ``c[3]`` with the 3 below."""
     site, _, index = name.partition("[")
     return f"${site}_{{{index.removesuffix(']')}}}$" if index else f"${site}$"
 
@@ -69,24 +69,22 @@ def curve(
     axes: Axes,
     history: History,
     split: str,
-    columns: Sequence[str],
+    terms: Mapping[str, int],
     label: str,
     colour: str,
     dash: Any,
-    signs: Sequence[int] = (1,),
 ) -> None:
-    """Draws a signed sum of columns, if rows of the split have them all."""
-    rows = [r for r in history.rows if r["split"] == split and all(c in r for c in columns)]
+    """Draws a sum of columns with their signs, if rows of the split have them all."""
+    rows = [r for r in history.rows if r["split"] == split and terms.keys() <= r.keys()]
     if rows:
         steps = [int(r["step"]) for r in rows]
-        terms = list(zip(signs, columns, strict=True))
-        sums = [sum(sign * float(r[c]) for sign, c in terms) for r in rows]
+        sums = [sum(sign * float(r[c]) for c, sign in terms.items()) for r in rows]
         marker = "o" if len(rows) <= 20 else None
         axes.plot(steps, sums, ls=dash, color=colour, label=label, lw=2, marker=marker, ms=4)
 
 
 def finish(axes: Axes, title: str, xlabel: str = "", ylabel: str = "") -> None:
-    """Title, labels, a pale grid, no box."""
+    """Finishes axes with a title, labels, a pale grid and no box."""
     axes.set_title(title, fontsize=LARGE)
     axes.set_xlabel(xlabel, fontsize=MEDIUM)
     axes.set_ylabel(ylabel, fontsize=MEDIUM)
@@ -97,7 +95,7 @@ def finish(axes: Axes, title: str, xlabel: str = "", ylabel: str = "") -> None:
 
 
 def legend_below(axes: Axes, height: float = -0.16) -> None:
-    """A legend under the axes, where it hides nothing, from `height` axes down."""
+    """Draws a legend below the axes, where it hides nothing, from `height` axes down."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, height), fontsize=SMALL, frameon=False)
 
@@ -125,10 +123,10 @@ def mosaic(images: NDArray[Any], title: str) -> tuple[Figure, Axes]:
 
 
 def mi_name(channel: str) -> str:
-    """What MI under a channel is; under ``"mean"`` no bound."""
+    """Names MI under a channel: a score under ``"mean"``, else a bound."""
     return f"MI {'score' if channel == 'mean' else 'bound'}, channel {channel}"
 
 
 def training(channel: str) -> str:
-    """What a run was trained with; ``"none"`` is without the information term."""
+    """Names the training of a run; ``"none"`` is without the information term."""
     return "without the term (λ = 0)" if channel == "none" else f"training channel {channel}"

@@ -1,7 +1,7 @@
 """Priors of a code, and the guide families that live on their support.
 
-A prior owns its distribution p(c) *and* the families its guide may take, because a guide on
-another support is silent in Pyro: its losses stay finite until a draw leaves the prior's support.
+A prior owns its distribution p(c) *and* the families that its guide may take, because Pyro does
+not notice a guide on another support: losses stay finite until a draw leaves the prior's support.
 To add a prior, write one subclass of :class:`Prior` and name it in :data:`PRIORS`.
 
 ``scale`` is always a standard deviation, and log-densities and divergences are in nats.
@@ -51,9 +51,9 @@ def make_prior(name: str, dim: int, **options: Any) -> Prior:
     """Makes the prior of this name.
 
     Args:
-        name: A key of :data:`PRIORS`.
+        name: Name of the prior, a key of :data:`PRIORS`.
         dim: Number of dimensions of the code.
-        options: The keywords of its class.
+        options: Keywords of the prior's class.
 
     Example:
         >>> prior = make_prior("uniform", 2, low=0, high=1)

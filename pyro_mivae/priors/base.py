@@ -1,4 +1,4 @@
-"""What every prior has: its distribution, its guide families, its quantiles."""
+"""The base class of priors: a distribution, guide families, quantiles."""
 
 from __future__ import annotations
 
@@ -21,23 +21,22 @@ from pyro_mivae.priors.families import (
 class Prior(nn.Module):
     """A prior p(c) and the guide families that fit it.
 
-    A subclass names the families in :attr:`posteriors` and :attr:`full_posteriors`, passes on to
-    this class what they must know to be the prior at raw 0, and defines :meth:`forward`. Its
-    tensors are buffers or parameters.
+    A subclass names the families in :attr:`posteriors` and :attr:`full_posteriors`, passes their
+    keywords to this class, and defines :meth:`forward`. Its tensors are buffers or parameters.
 
     Args:
         dim: Number of dimensions of the code.
-        options: The keywords of its families.
+        options: Keywords of the families, by which they are the prior at raw 0.
     """
 
     posteriors: ClassVar[Mapping[str, Family]]
     """The factorised guide families that fit, by name; the first is the default."""
 
     full_posteriors: ClassVar[Mapping[str, FullFamily]] = {}
-    """Those with a full covariance."""
+    """The guide families with a full covariance."""
 
     wrap: Wrap | None = None
-    """What makes the distribution of the code from that of a family; None if it is that."""
+    """Function that makes the code's distribution from a family's; None if both are the same."""
 
     def __init__(self, dim: int, **options: float) -> None:
         super().__init__()
@@ -69,15 +68,15 @@ class Prior(nn.Module):
 
     @torch.no_grad()
     def quantile(self, probability: Tensor, given: Tensor | None = None) -> Tensor:
-        """The inverse CDF of every dimension, for traversals; without gradient.
+        """Returns the inverse CDF of every dimension, for traversals; without gradient.
 
         Args:
-            probability: Between 0 and 1, shape (...).
-            given: A code (dim,): where dimensions depend on each other, each one's quantiles are
-                those given the others there.
+            probability: Probabilities between 0 and 1, shape (...).
+            given: Code (dim,): where dimensions depend on each other, the quantiles of each are
+                conditional on the others' values in it.
 
         Returns:
-            Shape (..., dim).
+            Quantiles, shape (..., dim).
         """
         quantile: Tensor = self().base_dist.icdf(probability.unsqueeze(-1))
         return quantile

@@ -1,4 +1,4 @@
-"""Priors on a bounded interval, uniform in one way or another."""
+"""Uniform priors: on an interval, by a normal's CDF, and on a turned square."""
 
 from __future__ import annotations
 
@@ -26,19 +26,9 @@ from pyro_mivae.priors.families import (
 )
 
 
-class UniformPrior(Prior):
-    """Uniform on (low, high) in every dimension.
+class _IntervalPrior(Prior):
+    """A prior that is made from the bounds of an interval."""
 
-    The KL of ``beta`` is analytic, that of the others has no closed form and is sampled.
-
-    Args:
-        dim: Number of dimensions of the code.
-        low: Lower bound, exclusive.
-        high: Upper bound, exclusive.
-    """
-
-    posteriors: ClassVar[Mapping[str, Family]] = {"logit-normal": logit_normal, "beta": beta}
-    full_posteriors: ClassVar[Mapping[str, FullFamily]] = {"full-logit-normal": full_logit_normal}
     like: Tensor
 
     def __init__(self, dim: int, *, low: float = -1.0, high: float = 1.0) -> None:
@@ -48,12 +38,27 @@ class UniformPrior(Prior):
         # Knows shape, dtype and device; the bounds stay floats, which no device keeps waiting.
         self.register_buffer("like", torch.zeros(dim), persistent=False)
 
+
+class UniformPrior(_IntervalPrior):
+    """Uniform on (low, high) in every dimension.
+
+    The KL of ``beta`` is analytic. The KL of the other families has no closed form and is sampled.
+
+    Args:
+        dim: Number of dimensions of the code.
+        low: Lower bound, exclusive.
+        high: Upper bound, exclusive.
+    """
+
+    posteriors: ClassVar[Mapping[str, Family]] = {"logit-normal": logit_normal, "beta": beta}
+    full_posteriors: ClassVar[Mapping[str, FullFamily]] = {"full-logit-normal": full_logit_normal}
+
     def forward(self) -> TorchDistribution:
         """Returns p(c)."""
         return IntervalUniform(self.low, self.high, at_least_single(self.like)).to_event(1)
 
 
-class ProbitPrior(Prior):
+class ProbitPrior(_IntervalPrior):
     r"""Uniform on (low, high) in every dimension, as normals pushed through their CDF.
 
     .. math:: c_d = \mathrm{low} + (\mathrm{high} - \mathrm{low})\,\Phi(u_d), \quad u_d \sim N(0, 1)
@@ -69,13 +74,6 @@ class ProbitPrior(Prior):
 
     posteriors: ClassVar[Mapping[str, Family]] = {"probit-normal": probit_normal}
     full_posteriors: ClassVar[Mapping[str, FullFamily]] = {"full-probit-normal": full_probit_normal}
-    like: Tensor
-
-    def __init__(self, dim: int, *, low: float = -1.0, high: float = 1.0) -> None:
-        low, high = check_interval(low, high)
-        super().__init__(dim, low=low, high=high)
-        self.low, self.high = low, high
-        self.register_buffer("like", torch.zeros(dim), persistent=False)
 
     def forward(self) -> TorchDistribution:
         """Returns p(c)."""
@@ -83,16 +81,17 @@ class ProbitPrior(Prior):
         return ProbitNormal(loc, torch.ones_like(loc), self.low, self.high).to_event(1)
 
 
-class RotatedUniformPrior(Prior):
+class RotatedUniformPrior(_IntervalPrior):
     r"""Uniform on a square (low, high)² turned by 45 degrees about its centre.
 
     .. math:: c_0 = m + (a_0 - a_1) / \sqrt 2, \qquad c_1 = m + (a_0 + a_1 - 2m) / \sqrt 2
 
-    with uniform a and :math:`m = (\mathrm{low} + \mathrm{high}) / 2`; likewise of dimensions 2 and
-    3, and so on. Mean, variance and the zero correlation are those of the uniform, but the
-    dimensions of a pair depend on each other: each has a triangular density, and a uniform one
-    given the other. A posterior is one of the uniform's families, turned likewise:
-    ``logit-normal`` and ``beta`` factorise along the sides of the square. KL as for the uniform.
+    with uniform a and :math:`m = (\mathrm{low} + \mathrm{high}) / 2`; dimensions 2 and 3, and so
+    on, are turned in the same way. Mean, variance and zero correlation are those of the uniform,
+    but the dimensions of a pair depend on each other: each has a triangular density, and a uniform
+    density given the other. A posterior is one of the uniform's families, turned in the same way:
+    ``logit-normal`` and ``beta`` factorise along the sides of the square. The KL is that of the
+    uniform's families.
 
     Args:
         dim: Number of dimensions of the code, even.
@@ -102,16 +101,12 @@ class RotatedUniformPrior(Prior):
 
     posteriors: ClassVar[Mapping[str, Family]] = UniformPrior.posteriors
     full_posteriors: ClassVar[Mapping[str, FullFamily]] = UniformPrior.full_posteriors
-    like: Tensor
 
     def __init__(self, dim: int, *, low: float = -1.0, high: float = 1.0) -> None:
-        low, high = check_interval(low, high)
         super().__init__(dim, low=low, high=high)
         if dim % 2:
             raise ValueError(f"dim must be even, as dimensions are turned in pairs, found {dim}")
-        self.low, self.high = low, high
-        self.wrap = functools.partial(RotatedPairs, low=low, high=high)
-        self.register_buffer("like", torch.zeros(dim), persistent=False)
+        self.wrap = functools.partial(RotatedPairs, low=self.low, high=self.high)
 
     def forward(self) -> TorchDistribution:
         """Returns p(c)."""
@@ -120,14 +115,14 @@ class RotatedUniformPrior(Prior):
 
     @torch.no_grad()
     def quantile(self, probability: Tensor, given: Tensor | None = None) -> Tensor:
-        """The inverse CDF of every dimension, of itself or given the other one of its pair.
+        """Returns the inverse CDF of every dimension, by itself or given the other of its pair.
 
         Args:
-            probability: Between 0 and 1, shape (...).
-            given: A code (dim,) inside the square.
+            probability: Probabilities between 0 and 1, shape (...).
+            given: Code (dim,) inside the square.
 
         Returns:
-            Shape (..., dim).
+            Quantiles, shape (..., dim).
         """
         centre = 0.5 * (self.low + self.high)
         reach = math.sqrt(0.5) * (self.high - self.low)

@@ -21,7 +21,7 @@ from pyro_mivae.priors.families import (
 
 
 class CategoricalPrior(Prior):
-    """One of `dim` categories, all as likely, as a one-hot vector. Its KL is analytic.
+    """One of `dim` equally likely categories, as a one-hot vector. Its KL is analytic.
 
     Args:
         dim: Number of categories, at least 2.
@@ -42,9 +42,9 @@ class CategoricalPrior(Prior):
 
     def posterior(self, family: str | None = None) -> Posterior:
         """Makes the guide family of this name, or the default one."""
-        made = super().posterior(family)
-        return CategoryPosterior(made.name, self.dim, family=made.family, options=self.options)
+        base = super().posterior(family)
+        return CategoryPosterior(base.name, self.dim, family=base.family, options=self.options)
 
     def quantile(self, probability: Tensor, given: Tensor | None = None) -> Tensor:
-        """None: categories have no order."""
+        """Raises NotImplementedError: categories have no order, and so no quantiles."""
         raise NotImplementedError("categories have no order, and so no quantiles")

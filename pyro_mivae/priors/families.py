@@ -41,12 +41,12 @@ _LOGIT_SCALE = 1.7488007394
 
 
 def positive(raw: Tensor, floor: float) -> Tensor:
-    """A softplus plus a floor, shifted so that raw 0 gives 1."""
+    """Returns a softplus plus a floor, shifted so that raw 0 gives 1."""
     return F.softplus(raw + math.log(math.expm1(1 - floor))) + floor
 
 
 def normal(location: Tensor, spread: Tensor, *, loc: float, scale: float) -> TorchDistribution:
-    r""":math:`N`, with raw numbers in units of the prior's standard deviation `scale`."""
+    """Makes a normal, with raw numbers in units of the prior's standard deviation `scale`."""
     spread = positive(spread, SCALE_FLOOR)
     if (loc, scale) != (0.0, 1.0):
         location, spread = loc + scale * location, scale * spread
@@ -54,16 +54,19 @@ def normal(location: Tensor, spread: Tensor, *, loc: float, scale: float) -> Tor
 
 
 def laplace(location: Tensor, spread: Tensor, *, loc: float, scale: float) -> TorchDistribution:
-    """A Laplace distribution, likewise (torch's Laplace scale is a standard deviation / √2)."""
+    """Makes a Laplace distribution, with raw numbers in the units of `normal`.
+
+    torch's scale of a Laplace distribution is its standard deviation over √2.
+    """
     deviation = scale * positive(spread, SCALE_FLOOR)
     return dist.Laplace(loc + scale * location, deviation / math.sqrt(2))
 
 
 def logit_normal(location: Tensor, spread: Tensor, *, low: float, high: float) -> TorchDistribution:
-    """A logit-normal on (low, high); at raw 0 the one closest to uniform.
+    """Makes a logit-normal on (low, high), at raw 0 the logit-normal closest to uniform.
 
-    Both raw numbers are in units of the scale at raw 0, as those of `normal` are: with the
-    location in logits a uniform code was learnt late beside a Gaussian noise.
+    Both raw numbers are in units of the scale at raw 0, as for `normal`: with the location in
+    logits a uniform code was learnt late beside a Gaussian noise.
     """
     scale = _LOGIT_SCALE * positive(spread, SCALE_FLOOR)
     return LogitNormal(_LOGIT_SCALE * location, scale, low, high)
@@ -72,14 +75,14 @@ def logit_normal(location: Tensor, spread: Tensor, *, low: float, high: float) -
 def probit_normal(
     location: Tensor, spread: Tensor, *, low: float, high: float
 ) -> TorchDistribution:
-    """A normal pushed into (low, high) by Phi; at raw 0 the uniform."""
+    """Makes a normal pushed into (low, high) by Phi, at raw 0 the uniform."""
     return ProbitNormal(location, positive(spread, SCALE_FLOOR), low, high)
 
 
 def beta(
     towards_high: Tensor, towards_low: Tensor, *, low: float, high: float
 ) -> TorchDistribution:
-    """A Beta on (low, high); at raw 0 the uniform."""
+    """Makes a Beta on (low, high), at raw 0 the uniform."""
     a, b = (positive(raw, _CONCENTRATION_FLOOR) for raw in (towards_high, towards_low))
     return IntervalBeta(a, b, low, high)
 
@@ -87,14 +90,14 @@ def beta(
 def full_normal(
     location: Tensor, scale_tril: Tensor, *, loc: float, scale: float
 ) -> TorchDistribution:
-    """A multivariate normal, in units of the prior's standard deviation `scale`."""
+    """Makes a multivariate normal, in units of the prior's standard deviation `scale`."""
     return CorrelatedNormal(loc + scale * location, scale * scale_tril)
 
 
 def full_logit_normal(
     location: Tensor, scale_tril: Tensor, *, low: float, high: float
 ) -> TorchDistribution:
-    """A multivariate normal squeezed by sigmoids, in the units of `logit_normal`."""
+    """Makes a multivariate normal squeezed by sigmoids, in the units of `logit_normal`."""
     normal = CorrelatedNormal(_LOGIT_SCALE * location, _LOGIT_SCALE * scale_tril)
     return CorrelatedSquashedNormal(normal, LogitNormal, low, high)
 
@@ -102,28 +105,29 @@ def full_logit_normal(
 def full_probit_normal(
     location: Tensor, scale_tril: Tensor, *, low: float, high: float
 ) -> TorchDistribution:
-    """A multivariate normal pushed through Phi in every dimension."""
+    """Makes a multivariate normal pushed through Phi in every dimension."""
     normal = CorrelatedNormal(location, scale_tril)
     return CorrelatedSquashedNormal(normal, ProbitNormal, low, high)
 
 
 def gumbel(logits: Tensor) -> TorchDistribution:
-    """A one-hot category with straight-through Gumbel-softmax gradients."""
+    """Makes a one-hot category with straight-through Gumbel-softmax gradients."""
     return GumbelOneHot(logits)
 
 
 class Posterior(nn.Module):
-    """A guide family q(c|x): turns a network's raw numbers into a distribution.
+    """A guide family q(c|x), a map from a network's raw numbers to a distribution.
 
-    Raw zeros give the prior, or what comes closest to it. Raw numbers of any size, ±1e4 too, give
-    a finite density and finite gradients. Made by :meth:`Prior.posterior`.
+    Raw zeros give the prior, or the member closest to it. Raw numbers of any size, also ±1e4, give
+    a finite density and finite gradients. :meth:`Prior.posterior` makes it.
 
     Args:
         name: Name of the family.
         dim: Number of dimensions of the code.
-        family: The elementwise distribution of two tensors of raw numbers, (..., dim) each.
-        options: What the family must know of the prior, its keywords.
-        wrap: What is done to the distribution of all dimensions, if anything.
+        family: Function from two tensors of raw numbers, (..., dim) each, to an elementwise
+            distribution.
+        options: Keywords of the family, which describe the prior.
+        wrap: Function applied to the distribution of all dimensions, if any.
     """
 
     def __init__(
@@ -141,23 +145,24 @@ class Posterior(nn.Module):
 
     @property
     def num_raw(self) -> int:
-        """Raw numbers that it takes, of all dimensions together."""
+        """The number of raw numbers that it takes for all dimensions."""
         return 2 * self.dim
 
     def forward(self, raw: Tensor) -> TorchDistribution:
         """Returns q(c|x): batch_shape ``raw.shape[:-1]``, event_shape ``(dim,)``.
 
         Args:
-            raw: Any real numbers, shape (..., num_raw). The first `dim` are the first parameter of
-                all dimensions, the next `dim` the second. Half precision is computed in float32.
+            raw: Real numbers of any size, shape (..., num_raw). The first `dim` are the first
+                parameter of all dimensions, the next `dim` the second. Half precision is computed
+                in float32.
         """
         if raw.shape[-1:] != (self.num_raw,):
             raise ValueError(
                 f"a {self.name!r} posterior of {self.dim} dimensions takes raw numbers of shape "
                 f"(..., {self.num_raw}), found {tuple(raw.shape)}"
             )
-        made = self._make(at_least_single(raw))
-        return made if self.wrap is None else self.wrap(made)
+        posterior = self._make(at_least_single(raw))
+        return posterior if self.wrap is None else self.wrap(posterior)
 
     def _make(self, raw: Tensor) -> TorchDistribution:
         return Factorised(self.family(*raw.chunk(2, -1), **self.options), 1)
@@ -181,7 +186,7 @@ class FullPosterior(Posterior):
 
     @property
     def num_raw(self) -> int:
-        """Raw numbers that it takes, of all dimensions together."""
+        """The number of raw numbers that it takes for all dimensions."""
         return self.dim * (self.dim + 3) // 2
 
     @property
@@ -203,7 +208,7 @@ class CategoryPosterior(Posterior):
 
     @property
     def num_raw(self) -> int:
-        """Raw numbers that it takes."""
+        """The number of raw numbers that it takes."""
         return self.dim
 
     def _make(self, raw: Tensor) -> TorchDistribution:

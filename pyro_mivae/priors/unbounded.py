@@ -25,8 +25,20 @@ from pyro_mivae.priors.families import (
 )
 
 
-class GaussianPrior(Prior):
-    r""":math:`N(\mathrm{loc}, \mathrm{scale}^2)` in every dimension. Its KL is analytic.
+class _LocationScalePrior(Prior):
+    """A prior that is made from a mean and a standard deviation."""
+
+    loc: Tensor
+    scale: Tensor
+
+    def __init__(self, dim: int, *, loc: float = 0.0, scale: float = 1.0) -> None:
+        super().__init__(dim, loc=loc, scale=scale)
+        self.register_buffer("loc", torch.full((dim,), float(loc)))
+        self.register_buffer("scale", torch.full((dim,), float(scale)))
+
+
+class GaussianPrior(_LocationScalePrior):
+    r"""A normal :math:`N(\mathrm{loc}, \mathrm{scale}^2)` in every dimension. Its KL is analytic.
 
     Args:
         dim: Number of dimensions of the code.
@@ -36,20 +48,13 @@ class GaussianPrior(Prior):
 
     posteriors: ClassVar[Mapping[str, Family]] = {"normal": normal}
     full_posteriors: ClassVar[Mapping[str, FullFamily]] = {"full-normal": full_normal}
-    loc: Tensor
-    scale: Tensor
-
-    def __init__(self, dim: int, *, loc: float = 0.0, scale: float = 1.0) -> None:
-        super().__init__(dim, loc=loc, scale=scale)
-        self.register_buffer("loc", torch.full((dim,), float(loc)))
-        self.register_buffer("scale", torch.full((dim,), float(scale)))
 
     def forward(self) -> TorchDistribution:
         """Returns p(c)."""
         return dist.Normal(at_least_single(self.loc), at_least_single(self.scale)).to_event(1)
 
 
-class LaplacePrior(Prior):
+class LaplacePrior(_LocationScalePrior):
     r"""A Laplace distribution in every dimension. The KL of its families is analytic.
 
     .. math:: p(c_d) = \exp(-|c_d - \mathrm{loc}| / b) / 2b, \qquad b = \mathrm{scale} / \sqrt 2
@@ -62,13 +67,6 @@ class LaplacePrior(Prior):
 
     posteriors: ClassVar[Mapping[str, Family]] = {"laplace": laplace, "normal": normal}
     full_posteriors: ClassVar[Mapping[str, FullFamily]] = {"full-normal": full_normal}
-    loc: Tensor
-    scale: Tensor
-
-    def __init__(self, dim: int, *, loc: float = 0.0, scale: float = 1.0) -> None:
-        super().__init__(dim, loc=loc, scale=scale)
-        self.register_buffer("loc", torch.full((dim,), float(loc)))
-        self.register_buffer("scale", torch.full((dim,), float(scale)))
 
     def forward(self) -> TorchDistribution:
         """Returns p(c)."""
@@ -89,8 +87,9 @@ class BimodalPrior(Prior):
     Args:
         dim: Number of dimensions of the code.
         loc: Mean.
-        scale: Standard deviation of the whole.
-        distance: Of each normal's mean from `loc`, in units of `scale`; above 0 and below 1.
+        scale: Standard deviation of the prior.
+        distance: Distance of each normal's mean from `loc`, in units of `scale`; above 0 and below
+            1.
     """
 
     posteriors: ClassVar[Mapping[str, Family]] = {"normal": normal}
@@ -121,7 +120,7 @@ class MixturePrior(Prior):
 
     Args:
         dim: Number of dimensions of the code.
-        components: Normals per dimension.
+        components: Number of normals in each dimension.
     """
 
     posteriors: ClassVar[Mapping[str, Family]] = {"normal": normal}

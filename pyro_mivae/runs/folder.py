@@ -1,4 +1,4 @@
-"""Run folders that explain themselves: settings, versions, and what was found."""
+"""Run folders that explain themselves: settings, versions, and measurements."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def create_run(folder: Path, *, overwrite: bool = False) -> Path:
     """Makes an empty run folder.
 
     Args:
-        folder: Its path; parents are made too.
-        overwrite: Whether a run that is there is deleted.
+        folder: Path of the folder; parents are made too.
+        overwrite: Whether to delete a run that the folder holds.
 
     Raises:
-        FileExistsError: If the folder is there and not empty, and `overwrite` is not
-            set, or what is there is not a run.
+        FileExistsError: If the folder exists and is not empty, and `overwrite` is not set, or the
+            folder is not a run.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         if not overwrite:
@@ -53,10 +53,10 @@ def write_config(
     """Writes ``config.json``: settings, data, versions, commit, job, and all commands so far.
 
     Args:
-        folder: An existing folder.
-        settings: Of the run.
-        data: What the data were.
-        job: Which job of a launcher's the run is, if any: by it a restart knows its own run.
+        folder: Folder of the run; it must exist.
+        settings: Settings of the run.
+        data: Description of the data.
+        job: Job of a launcher that the run belongs to, if any: by it a restart knows its own run.
     """
     path = folder / CONFIG
     before = read_config(folder).get("commands", []) if path.exists() else []
@@ -95,19 +95,19 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide the numbers."""
+    """Returns the versions of Python and of the packages that decide the numbers."""
     packages = ("pyro-mivae", "pyro-ppl", "torch", "lightning-fabric", "numpy", "arviz", "xarray")
-    found = {"python": platform.python_version(), "platform": platform.platform()}
+    by_name = {"python": platform.python_version(), "platform": platform.platform()}
     for package in packages:
         try:
-            found[package] = metadata.version(package)
+            by_name[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            by_name[package] = "not installed"
+    return by_name
 
 
 def commit() -> str | None:
-    """The commit of this library's checkout, ``-dirty`` if it has changes; None outside git."""
+    """Returns the commit of this checkout, ``-dirty`` if it has changes; None outside git."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(

@@ -5,6 +5,7 @@ Nothing here needs a model. The tree is ArviZ 1's own type, and ArviZ 0.23 reads
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-import pyro_mivae
 from pyro_mivae.runs.files import atomic_path
+from pyro_mivae.runs.folder import versions
 
 if TYPE_CHECKING:
     import arviz
@@ -35,7 +36,7 @@ def make_group(
     """Makes a group in which every dimension has a coordinate, by default 0, 1, ...
 
     Args:
-        variables: What is in it.
+        variables: Variables of the group, by name.
         coords: Coordinates by dimension.
         attrs: Attributes of the group.
     """
@@ -43,7 +44,7 @@ def make_group(
         name: (dims, np.asarray(value.detach().cpu() if hasattr(value, "cpu") else value), *extra)
         for name, (dims, value, *extra) in variables.items()
     }
-    group = xr.Dataset(arrays, attrs={"pyro_mivae_version": pyro_mivae.__version__, **attrs})
+    group = xr.Dataset(arrays, attrs={"pyro_mivae_version": _version(), **attrs})
     given = {dim: np.asarray(values) for dim, values in (coords or {}).items()}
     return group.assign_coords(
         {dim: given.get(str(dim), np.arange(size)) for dim, size in group.sizes.items()}
@@ -51,10 +52,10 @@ def make_group(
 
 
 def make_tree(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, Any]) -> xr.DataTree:
-    """Makes the tree of the groups that hold anything; `attrs` are the whole's."""
+    """Makes the tree of the groups that hold anything; `attrs` are attributes of the tree."""
     names = {
         "creation_library": "pyro_mivae",
-        "creation_library_version": pyro_mivae.__version__,
+        "creation_library_version": _version(),
         "inference_library": "pyro",
     }
     root = xr.Dataset(attrs={**names, **attrs})
@@ -103,3 +104,8 @@ def from_run(folder: str | Path) -> arviz.InferenceData:
     tree = read(folder)
     groups = {name: node.to_dataset() for name, node in tree.children.items()}
     return arviz.InferenceData(attrs=tree.attrs, **groups)
+
+
+@functools.cache
+def _version() -> str:
+    return versions()["pyro-mivae"]

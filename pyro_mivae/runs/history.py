@@ -1,4 +1,4 @@
-"""What a training has been: one row per reading, in nats per datum."""
+"""The history of a training: one row per reading, in nats per datum."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ class History:
         self.rows.append({"step": step, "epoch": epoch, "split": split, **terms})
 
     def columns(self) -> list[str]:
-        """All columns in the order in which they came up."""
+        """Lists all columns in the order in which they came up."""
         return list(dict.fromkeys(name for row in self.rows for name in row))
 
     def series(self, column: str, split: str = "train") -> tuple[list[int], list[float]]:
-        """Steps and values of a column.
+        """Returns the steps and values of a column.
 
         Args:
-            column: For example ``"kl/c"``.
-            split: ``"train"`` or ``"validation"``.
+            column: Name of the column, for example ``"kl/c"``.
+            split: Name of the split, ``"train"`` or ``"validation"``.
 
         Raises:
             KeyError: If no row of the split has the column.

@@ -22,11 +22,11 @@ class Likelihood(nn.Module):
     """
 
     def forward(self, output: Tensor) -> Distribution:
-        """The distribution of x, event_shape the image's, from the decoder's output."""
+        """Makes the distribution of x, event_shape the image's, from the decoder's output."""
         raise NotImplementedError
 
     def observe(self, images: Tensor) -> Tensor:
-        """The data x of uint8 images, shape ``(..., height, width)``; grey values by default."""
+        """Makes the data x of uint8 images ``(..., height, width)``; grey values by default."""
         return images / 255.0
 
 
@@ -57,23 +57,23 @@ class Bernoulli(Likelihood):
         self.binarization = binarization
 
     def forward(self, output: Tensor) -> Distribution:
-        """Bernoulli pixels with `output` as logits."""
+        """Makes Bernoulli pixels with `output` as logits."""
         return _Pixels(dist.Bernoulli(logits=_single(output)), 2)
 
     def observe(self, images: Tensor) -> Tensor:
-        """Binarised images."""
+        """Binarises images."""
         return binarize(images, threshold=None if self.binarization == "dynamic" else 0.5)
 
 
 class Grey(Likelihood):
-    """The poster's: the Bernoulli log-density at grey values in [0, 1].
+    """The poster's likelihood: the Bernoulli log-density at grey values in [0, 1].
 
-    That is minus the cross-entropy, no normalised density of grey images; what it
-    generates under the channels that draw is binary.
+    This is minus the cross-entropy, and no normalised density of grey images. Under the channels
+    that draw, generated images are binary.
     """
 
     def forward(self, output: Tensor) -> Distribution:
-        """Bernoulli pixels with `output` as logits, which accept grey values."""
+        """Makes Bernoulli pixels with `output` as logits, which accept grey values."""
         grey = dist.Bernoulli(logits=_single(output), validate_args=False)
         return _Pixels(grey, 2, validate_args=False)
 
@@ -82,7 +82,7 @@ class Gaussian(Likelihood):
     """Grey pixels with Gaussian noise of one learnt standard deviation.
 
     Args:
-        scale: Its initial value.
+        scale: Initial standard deviation.
     """
 
     def __init__(self, *, scale: float = 0.3) -> None:
@@ -93,7 +93,7 @@ class Gaussian(Likelihood):
         self.raw_scale = nn.Parameter(torch.tensor(scale).expm1().log())
 
     def forward(self, output: Tensor) -> Distribution:
-        """Normal pixels with mean `output`."""
+        """Makes normal pixels with mean `output`."""
         output = _single(output)
         scale = F.softplus(self.raw_scale.to(output.dtype)) + 1e-3
         return dist.Normal(output, scale).to_event(2)

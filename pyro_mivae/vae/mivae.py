@@ -36,19 +36,19 @@ class MIVAE(nn.Module):
     (if `categories` > 0) and ``"x"``, in the plate ``"data"``.
 
     Args:
-        code_dim: Dimensions of the code c.
-        noise_dim: Dimensions of the noise z; 0 leaves the site out.
-        categories: Of the discrete code d, a one-hot vector whose values are equally likely, as
-            in InfoGAN (Chen et al. 2016, sec. 7.2); 0 leaves the site out. Train it with
-            ``vae.guide.enumerated()`` and the base ``TraceEnum_ELBO(max_plate_nesting=1)``, which
-            sums it out: with other bases its draws pass a biased gradient, from which models of
-            digits did not learn to use it.
-        prior: p(c), by name (see :data:`~pyro_mivae.priors.PRIORS`) or a prior.
-        noise_prior: p(z), likewise.
+        code_dim: Number of dimensions of the code c.
+        noise_dim: Number of dimensions of the noise z; 0 leaves the site out.
+        categories: Number of categories of the discrete code d, a one-hot vector whose values are
+            equally likely, as in InfoGAN (Chen et al. 2016, sec. 7.2); 0 leaves the site out. Train
+            it with ``vae.guide.enumerated()`` and the base ``TraceEnum_ELBO(max_plate_nesting=1)``,
+            which sums it out. With other bases its draws pass a biased gradient, from which models
+            of digits did not learn to use it.
+        prior: Prior p(c), or its name (see :data:`~pyro_mivae.priors.PRIORS`).
+        noise_prior: Prior p(z), or its name.
         posterior: Guide family of the code, by name; None for the prior's default.
-        noise_posterior: Guide family of the noise, likewise.
-        likelihood: p(x|c, z), by name (see :data:`~pyro_mivae.vae.likelihoods.LIKELIHOODS`) or a
-            likelihood.
+        noise_posterior: Guide family of the noise, by name; None for the prior's default.
+        likelihood: Likelihood p(x|c, z), or its name (see
+            :data:`~pyro_mivae.vae.likelihoods.LIKELIHOODS`).
         encoder: ``"mlp"`` (the poster's), ``"conv"``, a module from images ``(..., height,
             width)`` to the posteriors' raw parameters, or a callable that makes one from
             their number.
@@ -110,16 +110,16 @@ class MIVAE(nn.Module):
 
     @property
     def likelihood(self) -> Likelihood:
-        """p(x|c, z)."""
+        """The likelihood p(x|c, z)."""
         return self.model.likelihood
 
     def observe(self, images: Tensor) -> Tensor:
-        """The data x of uint8 images ``(..., height, width)``, in the model's number format."""
+        """Makes the data x of uint8 images ``(..., height, width)``, in the model's dtype."""
         return self.likelihood.observe(images).to(self.model.latent_loc.dtype)
 
     @property
     def priors(self) -> dict[str, Prior]:
-        """p(c), p(z), p(d), by site."""
+        """The priors p(c), p(z), p(d), by site."""
         return dict(self.model.priors.items())  # type: ignore[arg-type]
 
     @property
@@ -152,5 +152,5 @@ def _network(
             f"unknown {argument} {network!r}: expected one of {', '.join(choices)}, a module or "
             "a callable"
         )
-    made: nn.Module = choices[network](size, image_shape=image_shape)
-    return made
+    module: nn.Module = choices[network](size, image_shape=image_shape)
+    return module

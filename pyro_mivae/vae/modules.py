@@ -21,9 +21,9 @@ _numbers = itertools.count()
 
 
 def _register(name: str, module: nn.Module) -> None:
-    """Tells Pyro's store of a module's parameters, for SVI; not where they stay local (fit).
+    """Registers a module's parameters in Pyro's store, for SVI; not where they stay local (fit).
 
-    The store knows them by name: without one of its own a second model in the same
+    The store knows parameters by name. Without a name of its own, a second model in the same
     process would silently take the weights of the first.
     """
     # What pyro.settings.get("module_local_params") reads, at a tenth of its time.
@@ -32,7 +32,7 @@ def _register(name: str, module: nn.Module) -> None:
 
 
 def _broadcast(latents: tuple[Tensor, ...]) -> list[Tensor]:
-    """The latents with one lead; an enumerated site has a dimension that others lack."""
+    """Gives latents one lead; an enumerated site has a dimension that others lack."""
     leads = {value.shape[:-1] for value in latents}
     if len(leads) == 1:  # a small training step feels every operation
         return list(latents)
@@ -64,7 +64,7 @@ class Generator(nn.Module):
         self._standard = bool((loc == 0).all() and (scale == 1).all())
 
     def decode(self, *latents: Tensor) -> Distribution:
-        """p(x|c, z, d), batch_shape ``(..., batch)``, event_shape the image's.
+        """Returns p(x|c, z, d), batch_shape ``(..., batch)``, event_shape the image's.
 
         Args:
             latents: Values of the sites in the order of the priors, (..., dim) each, whose leading
@@ -96,7 +96,7 @@ class Recognizer(nn.Module):
         self.encoder = encoder
 
     def encode(self, x: Tensor) -> dict[str, Distribution]:
-        """q(c|x), q(z|x), q(d|x), each of batch_shape ``(..., batch)``, event_shape ``(dim,)``."""
+        """Returns q(c|x), q(z|x), q(d|x), batch_shape ``(..., batch)``, event_shape ``(dim,)``."""
         families: Any = self.posteriors
         sizes = [q.num_raw for q in families.values()]
         raw = self.encoder(x).split(sizes, -1)
@@ -112,7 +112,7 @@ class Recognizer(nn.Module):
             }
 
     def enumerated(self) -> Recognizer:
-        """The same guide, of the same parameters, whose category ``TraceEnum_ELBO`` sums out."""
+        """Makes a guide of the same parameters whose category ``TraceEnum_ELBO`` sums out."""
         twin = copy.copy(self)
         twin.infer = {"d": {"enumerate": "parallel"}}
         return twin

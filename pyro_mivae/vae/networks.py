@@ -85,7 +85,7 @@ class ConvEncoder(nn.Module):
 
     Args:
         out_features: Size of the output.
-        image_shape: (height, width), or (channels, height, width).
+        image_shape: Shape of one image, (height, width) or (channels, height, width).
     """
 
     def __init__(self, out_features: int, *, image_shape: Shape = (28, 28)) -> None:
@@ -112,7 +112,7 @@ class ConvDecoder(nn.Module):
 
     Args:
         in_features: Size of the input.
-        image_shape: (height, width), or (channels, height, width).
+        image_shape: Shape of one image, (height, width) or (channels, height, width).
     """
 
     def __init__(self, in_features: int, *, image_shape: Shape = (28, 28)) -> None:
@@ -178,6 +178,6 @@ def _check_image(image: Tensor, image_shape: tuple[int, ...]) -> tuple[int, ...]
 def _check_latent(latent: Tensor, in_features: int) -> tuple[int, ...]:
     """Returns the leading dimensions."""
     if latent.shape[-1:] != (in_features,):
-        found = tuple(latent.shape)
-        raise ValueError(f"expected latents of shape (..., {in_features}), found {found}")
+        shape = tuple(latent.shape)
+        raise ValueError(f"expected latents of shape (..., {in_features}), found {shape}")
     return tuple(latent.shape[:-1])

@@ -34,13 +34,13 @@ def softplus(x: Tensor) -> Tensor:
     r"""Returns log(1 + exp(x)) as :math:`\max(x, 0) + \log(1 + e^{-|x|})`.
 
     torch's own calls ``log1p``, which its CPU builds do not vectorise: forward and backward take
-    twice the time for 50,000 numbers and four times for 500,000. The error is one rounding of 1,
-    1e-7 in single precision, absolute: far below 0 the relative one is larger, so this is for
+    twice the time for 50,000 numbers and four times for 500,000. The absolute error is one rounding
+    of 1, 1e-7 in single precision. Far below 0 the relative error is larger, so this is for
     activations and sums of log-probabilities, and not for scales. Half precision is computed in
-    single and rounded once. On other devices it is torch's.
+    single and rounded once. On other devices the function is torch's.
 
     Args:
-        x: Any shape.
+        x: Numbers, any shape.
     """
     if x.device.type == "cpu" and x.is_floating_point():
         result: Tensor = _Softplus.apply(x)
@@ -49,8 +49,8 @@ def softplus(x: Tensor) -> Tensor:
 
 
 class Softplus(nn.Module):
-    """:func:`softplus` as a layer."""
+    """The function :func:`softplus` as a layer."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Applies it elementwise."""
+        """Applies the softplus elementwise."""
         return softplus(x)

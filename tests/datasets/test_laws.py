@@ -34,7 +34,7 @@ def test_a_law_agrees_with_itself(law):
 
 def test_laws_are_scipys():
     x, q = np.linspace(-1, 6, 71), np.linspace(0, 1, 11)
-    scale, _ = Normal(3.0, 0.8, reach=2.0)._whole
+    scale, _ = Normal(3.0, 0.8, reach=2.0)._uncut
     a = 2.0 / scale
     for ours, theirs in (
         (Uniform(1.5, 4.5), stats.uniform(1.5, 3.0)),

@@ -1,0 +1,143 @@
+"""The words of the code: first lines of docstrings, texts of arguments, names of variables."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "pyro_mivae"
+# Rooms of the library and folders beside it whose words are not in order yet.
+NOT_YET = {
+    *("infer", "traces", "information", "training", "isolation", "batches"),
+    *("experiments", "benchmarks"),
+}
+# Names that do not say what a variable holds.
+BANNED = {"found", "some", "made", "there", "whole", "told"}
+# First words that end in "s" and are no verbs in the third person.
+NO_VERBS = {
+    *("Always", "Arguments", "Arrays", "As", "Axes", "Bases", "Bits", "Categories", "Classes"),
+    *("Codes", "Columns", "Data", "Densities", "Dimensions", "Distributions", "Errors", "Factors"),
+    *("Gradients", "Graphs", "Groups", "Images", "Its", "Kinds", "Latents", "Laws", "Less"),
+    *("Likelihoods", "Logarithms", "Logits", "Moments", "Nats", "Numbers", "Pairs", "Parameters"),
+    *("Perhaps", "Permutations", "Pixels", "Plus", "Points", "Posteriors", "Priors", "Quantiles"),
+    *("Rows", "Runs'", "Samples'", "Seconds", "Shares", "Sites", "Steps", "Terms", "This", "Thus"),
+    *("Tensors", "Traces", "Unless", "Values", "Weights", "Words"),
+}
+# "Draws of the posterior" has a noun for its first word, "Draws from the posterior" a verb.
+NOUN_IS_FOLLOWED_BY = {"of", "that", "in", "with", "are", "is"}
+
+
+def room(path):
+    inside = path.relative_to(ROOT).parts
+    return inside[1].removesuffix(".py") if inside[0] == PACKAGE.name else inside[0]
+
+
+FILES = sorted(
+    path
+    for folder in (PACKAGE, ROOT / "experiments", ROOT / "benchmarks")
+    for path in folder.rglob("*.py")
+    if room(path) not in NOT_YET
+)
+each_file = pytest.mark.parametrize(
+    "path", FILES, ids=[path.relative_to(ROOT).as_posix() for path in FILES]
+)
+
+
+def begins_with_a_verb(line):
+    """Whether a line begins like "Bounds the information"."""
+    first, *rest = line.rstrip(".").split() or [""]
+    if not re.fullmatch(r"[A-Z][a-z-]*s", first) or first in NO_VERBS:
+        return False
+    return not rest or rest[0].strip(".,:;") not in NOUN_IS_FOLLOWED_BY
+
+
+def is_property(node):
+    """Also a ``cached_property`` and torch's ``dependent_property(...)``."""
+    return any("property" in ast.unparse(decorator) for decorator in node.decorator_list)
+
+
+def documented(tree, prefix=""):
+    """Public functions, methods and classes with a docstring: name, node, its text."""
+    for node in tree.body:
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            continue
+        if node.name.startswith("_"):
+            continue
+        if text := ast.get_docstring(node):
+            yield prefix + node.name, node, text
+        if isinstance(node, ast.ClassDef):
+            yield from documented(node, f"{node.name}.")
+
+
+def argument_texts(docstring):
+    """Names and texts of what a docstring lists under "Args:" and "Attributes:"."""
+    for section in re.split(r"^(?=\w[\w ]*:$)", docstring, flags=re.MULTILINE):
+        if section.startswith(("Args:", "Attributes:")):
+            yield from re.findall(r"^ {4}(\*{0,2}\w[\w, ]*): +(\S.*)$", section, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("line", "verb"),
+    [
+        ("Bounds the information from both sides.", True),
+        ("Draws a grid of images.", True),
+        ("Draws.", True),
+        ("Draws of shape (N,).", False),
+        ("Whether a code is live.", False),
+        ("The mean of c.", False),
+        ("Codes, shape ``(N, codes)``.", False),
+        ("Those that separate the KL.", False),
+        ("", False),
+    ],
+)
+def test_what_counts_as_a_verb(line, verb):
+    assert begins_with_a_verb(line) is verb
+
+
+def test_arguments_are_read():
+    docstring = (
+        "Does it.\n\nArgs:\n    seed: Of the draws\n        and more: this.\n    a, b: Two.\n"
+    )
+    assert list(argument_texts(docstring)) == [("seed", "Of the draws"), ("a, b", "Two.")]
+
+
+def test_rooms_that_wait_exist():
+    names = {path.stem for path in PACKAGE.glob("*.py")} | {
+        path.name for folder in (PACKAGE, ROOT) for path in folder.iterdir() if path.is_dir()
+    }
+    assert names >= NOT_YET
+
+
+@each_file
+def test_first_lines(path):
+    """A function's is a verb and its object; a class's and a property's is a noun."""
+    wrong = []
+    for name, node, text in documented(ast.parse(path.read_text(encoding="utf-8"))):
+        line = text.splitlines()[0]
+        noun = isinstance(node, ast.ClassDef) or is_property(node)
+        if begins_with_a_verb(line) is noun:
+            wrong.append(f"{name}: {line}")
+    assert not wrong, "\n".join(wrong)
+
+
+@each_file
+def test_texts_of_arguments_have_a_subject(path):
+    wrong = [
+        f"{name}, {argument}: {text}"
+        for name, _, docstring in documented(ast.parse(path.read_text(encoding="utf-8")))
+        for argument, text in argument_texts(docstring)
+        if text.startswith("Of ")
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@each_file
+def test_variables_say_what_they_hold(path):
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    stored = [n for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+    names = [(n.id, n.lineno) for n in stored]
+    names += [(n.arg, n.lineno) for n in nodes if isinstance(n, ast.arg)]
+    wrong = [f"line {line}: {name}" for name, line in names if name in BANNED]
+    assert not wrong, "\n".join(wrong)
