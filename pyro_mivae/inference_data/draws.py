@@ -62,8 +62,8 @@ def from_pair(
                     f"the guide has no site for the model's latents {missing}: expected one for "
                     "each. Add them to the guide, or sum them out of the model"
                 )
-            prior = generate(model, args, kwargs, channel="sample")
-            posterior = generate(replayed, args, kwargs, channel="sample")
+            prior = generate(model, args, kwargs, channel="sample", keep=False)
+            posterior = generate(replayed, args, kwargs, channel="sample", keep=False)
             for group, run in (("prior", prior), ("posterior", posterior)):
                 for name in latents:
                     site = run.trace.nodes[name]

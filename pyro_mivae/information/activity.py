@@ -17,11 +17,10 @@ from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.importance import Cells, density
 from pyro_mivae.traces.rerun import (
     latent_values,
-    observed_sites,
     plate_indices,
     run_again,
 )
-from pyro_mivae.traces.sites import dimension_shape, unmasked
+from pyro_mivae.traces.sites import dimension_shape, observed_sites, unmasked
 
 _MEAN_DRAWS = 100
 """Draws for a posterior mean that has no closed form."""

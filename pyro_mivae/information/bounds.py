@@ -12,7 +12,6 @@ from pyro.ops.provenance import detach_provenance
 from torch import Tensor
 from tqdm import tqdm
 
-from pyro_mivae.infer.dual.channel import keep_masked
 from pyro_mivae.infer.dual.dual_pass import DualPass
 from pyro_mivae.information.proposal import Proposal, depth, log_sums
 from pyro_mivae.traces.call import Call
@@ -35,7 +34,6 @@ class Bounds:
         self.forward, codes = dual.generate(call)
         if not codes:
             raise ValueError("every code site is observed in this call: there is nothing to bound")
-        keep_masked(self.forward)
         self.trace = self.forward.trace
         # The noise is the guide's own draw, as in training.
         self.guide_trace = dual.run_guide(self.forward, codes, call, memory)
@@ -58,6 +56,7 @@ class Bounds:
                 call,
                 guide_args=bound,
                 data=data,
+                counted=list(data),
                 source=self.trace,
                 codes=given,
                 cells=self.cells,
@@ -77,9 +76,10 @@ class Bounds:
             for given in ({}, self.codes)
         )
         needed = {k for count in counts for k in (count - 1, count)}
-        w_0, v_0 = w_0.double(), v_0.double()
-        w = log_sums(self.proposals[0], needed, bar)
-        v = log_sums(self.proposals[1], needed, bar) if self.noise else {}
+        # Flat: parallel draws have the cells' padding, single ones have not.
+        w_0, v_0 = w_0.double().reshape(-1), v_0.double().reshape(-1)
+        w = _flat(log_sums(self.proposals[0], needed, bar))
+        v = _flat(log_sums(self.proposals[1], needed, bar)) if self.noise else {}
         lower, upper = [], []
         for k in counts:
             above, below = v_0, v_0
@@ -96,6 +96,10 @@ class Bounds:
         one_row = (len(counts), -1)
         bounds = torch.stack(lower).reshape(one_row), torch.stack(upper).reshape(one_row)
         return *bounds, barber_agakov.reshape(-1)
+
+
+def _flat(sums: dict[int, Tensor]) -> dict[int, Tensor]:
+    return {count: total.reshape(-1) for count, total in sums.items()}
 
 
 def _require_roots(codes: Codes, noise: Iterable[str], upstream: dict[str, frozenset[str]]) -> None:

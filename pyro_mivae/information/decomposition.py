@@ -22,8 +22,8 @@ from pyro_mivae.information.posteriors import Batch, posteriors, require_plate
 from pyro_mivae.isolation import evaluation
 from pyro_mivae.traces.dependencies import dependencies
 from pyro_mivae.traces.importance import density
-from pyro_mivae.traces.rerun import observed_sites, run_again
-from pyro_mivae.traces.sites import latent_sites
+from pyro_mivae.traces.rerun import run_again
+from pyro_mivae.traces.sites import latent_sites, observed_sites
 
 
 @dataclass(frozen=True)

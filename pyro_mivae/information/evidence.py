@@ -21,8 +21,7 @@ from pyro_mivae.information.proposal import Proposal, depth
 from pyro_mivae.isolation import evaluation
 from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.importance import plates, shared_cells
-from pyro_mivae.traces.rerun import observed_sites
-from pyro_mivae.traces.sites import latent_sites
+from pyro_mivae.traces.sites import is_data, latent_sites, observed_sites
 
 logger = logging.getLogger(__name__)
 
@@ -146,14 +145,17 @@ def log_evidence(
 
 
 def _proposal(call: Call, model_trace: Any, guide_trace: Any, parallel: int | None) -> Proposal:
-    data = {name: model_trace.nodes[name]["value"] for name in observed_sites(model_trace)}
+    counted = observed_sites(model_trace)
+    nodes = model_trace.nodes
+    data = {name: nodes[name]["value"] for name in counted if is_data(nodes[name])}
     return Proposal(
         call,
         guide_args=(call.args, call.kwargs),
         data=data,
+        counted=counted,
         source=model_trace,
         codes={},
-        cells=shared_cells(model_trace, guide_trace, data),
+        cells=shared_cells(model_trace, guide_trace, counted),
         depth=depth(model_trace, guide_trace),
         parallel=parallel,
     )

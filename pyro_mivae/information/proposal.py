@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +38,8 @@ class Proposal:
     Attributes:
         call: The pair, with the arguments that the data were drawn with.
         guide_args: The guide's arguments, with the data in place.
-        data: The observed sites that count, with their values.
+        data: The data, by site: given values in place of what is observed there.
+        counted: The observed sites whose density counts.
         source: A run with the plates' indices and the codes' values.
         codes: The code sites (or dimensions) that are given; all else is drawn.
         cells: The plates along which the weights factorise.
@@ -49,6 +50,7 @@ class Proposal:
     call: Call
     guide_args: tuple[Args, Mapping[str, Any]]
     data: Mapping[str, Tensor]
+    counted: Sequence[str]
     source: Any
     codes: Codes
     cells: Cells
@@ -59,7 +61,7 @@ class Proposal:
 
     def __post_init__(self) -> None:
         if self.parallel is None:
-            names = (*self.data, *latent_sites(self.source))
+            names = (*self.counted, *latent_sites(self.source))
             largest = max(_size(self.source.nodes[name]) for name in names)
             self._at_once = max(1, _ELEMENTS // largest)
         elif self.parallel < 1:
@@ -115,7 +117,7 @@ class Proposal:
         given = {**(at or {}), **plate_indices(self.source), **latent_values(guide_trace)}
         model_trace = run_again(model, self.call.args, self.call.kwargs, given, self.data)
         weights = log_weight(
-            model_trace, guide_trace, self.data, self.cells, codes=self.codes, lead=lead
+            model_trace, guide_trace, self.counted, self.cells, codes=self.codes, lead=lead
         )
         return weights, (model_trace, guide_trace)
 

@@ -63,9 +63,3 @@ def plate_indices(trace: Any) -> dict[str, Tensor]:
 def latent_values(trace: Any) -> dict[str, Tensor]:
     """The values of the latent sites of a run."""
     return {name: trace.nodes[name]["value"] for name in latent_sites(trace)}
-
-
-def observed_sites(trace: Any) -> list[str]:
-    """Names of the observed sites of a trace that have a density."""
-    nodes = trace.nodes
-    return [n for n in trace.observation_nodes if not nodes[n]["infer"].get("_deterministic")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -67,6 +68,73 @@ def latent_sites(trace: Any) -> list[str]:
         for name, site in trace.nodes.items()
         if site["type"] == "sample" and not site["is_observed"] and not site_is_subsample(site)
     ]
+
+
+def is_data(site: Mapping[str, Any]) -> bool:
+    """Tells whether data stand at a sample statement: observed, and drawn by the model if not.
+
+    Sites that only look observed are no data: ``pyro.deterministic``, ``pyro.factor``, auxiliary
+    sites, points (``Delta``, as ``poutine.reparam`` leaves them in the place of a latent site) and
+    the plates' subsamples.
+    """
+    if not site["is_observed"] or site_is_subsample(site):
+        return False
+    infer = site["infer"] or {}
+    if infer.get("_deterministic") or infer.get("is_auxiliary"):
+        return False
+    return not isinstance(unwrap(site["fn"]), dist.Delta | dist.Unit)
+
+
+def observed_sites(trace: Any) -> list[str]:
+    """Returns the observed sites whose density counts: data, and factors, but no mere points.
+
+    A point that is masked out, as ``poutine.reparam`` leaves it, or that
+    ``pyro.deterministic`` made, has no density.
+    """
+    return [name for name in trace.observation_nodes if not _is_mere_point(trace.nodes[name])]
+
+
+def _is_mere_point(site: Mapping[str, Any]) -> bool:
+    if site_is_subsample(site) or (site["infer"] or {}).get("_deterministic"):
+        return True
+    fn, masked_out = site["fn"], site["mask"] is False
+    while isinstance(fn, torch.distributions.Independent | dist.MaskedDistribution):
+        masked_out |= isinstance(fn, dist.MaskedDistribution) and fn._mask is False
+        fn = fn.base_dist
+    return masked_out and isinstance(unwrap(fn), dist.Delta)
+
+
+def masks_of(site: Mapping[str, Any], device: torch.device) -> list[Tensor]:
+    """Returns the masks around a site and in its distribution, over batch and event dimensions."""
+    fn, masks = site["fn"], [(site["mask"], site["fn"].event_dim)]
+    wrappers = torch.distributions.Independent | dist.MaskedDistribution | dist.ExpandedDistribution
+    while isinstance(fn, wrappers):
+        if isinstance(fn, dist.MaskedDistribution):
+            masks.append((fn._mask, fn.event_dim))
+        fn = fn.base_dist
+    tensors = [
+        (torch.as_tensor(mask, device=device), event_dim)
+        for mask, event_dim in masks
+        if mask is not None and mask is not True
+    ]
+    return [mask.reshape(mask.shape + (1,) * event_dim) for mask, event_dim in tensors]
+
+
+def keep_masked(site: Mapping[str, Any], value: Tensor, data: Any) -> Tensor:
+    """Returns a value with the data in place of what is masked: no density counts it.
+
+    The guide must not read what the density does not count.
+
+    Args:
+        site: The sample statement.
+        value: A value of the site.
+        data: What is observed there; None where nothing is.
+    """
+    masks = masks_of(site, value.device)
+    if not masks or not isinstance(data, Tensor):
+        return value
+    counted = functools.reduce(torch.logical_and, masks)
+    return torch.where(counted, value, data.to(value.dtype))
 
 
 def spread(value: Tensor, fn: Any) -> Tensor:

@@ -6,12 +6,10 @@ gradients reach the decoder. It decides what is learnt, so it never has a defaul
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
@@ -19,7 +17,8 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyro_mivae.distributions import RotatedPairs
-from pyro_mivae.traces.sites import unwrap
+from pyro_mivae.traces.drawing import draw
+from pyro_mivae.traces.sites import is_data, keep_masked, unwrap
 
 Channel = Literal["mean", "sample", "straight-through", "sleep"]
 """The four channels.
@@ -107,51 +106,61 @@ class Forward:
         originals: The data value of each site in `generated`.
         score_sites: Sites whose draw has no pathwise gradient: a score-function
             term has to carry it.
+        channel: How x' was generated.
     """
 
     trace: poutine.Trace
+    channel: Channel = "sample"
     generated: dict[str, Tensor] = field(default_factory=dict)
     originals: dict[str, Tensor] = field(default_factory=dict)
     score_sites: list[str] = field(default_factory=list)
 
 
-def is_generated(msg: dict[str, Any], observed: tuple[str, ...]) -> bool:
-    """Whether data stand at a sample statement: observed, and not a value that is given."""
-    infer = msg["infer"]
-    only_looks_observed = infer.get("_deterministic") or infer.get("is_auxiliary")
-    return bool(msg["is_observed"] and not only_looks_observed and msg["name"] not in observed)
-
-
 class _Generate(Messenger):  # type: ignore[misc]
     """Draws every latent site and every observed one that data can stand at."""
 
-    def __init__(self, channel: Channel, observed: tuple[str, ...], forward: Forward) -> None:
+    def __init__(
+        self,
+        observed: tuple[str, ...],
+        forward: Forward,
+        indices: Mapping[str, Tensor],
+        keep: bool,
+    ) -> None:
         super().__init__()
-        self.channel = channel
+        self.channel = forward.channel
         self.observed = observed
         self.forward = forward
+        self.indices = indices
+        self.keep = keep
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
         # As the outermost messenger of the model it acts last: the plates have
         # broadcast msg["fn"], and condition() has put its data in msg["value"].
-        if msg["done"] or site_is_subsample(msg):
+        if msg["done"]:
             return
-        name, fn, is_data = msg["name"], msg["fn"], is_generated(msg, self.observed)
-        if not is_data and (msg["is_observed"] or msg["value"] is not None):
+        if site_is_subsample(msg):
+            if msg["name"] in self.indices:
+                msg["value"], msg["done"] = self.indices[msg["name"]], True
+            return
+        name, fn = msg["name"], msg["fn"]
+        generated = is_data(msg) and name not in self.observed
+        if not generated and (msg["is_observed"] or msg["value"] is not None):
             return  # given, or set by a handler of the user's
         useful_mean = has_useful_mean(fn)
-        if is_data:
+        if generated:
             self._check_mean(name, fn, useful_mean)
-        if is_data and self.channel == "mean":
+        if generated and self.channel == "mean":
             value = fn.mean
         else:
-            value = fn(*msg["args"], **msg["kwargs"])
+            value = draw(msg)
             if not getattr(fn, "has_rsample", False):
                 if self.channel == "straight-through" and useful_mean:
                     value = straight_through(value, fn.mean)
                 else:
                     self.forward.score_sites.append(name)
-        if is_data:
+        if generated:
+            if self.keep:
+                value = keep_masked(msg, value, msg["value"])
             self.forward.generated[name] = value
             self.forward.originals[name] = msg["value"]
             msg["is_observed"] = False
@@ -178,6 +187,8 @@ def generate(
     *,
     channel: Channel,
     observed: tuple[str, ...] = (),
+    indices: Mapping[str, Tensor] | None = None,
+    keep: bool = True,
 ) -> Forward:
     """Runs `model` forward: latents from their priors, data through the channel.
 
@@ -187,6 +198,8 @@ def generate(
         kwargs: Its keyword arguments.
         channel: How x' is generated, see :data:`Channel`.
         observed: Observed sites that keep their data value (covariates).
+        indices: Subsample indices of plates, by name, in place of those that the model draws.
+        keep: Whether x' keeps the data where a mask leaves its density out.
 
     Returns:
         The trace with x'. Under ``"sleep"`` nothing in it carries a gradient.
@@ -195,8 +208,8 @@ def generate(
         ValueError: If the channel needs a mean that a site does not have, or a
             name in `observed` is no site of the model.
     """
-    forward = Forward(trace=poutine.Trace())
-    traced = poutine.trace(_Generate(channel, observed, forward)(model))
+    forward = Forward(trace=poutine.Trace(), channel=channel)
+    traced = poutine.trace(_Generate(observed, forward, indices or {}, keep)(model))
     with torch.set_grad_enabled(torch.is_grad_enabled() and channel != "sleep"):
         forward.trace = traced.get_trace(*args, **kwargs)
     unknown = [name for name in observed if name not in forward.trace]
@@ -206,38 +219,3 @@ def generate(
             f"{[n for n, s in forward.trace.nodes.items() if s['type'] == 'sample']}"
         )
     return forward
-
-
-def keep_masked(forward: Forward) -> bool:
-    """Puts the data back where x' is masked: what no density counts shall tell nothing.
-
-    Returns:
-        Whether there was anything to do.
-    """
-    found = False
-    for name, original in forward.originals.items():
-        site = forward.trace.nodes[name]
-        masks = _masks(site)
-        if masks and isinstance(original, Tensor):
-            counted = functools.reduce(torch.logical_and, masks)
-            kept = original.reshape(site["value"].shape)
-            kept = torch.where(counted, site["value"], kept)
-            forward.generated[name] = site["value"] = kept
-            found = True
-    return found
-
-
-def _masks(site: Mapping[str, Any]) -> list[Tensor]:
-    """The masks around a site and inside of its distribution, over batch and event dimensions."""
-    fn, found = site["fn"], [(site["mask"], site["fn"].event_dim)]
-    wrappers = torch.distributions.Independent | dist.MaskedDistribution | dist.ExpandedDistribution
-    while isinstance(fn, wrappers):
-        if isinstance(fn, dist.MaskedDistribution):
-            found.append((fn._mask, fn.event_dim))
-        fn = fn.base_dist
-    tensors = [
-        (torch.as_tensor(mask, device=site["value"].device), event_dim)
-        for mask, event_dim in found
-        if mask is not None and mask is not True
-    ]
-    return [mask.reshape(mask.shape + (1,) * event_dim) for mask, event_dim in tensors]

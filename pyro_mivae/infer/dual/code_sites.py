@@ -41,7 +41,7 @@ class CodeSites:
         if self.named is None:
             return dict.fromkeys(latent)
         present: dict[str, Dims | None] = {}
-        for name, dims in self.named.items():
+        for name, dims in self._replaced(forward, latent, call, memory).items():
             if name not in forward.trace:
                 raise ValueError(
                     f"codes names the site '{name}', which the model does not have; its latent "
@@ -53,6 +53,35 @@ class CodeSites:
             elif name not in memory.seen_latent:
                 self._check_can_be_latent(name, forward, call, latent)
         return present
+
+    def _replaced(
+        self, forward: Forward, latent: list[str], call: Call, memory: PairMemory
+    ) -> Codes:
+        """The named codes, those that ``poutine.reparam`` replaced by the sites it made of them.
+
+        A reparameterisation is a bijection of a site and its auxiliary sites, whose names begin
+        with the site's: their information is that of the site.
+        """
+        named = self.named or {}
+        codes: dict[str, Dims | None] = {}
+        for name, dims in named.items():
+            site = forward.trace.nodes.get(name)
+            is_point = site is not None and site["type"] == "sample" and site["is_observed"]
+            is_point = is_point and isinstance(unwrap(site["fn"]), dist.Delta)
+            made = [other for other in latent if is_point and other.startswith(f"{name}_")]
+            if not made:
+                codes[name] = dims
+                continue
+            if dims is not None:
+                raise ValueError(
+                    f"codes={{'{name}': {dims!r}}}: the site '{name}' is reparameterised, and its "
+                    f"latent sites are {made}: name dimensions of these"
+                )
+            if name not in memory.seen_latent:
+                memory.seen_latent.add(name)
+                logger.info("code '%s' is reparameterised: its sites %s are scored", name, made)
+            codes |= dict.fromkeys(made)
+        return codes
 
     def _check_can_be_latent(
         self, name: str, forward: Forward, call: Call, latent: list[str]

@@ -190,7 +190,7 @@ class DualPass:
         scores: Scores = []
         if torch.is_grad_enabled():
             if self.channel != "sleep":
-                scores += forward_scores(forward, masked=True)
+                scores += forward_scores(forward)
             for guide_trace in many.guide_traces:
                 scores += guide_scores(guide_trace, {})
         # Shares of single sites are not defined: the weights are sums over draws of all of them.

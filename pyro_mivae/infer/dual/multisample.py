@@ -11,7 +11,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyro_mivae.infer.dual.channel import Channel, Forward, keep_masked
+from pyro_mivae.infer.dual.channel import Channel, Forward
 from pyro_mivae.infer.dual.guide_run import GuideRun
 from pyro_mivae.infer.pair_memory import PairMemory
 from pyro_mivae.traces.call import Call
@@ -85,8 +85,6 @@ def many_samples(
             f"{noise} is not, or not as a whole: expected codes=None and a guide with all of "
             f"{latent}, or num_dual_samples=1"
         )
-    if keep_masked(forward):
-        guide_trace = run_guide(forward, codes, call, memory)
     found = shared_cells(forward.trace, guide_trace, data)
     scale = _common_scale(forward, latent)
     names = proposed(forward.trace, guide_trace, data)

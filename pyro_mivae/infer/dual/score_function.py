@@ -23,23 +23,23 @@ Scores = list[tuple[list[Any], Tensor]]
 """Plates along which a draw moves nothing but its own cost, and the draw's log-probability."""
 
 
-def forward_scores(
-    forward: Forward, gathering: Sequence[dict[str, Any]] = (), *, masked: bool = False
-) -> Scores:
-    """log-probabilities, unscaled and unmasked, of the forward draws without a pathwise gradient.
+def forward_scores(forward: Forward, gathering: Sequence[dict[str, Any]] = ()) -> Scores:
+    """Returns unscaled log-probabilities of the forward draws without a pathwise gradient.
+
+    A mask hides the density of a latent site, not its draw. x' holds data where it is masked, and
+    these are no draws.
 
     Args:
         forward: The forward run.
         gathering: The guide's sites that draw for themselves and may have read x': one outside
             a plate reads x' along all of it, and what it draws moves the cost of each datum.
-        masked: Whether x' holds data where it is masked: these are no draws.
     """
     outside = [frozenset(site["cond_indep_stack"]) for site in gathering]
     found = []
     for name in forward.score_sites:
         site = forward.trace.nodes[name]
         plates = [f for f in _plates(site) if all(f in stack for stack in outside)]
-        if masked and name in forward.generated:
+        if name in forward.generated:
             log_prob = scale_and_mask(site["fn"].log_prob(site["value"]), mask=site["mask"])
         else:
             log_prob = unmasked(site["fn"]).log_prob(site["value"])

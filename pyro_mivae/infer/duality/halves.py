@@ -12,8 +12,8 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from pyro_mivae.infer.dual.channel import Forward, is_generated
-from pyro_mivae.traces.sites import unwrap
+from pyro_mivae.infer.dual.channel import Forward
+from pyro_mivae.traces.sites import is_data, keep_masked, unwrap
 
 Values = Mapping[str, Tensor]
 """The observed codes of the dual, by site."""
@@ -72,7 +72,7 @@ class Generating(Messenger):  # type: ignore[misc]
             _set(msg, self.values[name])
             msg["stop"] = True
             return
-        if is_generated(msg, self.observed):
+        if is_data(msg) and name not in self.observed:
             self.forward.originals[name] = msg["value"]
             msg["is_observed"], msg["value"] = False, None
             fn = msg["fn"]
@@ -87,7 +87,8 @@ class Generating(Messenger):  # type: ignore[misc]
         # A trace of our own: the caller's may not be there.
         self.forward.trace.add_node(msg["name"], **msg.copy())
         if msg["name"] in self.forward.originals:
-            self.forward.generated[msg["name"]] = msg["value"]
+            data = self.forward.originals[msg["name"]]
+            self.forward.generated[msg["name"]] = keep_masked(msg, msg["value"], data)
 
 
 class Recognizing(Messenger):  # type: ignore[misc]
