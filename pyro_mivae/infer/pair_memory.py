@@ -20,8 +20,10 @@ class PairMemory:
         has_scores: Whether the dual pass has score-function terms; None until a run has shown it.
         followed: Whether x' was followed through the guide.
         blind: The guide's sites whose density does not depend on x'.
-        places: The arguments (by their place) that x' of a site goes to, where the plates' indices
-            were applied to them.
+        places: The arguments, by their place, that x' of a site goes to, where the model took it
+            from them by plates' indices or in another number type. By the site and the form of the
+            arguments.
+        guide_plates: Plates that the guide alone subsamples.
         seen_latent: Code sites that were latent in some call.
     """
 
@@ -30,7 +32,8 @@ class PairMemory:
     has_scores: bool | None = None
     followed: bool = False
     blind: set[str] = field(default_factory=set)
-    places: dict[str, list[int]] = field(default_factory=dict)
+    places: dict[Hashable, list[int]] = field(default_factory=dict)
+    guide_plates: set[str] = field(default_factory=set)
     seen_latent: set[str] = field(default_factory=set)
 
 

@@ -31,13 +31,11 @@ class Bounds:
         first: bool,
     ) -> None:
         memory = dual.memories(call)
-        self.forward, codes = dual.generate(call)
-        if not codes:
+        # The noise is the guide's own draw, as in training.
+        self.forward, self.guide_trace, self.codes = dual.traces(call)
+        if not self.codes:
             raise ValueError("every code site is observed in this call: there is nothing to bound")
         self.trace = self.forward.trace
-        # The noise is the guide's own draw, as in training.
-        self.guide_trace = dual.run_guide(self.forward, codes, call, memory)
-        self.codes = dual.code_sites.shared(codes, self.guide_trace)
         data = self.forward.generated
         latent = [name for name in latent_sites(self.trace) if name not in data]
         self.noise = [name for name in latent if self.codes.get(name, ()) is not None]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pyro import poutine
+from torch.utils import _pytree as pytree
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
@@ -32,6 +34,23 @@ class Call:
     def with_arguments(self, args: Args, kwargs: Mapping[str, Any]) -> Call:
         """Returns the same pair called with other arguments."""
         return dataclasses.replace(self, args=args, kwargs=kwargs)
+
+    def names_of_leaves(self) -> list[str]:
+        """Names the leaves of the arguments, after the guide's parameters, for messages."""
+        try:
+            target = poutine.unwrap(self.guide)
+            target = getattr(target, "forward", target)
+            parameters = list(inspect.signature(target).parameters.values())
+        except (TypeError, ValueError):
+            parameters = []
+        names = [p.name for p in parameters if p.kind is not p.VAR_POSITIONAL]
+        leaves = []
+        for place, argument in enumerate(self.args):
+            name = f"'{names[place]}'" if place < len(names) else f"number {place}"
+            leaves += [name] * len(pytree.tree_leaves(argument))
+        for key, argument in self.kwargs.items():
+            leaves += [f"'{key}'"] * len(pytree.tree_leaves(argument))
+        return leaves
 
     def trace_guide(self) -> poutine.Trace:
         """Runs the guide and returns its trace."""

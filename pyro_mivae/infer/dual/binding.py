@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from pyro_mivae.infer.dual.channel import Forward
+from pyro_mivae.infer.dual.sources import require_no_copy, source_of
 from pyro_mivae.infer.dual.views import (
-    Frames,
     Writer,
     describe,
     fit,
-    full_shape,
+    in_type_of,
     is_part,
     is_view,
     part_writer,
@@ -57,8 +57,8 @@ class Binding:
     """Puts x' where a guide expects the data.
 
     In this order: `data_args`; the arguments that *are* the observed value or a
-    view of it; under plates the argument that the observed value was taken from,
-    at the plates' indices; the keyword ``observations`` (the convention of
+    view of it; the one argument that the model took the observed value from, at plates'
+    indices or in another number type; the keyword ``observations`` (the convention of
     :class:`pyro.infer.CSIS` and :class:`pyro.infer.ReweightedWakeSleep`).
     """
 
@@ -94,16 +94,22 @@ class Binding:
         leaves, spec = pytree.tree_flatten((args, kwargs))
         originals, leaves, missing = list(leaves), list(leaves), []
         taken: dict[int, str] = {}
+        sources: dict[str, list[int]] = {}
         for site, value in generated.items():
             if site in named:
                 continue
-            places, whole = self._places(site, forward, originals, memory)
+            places, whole = self._places(site, forward, originals, call, memory)
             for index, write in places:
                 _check_place(site, value, forward.originals[site], taken.get(index))
-                leaves[index] = write(leaves[index], value)
+                typed = in_type_of(value, leaves[index], forward.channel)
+                leaves[index] = write(leaves[index], typed)
                 taken |= {index: site} if whole else {}
             if not places:
                 missing.append(site)
+            elif not memory.followed:
+                sources[site] = [index for index, _ in places]
+        if sources:  # at the first look
+            require_no_copy(sources, call)
         args, kwargs = pytree.tree_unflatten(leaves, spec)
         for site, argument in named.items():
             if site in generated and argument is not None:
@@ -130,7 +136,12 @@ class Binding:
                 )
 
     def _places(
-        self, site: str, forward: Forward, leaves: Sequence[Any], memory: PairMemory
+        self,
+        site: str,
+        forward: Forward,
+        leaves: Sequence[Any],
+        call: Call,
+        memory: PairMemory,
     ) -> tuple[list[tuple[int, Writer]], bool]:
         """Arguments that hold the observed value, and whether they hold nothing else."""
         original = forward.originals[site]
@@ -144,33 +155,12 @@ class Binding:
         if parts:
             return [(i, part_writer(original, leaves[i])) for i in parts], False
         frames = plate_frames(forward.trace, site)
-        found = _find_by_value(site, original, frames, tensors, memory) if frames else []
-        return [(i, lambda leaf, value: scatter(leaf, value, frames)) for i in found], True
-
-
-def _find_by_value(
-    site: str,
-    original: Tensor,
-    frames: Frames,
-    tensors: list[tuple[int, Tensor]],
-    memory: PairMemory,
-) -> list[int]:
-    # An argument that the plates' indices were applied to is recognised by its values, which a
-    # GPU would have to be waited for: once found, it is remembered.
-    shape = full_shape(original.shape, frames)
-    candidates = {i: leaf for i, leaf in tensors if leaf.numel() == shape.numel()}
-    known = memory.places.get(site, [])
-    if known and candidates.keys() >= set(known):
-        return known
-    places = []
-    for index, leaf in candidates.items():
-        taken = leaf.reshape(shape)
-        for dim, indices, _ in frames:
-            taken = taken.index_select(dim, indices)
-        if taken.dtype == original.dtype and torch.equal(taken, original):
-            places.append(index)
-    memory.places[site] = places
-    return places
+        key = (site, tuple((i, leaf.shape, leaf.dtype) for i, leaf in tensors))
+        if key not in memory.places:  # a GPU would have to be waited for
+            memory.places[key] = source_of(site, forward, call, frames)
+        return [
+            (i, lambda leaf, value: scatter(leaf, value, frames)) for i in memory.places[key]
+        ], True
 
 
 def _check_place(site: str, value: Tensor, original: Tensor, other: str | None) -> None:

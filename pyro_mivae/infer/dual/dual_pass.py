@@ -33,6 +33,10 @@ from pyro_mivae.infer.dual.score_function import (
     guide_scores,
     leave_one_out,
 )
+from pyro_mivae.infer.dual.subsampling import (
+    SubsampledByGuideError,
+    subsampled_by_guide,
+)
 from pyro_mivae.infer.pair_memory import PairMemories, PairMemory
 from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.sites import Codes, site_log_prob
@@ -139,6 +143,13 @@ class DualPass:
 
     def traces(self, call: Call) -> tuple[Forward, poutine.Trace, Codes]:
         """The forward run, the guide's run on x' and the codes that are latent in this call."""
+        try:
+            return self._traces(call)
+        except SubsampledByGuideError as error:  # at the first call: again, with its indices
+            self.memories(call).guide_plates.add(error.plate)
+            return self.traces(call)
+
+    def _traces(self, call: Call) -> tuple[Forward, poutine.Trace, Codes]:
         forward, codes = self.generate(call)
         if not codes:  # all of them are observed in this call
             return forward, poutine.Trace(), {}
@@ -152,10 +163,16 @@ class DualPass:
                 "a GuideMessenger draws its values while the model runs and cannot be scored on "
                 "generated data: write the guide as a function or a module"
             )
+        memory = self.memories(call)
         forward = generate(
-            call.model, call.args, call.kwargs, channel=self.channel, observed=self.observed
+            call.model,
+            call.args,
+            call.kwargs,
+            channel=self.channel,
+            observed=self.observed,
+            indices=subsampled_by_guide(call, memory),
         )
-        codes = self.code_sites.latent(forward, call, self.memories(call))
+        codes = self.code_sites.latent(forward, call, memory)
         if codes and not forward.generated:
             raise ValueError(
                 "the model generates no data in this call: it has no observed site"

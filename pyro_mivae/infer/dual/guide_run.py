@@ -15,6 +15,13 @@ from torch import Tensor
 
 from pyro_mivae.infer.dual.binding import Binding, DataArgs
 from pyro_mivae.infer.dual.channel import Forward
+from pyro_mivae.infer.dual.subsampling import (
+    SubsampledByGuideError,
+    check_indices,
+    outside_of_plates,
+    require_generated_only,
+    without_real_data,
+)
 from pyro_mivae.infer.pair_memory import PairMemory
 from pyro_mivae.traces.call import Args, Call, Kwargs
 from pyro_mivae.traces.sites import (
@@ -53,6 +60,7 @@ class ReplayCodes(Messenger):  # type: ignore[misc]
             value = spread(value, msg["fn"])
         elif site_is_subsample(source) and site_is_subsample(msg):
             value = source["value"]
+            check_indices(msg, value)
         else:
             return
         msg["value"], msg["done"] = value, True
@@ -94,10 +102,18 @@ class GuideRun:
             trace = run({n: mark(v, frozenset({n})) for n, v in forward.generated.items()})
             names = latent_sites(trace)
             blind = {n for n in names if not get_provenance(_log_prob(trace, n))}
+        except SubsampledByGuideError:
+            raise
         except Exception as error:
             logger.debug("could not follow x' through the guide: %s", error)
             trace, memory.followed = run(forward.generated), True
             return trace
+        outside = outside_of_plates(forward, codes)
+        if outside:
+            bound = self._bind(forward, forward.generated, call, memory)
+            plain = call.with_arguments(*without_real_data(forward, bound, call))
+            with torch.no_grad():
+                require_generated_only(outside, codes, trace, _replayed(trace, plain))
         if blind:  # or the mark was lost, by writing in place or in foreign code
             memory.blind = _unmoved(blind, trace, call)
         scored = [name for name in codes if name in names]
@@ -130,10 +146,15 @@ def _log_prob(trace: poutine.Trace, name: str) -> Tensor:
     return log_prob
 
 
+def _replayed(trace: poutine.Trace, call: Call) -> poutine.Trace:
+    """The guide at the draws of a trace."""
+    replayed = poutine.trace(poutine.replay(call.guide, trace=trace))
+    return replayed.get_trace(*call.args, **call.kwargs)
+
+
 def _unmoved(blind: set[str], trace: poutine.Trace, call: Call) -> set[str]:
     """Those of the sites whose q is the same on the real data, at the same draws."""
     with torch.no_grad():
-        replayed = poutine.trace(poutine.replay(call.guide, trace=trace))
-        again = replayed.get_trace(*call.args, **call.kwargs)
+        again = _replayed(trace, call)
         pairs = {n: (_log_prob(t, n) for t in (trace, again)) for n in blind if n in again}
         return {n for n, p in pairs.items() if torch.equal(*map(detach_provenance, p))}

@@ -47,9 +47,24 @@ def scatter(full: Tensor, value: Tensor, frames: Frames) -> Tensor:
     return write(target, frames).reshape(full.shape)
 
 
+def in_type_of(value: Tensor, argument: Tensor, channel: str) -> Tensor:
+    """Returns x' in the number type of the argument that it replaces.
+
+    Draws of counts are floating in torch, and a guide may index by its integer data. A mean is no
+    integer, and a straight-through draw has to carry a gradient: both stay floating.
+    """
+    if value.dtype == argument.dtype:
+        return value
+    if argument.is_floating_point() or argument.is_complex():
+        return value.to(argument.dtype)
+    return value if channel in ("mean", "straight-through") else value.to(argument.dtype)
+
+
 def full_shape(shape: Sequence[int], frames: Frames) -> torch.Size:
     """The shape of a site's value if its plates were not subsampled."""
-    sizes = list(shape)
+    # A value with fewer dimensions than its plates is broadcast along them.
+    depth = max((-dim for dim, _, _ in frames), default=0)
+    sizes = [1] * (depth - len(shape)) + list(shape)
     for dim, _, full_size in frames:
         sizes[dim] = full_size
     return torch.Size(sizes)
@@ -82,13 +97,24 @@ def is_view(value: Tensor, leaf: Any) -> bool:
 
 
 def is_part(value: Tensor, leaf: Tensor) -> bool:
-    """Whether `value` is a slice (or another strided part) of the contiguous `leaf`."""
+    """Whether `value` is a slice (or another strided part) of `leaf`, which has no overlaps."""
     if not _same_storage(value, leaf) or value.numel() == 0 or value.dtype != leaf.dtype:
         return False
-    overlaps = any(n > 1 and s == 0 for n, s in zip(value.shape, value.stride(), strict=True))
+    overlaps = any(
+        n > 1 and s == 0 for t in (value, leaf) for n, s in zip(t.shape, t.stride(), strict=True)
+    )
+    if overlaps or leaf.numel() == 0:
+        return False
     (first, last), (leaf_first, leaf_last) = _extent(value), _extent(leaf)
-    inside = leaf_first <= first and last <= leaf_last
-    return leaf.is_contiguous() and inside and not overlaps
+    if not leaf_first <= first <= last <= leaf_last:
+        return False
+    if leaf.numel() == leaf_last + 1 - leaf_first:
+        return True  # dense: no position between its first and last is another tensor's
+    positions = torch.arange(leaf_last + 1 - leaf_first)
+    offset = first - leaf_first
+    mine = positions[offset:].as_strided(value.shape, value.stride())
+    theirs = positions.as_strided(leaf.shape, leaf.stride())
+    return bool(torch.isin(mine, theirs).all())
 
 
 def whole_writer(original: Tensor, leaf: Tensor) -> Writer:
@@ -102,12 +128,16 @@ def whole_writer(original: Tensor, leaf: Tensor) -> Writer:
 
 def part_writer(original: Tensor, leaf: Tensor) -> Writer:
     """Puts x' at the places of an argument that `original` shows."""
-    offset = original.storage_offset() - leaf.storage_offset()
+    # In the storage between the argument's first and last number, whatever its strides are.
+    first, last = _extent(leaf)
+    offset = original.storage_offset() - first
 
     def write(target: Tensor, value: Tensor) -> Tensor:
-        target = target.to(value.dtype).contiguous().clone()
+        strided = torch.empty(last + 1 - first, dtype=value.dtype, device=value.device)
+        strided = strided.as_strided_scatter(target.to(value.dtype), leaf.shape, leaf.stride(), 0)
         value = value.reshape(original.shape)
-        return target.as_strided_scatter(value, original.shape, original.stride(), offset)
+        strided = strided.as_strided_scatter(value, original.shape, original.stride(), offset)
+        return strided.as_strided(leaf.shape, leaf.stride(), 0)
 
     return write
 

@@ -58,6 +58,7 @@ class Generating(Messenger):  # type: ignore[misc]
         super().__init__()
         self.values, self.observed, self.improper = values, observed, improper
         self.forward = Forward(trace=poutine.Trace())
+        self.masked: dict[str, dict[str, Any]] = {}
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
         if site_is_subsample(msg):
@@ -74,6 +75,7 @@ class Generating(Messenger):  # type: ignore[misc]
             return
         if is_data(msg) and name not in self.observed:
             self.forward.originals[name] = msg["value"]
+            self.masked[name] = {"fn": msg["fn"], "mask": msg["mask"]}
             msg["is_observed"], msg["value"] = False, None
             fn = msg["fn"]
             if self.improper:
@@ -88,7 +90,8 @@ class Generating(Messenger):  # type: ignore[misc]
         self.forward.trace.add_node(msg["name"], **msg.copy())
         if msg["name"] in self.forward.originals:
             data = self.forward.originals[msg["name"]]
-            self.forward.generated[msg["name"]] = keep_masked(msg, msg["value"], data)
+            masked = self.masked[msg["name"]]
+            self.forward.generated[msg["name"]] = keep_masked(masked, msg["value"], data)
 
 
 class Recognizing(Messenger):  # type: ignore[misc]

@@ -201,19 +201,20 @@ def test_subsampled_argument_is_looked_for_once(monkeypatch):
         monkeypatch.setattr(torch, "equal", None)
 
 
-def test_counts_become_floats():
-    """Poisson's draws are floating, whatever the data's type."""
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.float32, torch.float64])
+def test_draws_have_the_type_of_the_argument(dtype):
+    """Poisson's draws are floating, whatever the data's type; a guide may index by its data."""
 
     def model(x):
         with pyro.plate("all", 8, subsample_size=3) as indices:
             pyro.sample("x", dist.Poisson(50 * torch.ones(3)), obs=x[indices])
 
-    generated, (found,), _ = bind(model, nothing, torch.arange(8))
-    assert found.dtype == generated["x"].dtype
+    _, (found,), _ = bind(model, nothing, torch.arange(8).to(dtype))
+    assert found.dtype == dtype
     assert (found > 10).sum() == 3
 
 
-def test_equal_arguments_are_all_replaced():
+def test_a_copy_of_the_data_is_asked_for():
     """svi.step(x, x.clone()): whichever the guide reads, it must not be the real data."""
 
     def model(target, source):
@@ -225,9 +226,99 @@ def test_equal_arguments_are_all_replaced():
             read_bit(source[indices])
 
     x = torch.rand(8).round()
-    found = DualPass(channel="sample", codes=None, observed=(), data_args=None)
-    value = found(Call(model, guide, (x, x.clone()))).value
-    torch.testing.assert_close(value, torch.tensor(NATS * 8))
+    call = Call(model, guide, (x, x.clone()))
+    with pytest.raises(
+        ValueError, match=r"reads the argument 'source'.*data_args=\{'x': 'source'\}"
+    ):
+        DualPass(channel="sample", codes=None, observed=(), data_args=None)(call)
+    dual = DualPass(channel="sample", codes=None, observed=(), data_args={"x": "source"})
+    torch.testing.assert_close(dual(call).value, torch.tensor(NATS * 8))
+
+
+def test_a_covariate_that_equals_the_data_in_a_subsample_is_left_alone():
+    """A rare binary column: most subsamples of data and covariate are all 0."""
+    x, rare = torch.zeros(40), torch.zeros(40)
+    x[3] = rare[5] = 1.0
+
+    def model(rare, x):
+        with pyro.plate("all", 40, subsample_size=4) as indices:
+            pyro.sample("x", dist.Bernoulli(0.9), obs=x[indices])
+
+    for _ in range(5):
+        _, arguments, _ = bind(model, nothing, rare, x)
+        assert torch.equal(arguments[0], rare)
+        assert arguments[1].sum() > 1
+
+
+def test_data_with_nan_are_found_at_their_indices():
+    x = torch.randn(8)
+    x[2] = torch.nan
+
+    def model(x):
+        with pyro.plate("all", 8, subsample_size=8) as indices:
+            pyro.sample("x", dist.Normal(0.0, 1.0), obs=x[indices])
+
+    generated, (argument,), _ = bind(model, nothing, x)
+    assert not argument.isnan().any()
+    assert torch.equal(argument.sort()[0], generated["x"].sort()[0])
+
+
+def test_data_in_another_number_type_are_found():
+    """obs=counts.float() is no view, but the argument's numbers; a transformed one is not."""
+
+    def model(counts, scale=1.0):
+        pyro.sample(
+            "x", dist.Poisson(torch.full((8,), 50.0)).to_event(1), obs=counts.double() / scale
+        )
+
+    generated, (argument,), _ = bind(model, nothing, torch.arange(8))
+    assert argument.dtype == torch.int64
+    assert torch.equal(argument.double(), generated["x"])
+    with pytest.raises(ValueError, match="no argument is the value observed at 'x'"):
+        bind(model, nothing, torch.arange(8), scale=2.0)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        torch.arange(40.0).reshape(4, 10).T,
+        torch.arange(80.0).reshape(10, 8)[:, ::2],
+        torch.arange(40.0).reshape(2, 10, 2).permute(1, 0, 2).flatten(1).T.contiguous().T,
+    ],
+    ids=["column-major", "every second column", "permuted"],
+)
+def test_parts_of_arguments_that_are_not_contiguous(table):
+    def model(table):
+        with pyro.plate("data", 10):
+            z = dist.Normal(torch.zeros(2), 1.0).to_event(1)
+            pyro.sample("x", z, obs=table[:, 1:3])
+
+    before = table.clone()
+    generated, (argument,), _ = bind(model, nothing, table)
+    assert torch.equal(argument[:, 1:3], generated["x"].to(table.dtype))
+    assert torch.equal(argument[:, [0, 3]], before[:, [0, 3]])
+    assert torch.equal(table, before)
+    assert argument.stride() == table.stride() or argument.numel() == table.numel()
+
+
+def test_another_part_of_the_same_storage_is_no_part_of_an_argument():
+    """Every second column is the argument; the data are the columns between."""
+    storage = torch.arange(80.0).reshape(10, 8)
+
+    def model(table):
+        pyro.sample("x", dist.Normal(torch.zeros(10), 1.0).to_event(1), obs=storage[:, 3])
+
+    with pytest.raises(ValueError, match="no argument is the value observed at 'x'"):
+        bind(model, nothing, storage[:, ::2])
+
+
+def test_data_with_fewer_dimensions_than_their_plates_are_asked_for():
+    def model(x):
+        with pyro.plate("data", 5):
+            pyro.sample("x", dist.Normal(0.0, 1.0), obs=x.mean())
+
+    with pytest.raises(ValueError, match="no argument is the value observed at 'x'"):
+        bind(model, nothing, torch.randn(5))
 
 
 def test_subsample_of_a_reshaped_argument():
