@@ -173,7 +173,7 @@ def _load_full(raw: Path, download: bool, timeout: float) -> Digits:
             raise DigitsNotFoundError(
                 f"no complete MNIST in {raw}: {', '.join(missing)} missing, {error}. Copy the four "
                 "unpacked files there, name the folder that holds MNIST/raw (data_dir or "
-                "PYRO_MIVAE_DATA), or choose --data mnist-5k"
+                "PYRO_MIVAE_DATA), or choose the data 'mnist-5k'"
             ) from error
         files |= fetched
     train = _decode(files, "train")

@@ -111,9 +111,9 @@ class IntervalMap(Transform):
     """An increasing map of the real line onto (low, high).
 
     The result ``c`` is kept strictly inside the interval, so that a saturated ``c`` says little
-    about its ``y``. The pair of the last *draw* is therefore remembered: its ``y`` is found by
-    identity and scored exactly, with a gradient however far it saturates. Other values are
-    inverted; those on an edge count as the nearest number inside.
+    about its ``y``. The pair of the last *draw* is therefore remembered: the density of this ``c``
+    is computed from its own ``y``, exactly, with a gradient however far it saturates. Other values
+    are inverted; those on an edge count as the nearest number inside.
 
     Args:
         low, high: Bounds, Python numbers.

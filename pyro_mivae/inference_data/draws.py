@@ -52,12 +52,12 @@ def from_pair(
     drawn: dict[str, dict[str, list[Named]]] = defaultdict(lambda: defaultdict(list))
     with evaluation(model, guide, device=device, seed=seed):
         for _ in range(num_draws):
-            guided = poutine.trace(guide).get_trace(*args, **kwargs)
-            replayed = poutine.replay(model, trace=guided)
-            scored = poutine.trace(replayed).get_trace(*args, **kwargs)
-            scored.compute_log_prob()
-            latents = latent_sites(scored)
-            if missing := [name for name in latents if name not in guided]:
+            guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
+            replayed = poutine.replay(model, trace=guide_trace)
+            model_trace = poutine.trace(replayed).get_trace(*args, **kwargs)
+            model_trace.compute_log_prob()
+            latents = latent_sites(model_trace)
+            if missing := [name for name in latents if name not in guide_trace]:
                 raise ValueError(
                     f"the guide has no site for the model's latents {missing}: expected one for "
                     "each. Add them to the guide, or sum them out of the model"
@@ -72,11 +72,11 @@ def from_pair(
                     site = run.trace.nodes[name]
                     drawn[f"{group}_predictive"][name].append(_named(site, value))
             for name in posterior.generated:
-                site = scored.nodes[name]
+                site = model_trace.nodes[name]
                 drawn["log_likelihood"][name].append(_named(site, site["log_prob"], event=False))
-            for name, trace in (("lp", scored), ("log_q", guided)):
+            for name, trace in (("lp", model_trace), ("log_q", guide_trace)):
                 drawn["sample_stats"][name].append(((), torch.as_tensor(trace.log_prob_sum())))
-        observed = {n: _named(scored.nodes[n], x) for n, x in posterior.originals.items()}
+        observed = {n: _named(model_trace.nodes[n], x) for n, x in posterior.originals.items()}
     groups = {
         group: make_group(
             {

@@ -307,7 +307,7 @@ def test_without_files_and_download(tmp_path):
         load_digits("mnist", data_dir=tmp_path / "here", download=False)
     message = str(caught.value)
     assert f"no complete MNIST in {tmp_path / 'here' / 'MNIST' / 'raw'}" in message
-    assert "--data mnist-5k" in message
+    assert "choose the data 'mnist-5k'" in message
     assert all(name in message for name in datasets._SHA256)
     assert not (tmp_path / "here").exists()
 
@@ -319,7 +319,7 @@ def test_without_network_mnist_says_what_was_tried(tmp_path):
     assert "http://127.0.0.1:1/a/train-images-idx3-ubyte.gz" in message
     assert "http://127.0.0.1:1/b/train-images-idx3-ubyte.gz" in message
     assert "labels-idx1-ubyte.gz" not in message  # given up after the first file
-    assert "--data mnist-5k" in message
+    assert "choose the data 'mnist-5k'" in message
     assert not (tmp_path / "cache").exists()
 
 
