@@ -1,6 +1,7 @@
 """What every test starts from; `float64` is for the tests that compare with exact values."""
 
 import os
+from pathlib import Path
 
 import pyro
 import pytest
@@ -53,6 +54,14 @@ def digits():
 def cache(tmp_path_factory):
     """One cache for all tests of a process, so that each image is measured once."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def unrendered(monkeypatch):
+    """Figures are made, but their files are empty: others show that they can be rendered."""
+    from matplotlib.figure import Figure
+
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: Path(path).write_bytes(b""))
 
 
 @pytest.fixture

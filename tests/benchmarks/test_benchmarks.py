@@ -140,6 +140,7 @@ def test_a_fresh_process_gives_start_up_and_memory():
     assert found["peak"] > 50
 
 
+@pytest.mark.slow
 def test_peers_smoke_writes_nothing_by_default():
     done = program("benchmarks.peers", "--smoke")
     assert done.returncode == 0, done.stderr
