@@ -1,6 +1,7 @@
 """What every test starts from; `float64` is for the tests that compare with exact values."""
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyro
@@ -56,12 +57,25 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.fixture
-def unrendered(monkeypatch):
-    """Figures are made, but their files are empty: others show that they can be rendered."""
+@pytest.fixture(scope="session")
+def without_rendering():
+    """A context in which figures are made, but their files are empty."""
     from matplotlib.figure import Figure
 
-    monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: Path(path).write_bytes(b""))
+    @contextmanager
+    def context():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Figure, "savefig", lambda self, path, **_: Path(path).write_bytes(b""))
+            yield
+
+    return context
+
+
+@pytest.fixture
+def unrendered(without_rendering):
+    """For tests of what is around the figures: others show that they can be rendered."""
+    with without_rendering():
+        yield
 
 
 @pytest.fixture

@@ -112,11 +112,12 @@ def test_draws_are_read_by_arviz_and_figures_redrawn_from_the_folder_alone(smoke
 
 
 @pytest.fixture(scope="module")
-def infogan(tmp_path_factory):
-    """A run with a category."""
+def infogan(tmp_path_factory, without_rendering):
+    """A run with a category; tests/vae/test_category.py renders its figures."""
     folder = tmp_path_factory.mktemp("runs") / "infogan"
     flags = ["--smoke", "--steps", "20", "--prior", "infogan", "--noise-dim", "3"]
-    assert mnist.main([*flags, "--out", str(folder)]) == 0
+    with without_rendering():
+        assert mnist.main([*flags, "--out", str(folder)]) == 0
     return folder
 
 
@@ -161,6 +162,7 @@ def test_information_of_a_run_with_a_category(infogan, tmp_path):
     assert curves["coords"]["codes"] == ["c", "z", "d", "c, z, d"]
 
 
+@pytest.mark.usefixtures("unrendered")
 @pytest.mark.parametrize(
     ("flags", "estimator"),
     [
