@@ -113,7 +113,7 @@ def test_draws_are_read_by_arviz_and_figures_redrawn_from_the_folder_alone(smoke
 
 @pytest.fixture(scope="module")
 def infogan(tmp_path_factory, without_rendering):
-    """A run with a category; tests/vae/test_category.py renders its figures."""
+    """A run with a category; tests/plotting/test_plotting.py draws its figures."""
     folder = tmp_path_factory.mktemp("runs") / "infogan"
     flags = ["--smoke", "--steps", "20", "--prior", "infogan", "--noise-dim", "3"]
     with without_rendering():
