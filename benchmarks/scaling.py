@@ -219,7 +219,10 @@ def main() -> None:
     """Prints the table, and writes it with --write."""
     config = tyro.cli(Config, description=__doc__, prog="python -m benchmarks.scaling")
     if config.smoke:
-        kept = {k: getattr(config, k) for k in ("only", "scratch", "write", "out", "smoke")}
+        kept = {
+            k: getattr(config, k)
+            for k in ("only", "scratch", "write", "out", "smoke", "peak_tflops")
+        }
         config = dataclasses.replace(SMOKE, **kept)
     device = device_here()
     pyro.set_rng_seed(0)

@@ -1,6 +1,8 @@
 """What every test starts from; `float64` is for the tests that compare with exact values."""
 
 import os
+from contextlib import contextmanager
+from pathlib import Path
 
 import pyro
 import pytest
@@ -53,6 +55,27 @@ def digits():
 def cache(tmp_path_factory):
     """One cache for all tests of a process, so that each image is measured once."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def without_rendering():
+    """A context in which figures are made, but their files are empty."""
+    from matplotlib.figure import Figure
+
+    @contextmanager
+    def context():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Figure, "savefig", lambda self, path, **_: Path(path).write_bytes(b""))
+            yield
+
+    return context
+
+
+@pytest.fixture
+def unrendered(without_rendering):
+    """For tests of what is around the figures: others show that they can be rendered."""
+    with without_rendering():
+        yield
 
 
 @pytest.fixture

@@ -140,6 +140,7 @@ def test_a_fresh_process_gives_start_up_and_memory():
     assert found["peak"] > 50
 
 
+@pytest.mark.slow
 def test_peers_smoke_writes_nothing_by_default():
     done = program("benchmarks.peers", "--smoke")
     assert done.returncode == 0, done.stderr
@@ -148,7 +149,8 @@ def test_peers_smoke_writes_nothing_by_default():
 
 
 def test_scaling_smoke_writes_table_figure_and_csv(tmp_path):
-    done = program("benchmarks.scaling", "--smoke", "--write", "--out", str(tmp_path))
+    flags = ("--smoke", "--peak-tflops", "1", "--write", "--out", str(tmp_path))
+    done = program("benchmarks.scaling", *flags)
     assert done.returncode == 0, done.stderr
     written = tmp_path / "results" / "scaling.md"
     assert written.read_text() in done.stdout

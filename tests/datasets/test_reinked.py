@@ -14,6 +14,8 @@ from pyro_mivae.datasets import (
 )
 from pyro_mivae.morphometry import measure, skeletons, steps
 
+pytestmark = pytest.mark.xdist_group("digits")
+
 THICKNESS, SLANT = Uniform(1.5, 4.5), Normal(0.1, 0.25, reach=1.0)
 NUMBER = 1_000
 

@@ -1,9 +1,10 @@
-"""Every experiment has --smoke, and it runs; the main job as a user calls it."""
+"""Every program has --smoke; the main job, and what is computed of its runs, as a user calls it."""
 
 import csv
 import json
 import logging
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from pyro_mivae.datasets import load_digits
 from pyro_mivae.morphometry import UNITS, measure
 from pyro_mivae.plotting import redraw
 
+pytestmark = pytest.mark.xdist_group("smoke")
+
 ROOT = Path(__file__).parents[2]
 PROGRAMS = sorted(path.parent.name for path in (ROOT / "experiments").glob("*/__main__.py"))
 FIGURES = {
@@ -38,24 +41,14 @@ FIGURES = {
 }
 
 
-def program(*arguments, **kwargs):
-    command = [sys.executable, "-m", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, **kwargs)
-
-
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_every_experiment_runs_with_smoke(name, tmp_path):
-    done = program(f"experiments.{name}", "--smoke", "--out", str(tmp_path / "run"), timeout=240)
-    assert done.returncode == 0, done.stderr
-    assert str(tmp_path / "run") in done.stdout.replace("\n", "")
-
-
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    """A run of the main job, in this process."""
-    folder = tmp_path_factory.mktemp("runs") / "smoke"
-    assert mnist.main(["--smoke", "--prior", "uniform", "--out", str(folder)]) == 0
-    return folder
+def test_every_program_starts_and_has_a_smoke(name, monkeypatch, capsys):
+    """As `python -m` starts it, in this process; `test_smoke.py` runs it."""
+    monkeypatch.setattr(sys, "argv", [f"experiments.{name}", "--help"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module(f"experiments.{name}", run_name="__main__", alter_sys=True)
+    assert end.value.code == 0
+    assert "--smoke" in capsys.readouterr().out
 
 
 def test_what_a_run_leaves_behind(smoke):
@@ -119,11 +112,12 @@ def test_draws_are_read_by_arviz_and_figures_redrawn_from_the_folder_alone(smoke
 
 
 @pytest.fixture(scope="module")
-def infogan(tmp_path_factory):
-    """A run with a category."""
+def infogan(tmp_path_factory, without_rendering):
+    """A run with a category; tests/plotting/test_plotting.py draws its figures."""
     folder = tmp_path_factory.mktemp("runs") / "infogan"
     flags = ["--smoke", "--steps", "20", "--prior", "infogan", "--noise-dim", "3"]
-    assert mnist.main([*flags, "--out", str(folder)]) == 0
+    with without_rendering():
+        assert mnist.main([*flags, "--out", str(folder)]) == 0
     return folder
 
 
@@ -150,6 +144,7 @@ def test_a_run_with_a_category(infogan):
     assert any(row["mi/d/straight-through"] for row in rows if row["split"] == "train")
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_a_run_with_a_category_goes_on_and_prints_its_accuracy(infogan, capsys):
     assert mnist.main(["--resume", str(infogan), "--steps", "25"]) == 0
     table = capsys.readouterr().out
@@ -159,6 +154,7 @@ def test_a_run_with_a_category_goes_on_and_prints_its_accuracy(infogan, capsys):
     assert "KL of the category d" in table
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_information_of_a_run_with_a_category(infogan, tmp_path):
     out = tmp_path / "information"
     assert information.main([str(infogan), "--smoke", "--out", str(out)]) == 0
@@ -166,6 +162,7 @@ def test_information_of_a_run_with_a_category(infogan, tmp_path):
     assert curves["coords"]["codes"] == ["c", "z", "d", "c, z, d"]
 
 
+@pytest.mark.usefixtures("unrendered")
 @pytest.mark.parametrize(
     ("flags", "estimator"),
     [
@@ -284,17 +281,19 @@ def test_resume_refuses_other_settings(smoke, capsys):
     assert "--mi-weight would change" in capsys.readouterr().err
 
 
-def test_resume_trains_on_and_equals_one_long_run(tmp_path):
-    short, long = tmp_path / "short", tmp_path / "long"
-    flags = ["--smoke", "--prior", "uniform", "--code-dim", "2"]
-    assert mnist.main([*flags, "--steps", "20", "--out", str(short)]) == 0
-    assert mnist.main(["--resume", str(short), "--steps", "30"]) == 0
-    assert mnist.main([*flags, "--steps", "30", "--out", str(long)]) == 0
-    states = [
-        torch.load(folder / "checkpoint.ckpt", weights_only=True)["objective"]
-        for folder in (short, long)
-    ]
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+@pytest.mark.usefixtures("unrendered")
+def test_resume_trains_on_and_equals_one_long_run(smoke, tmp_path):
+    flags = ["--smoke", "--prior", "uniform"]
+    assert mnist.main([*flags, "--steps", "20", "--out", str(tmp_path / "short")]) == 0
+    assert mnist.main(["--resume", str(tmp_path / "short"), "--steps", "40"]) == 0
+    short, long = (
+        torch.load(folder / "checkpoint.ckpt", weights_only=True)
+        for folder in (tmp_path / "short", smoke)
+    )
+    assert short["step"] == long["step"] == 40
+    assert all(
+        torch.equal(short["objective"][name], long["objective"][name]) for name in long["objective"]
+    )
 
 
 def test_bad_flags_say_what_to_do(capsys, tmp_path):

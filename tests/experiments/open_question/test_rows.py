@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from folders import PAIRS, study, write
 from simulated import simulated
 
@@ -17,6 +18,8 @@ from experiments.open_question.design.cells import (
 from experiments.open_question.earlier import read_table, seeds_of
 from experiments.open_question.report.document import report, write_report
 from experiments.tables import write_table
+
+pytestmark = pytest.mark.usefixtures("unrendered")
 
 
 def test_a_seed_that_was_run_twice_counts_once(tmp_path):

@@ -15,6 +15,8 @@ from pyro_mivae.datasets import (
 )
 from pyro_mivae.morphometry import measure
 
+pytestmark = pytest.mark.xdist_group("digits")
+
 NUMBER = 1_000
 
 
