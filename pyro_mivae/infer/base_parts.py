@@ -21,6 +21,7 @@ from torch import Tensor
 
 from pyro_mivae.infer.guide_checks import require_rsample, require_support
 from pyro_mivae.traces.call import Call
+from pyro_mivae.traces.scoring import site_density
 
 logger = logging.getLogger(__name__)
 
@@ -191,8 +192,7 @@ def _mean_field(
 
 def _log_prob_sum(site: Any) -> Any:
     if site["log_prob_sum"] is None:  # its KL was analytic in an earlier call
-        log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
-        return scale_and_mask(log_prob, site["scale"], site["mask"]).sum()
+        return scale_and_mask(site_density(site), site["scale"], site["mask"]).sum()
     return site["log_prob_sum"]
 
 

@@ -18,6 +18,7 @@ from pyro_mivae.isolation import evaluation
 from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.dependencies import dependencies
 from pyro_mivae.traces.rerun import latent_values, plate_indices, run_again
+from pyro_mivae.traces.scoring import log_prob
 from pyro_mivae.traces.sites import dimension_shape, latent_sites, marginals
 
 
@@ -126,8 +127,8 @@ def mi_by_datum(
                 dims = data_dims(run, tensors, prepare, guide_trace, names, count)
             for name, dim in dims.items():
                 q, p = guide_trace.nodes[name], forward.trace.nodes[name]
-                log_q = marginals(q["fn"], name).log_prob(q["value"])
-                log_p = marginals(p["fn"], name).log_prob(p["value"])
+                log_q = log_prob(marginals(q["fn"], name), q["value"], name)
+                log_p = log_prob(marginals(p["fn"], name), p["value"], name)
                 terms = detach_provenance(log_q - log_p)
                 found.setdefault(name, []).append(by_datum(terms, q, dim, count))
     return {name: torch.cat(terms) for name, terms in found.items()}
@@ -166,7 +167,7 @@ def kl_by_datum(
                 try:
                     kl = kl_divergence(q, p)
                 except NotImplementedError:
-                    kl = q.log_prob(site["value"]) - p.log_prob(site["value"])
+                    kl = log_prob(q, site["value"], name) - log_prob(p, site["value"], name)
                 found.setdefault(name, []).append(by_datum(kl, site, dim, count))
     return {name: torch.cat(terms) for name, terms in found.items()}
 

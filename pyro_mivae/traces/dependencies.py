@@ -14,6 +14,7 @@ from pyro.infer.inspect import get_dependencies
 from torch import Tensor
 
 from pyro_mivae.traces.rerun import latent_values, plate_indices, run_again
+from pyro_mivae.traces.scoring import site_density
 from pyro_mivae.traces.sites import latent_sites, unwrap
 
 logger = logging.getLogger(__name__)
@@ -99,10 +100,7 @@ def _moved(trace: Any, other: Any) -> set[str]:
 
 def _log_prob(trace: Any, values: Any, name: str) -> Tensor:
     site = trace.nodes[name]
-    log_prob: Tensor = site["fn"].log_prob(
-        values.nodes[name]["value"], *site["args"], **site["kwargs"]
-    )
-    return log_prob
+    return site_density({**site, "value": values.nodes[name]["value"]})
 
 
 def _close(one: Tensor, other: Tensor) -> bool:

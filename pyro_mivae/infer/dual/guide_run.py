@@ -17,6 +17,7 @@ from pyro_mivae.infer.dual.binding import Binding, DataArgs
 from pyro_mivae.infer.dual.channel import Forward
 from pyro_mivae.infer.pair_memory import PairMemory
 from pyro_mivae.traces.call import Args, Call, Kwargs
+from pyro_mivae.traces.scoring import site_density
 from pyro_mivae.traces.sites import (
     Codes,
     chosen_dims,
@@ -125,9 +126,7 @@ def gathering(trace: poutine.Trace, codes: Codes, blind: set[str]) -> list[dict[
 
 
 def _log_prob(trace: poutine.Trace, name: str) -> Tensor:
-    site = trace.nodes[name]
-    log_prob: Tensor = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
-    return log_prob
+    return site_density(trace.nodes[name])
 
 
 def _unmoved(blind: set[str], trace: poutine.Trace, call: Call) -> set[str]:
