@@ -22,6 +22,9 @@ class PairMemory:
         blind: The guide's sites whose density does not depend on x'.
         places: The arguments (by their place) that x' of a site goes to, where the plates' indices
             were applied to them.
+        codes_checked: Code sites whose prior and guide were compared.
+        means_checked: Whether the means that the channel hands on were seen to be finite.
+        sampled: Sites whose analytic KL would be wrong; None until they are known.
         seen_latent: Code sites that were latent in some call.
     """
 
@@ -31,6 +34,9 @@ class PairMemory:
     followed: bool = False
     blind: set[str] = field(default_factory=set)
     places: dict[str, list[int]] = field(default_factory=dict)
+    codes_checked: set[str] = field(default_factory=set)
+    means_checked: bool = False
+    sampled: frozenset[str] | None = None
     seen_latent: set[str] = field(default_factory=set)
 
 

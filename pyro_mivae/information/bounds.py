@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from pyro_mivae.infer.dual.channel import keep_masked
 from pyro_mivae.infer.dual.dual_pass import DualPass
+from pyro_mivae.infer.dual.first_look import look_at_codes
 from pyro_mivae.information.proposal import Proposal, depth, log_sums
 from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.dependencies import dependencies
@@ -40,6 +41,7 @@ class Bounds:
         # The noise is the guide's own draw, as in training.
         self.guide_trace = dual.run_guide(self.forward, codes, call, memory)
         self.codes = dual.code_sites.shared(codes, self.guide_trace)
+        look_at_codes(self.forward, self.guide_trace, self.codes, memory)
         data = self.forward.generated
         latent = [name for name in latent_sites(self.trace) if name not in data]
         self.noise = [name for name in latent if self.codes.get(name, ()) is not None]
