@@ -18,6 +18,7 @@ __all__ = [
     "require_code_support",
     "require_rsample",
     "require_same_measure",
+    "require_same_measure_of",
     "require_support",
     "support_bounds",
 ]
@@ -114,10 +115,13 @@ def require_same_measure(model_trace: Any, guide_trace: Any, names: Iterable[str
         ValueError: If one of model and guide is discrete at a site and the other is continuous.
     """
     for name in names:
-        p, q = model_trace.nodes[name]["fn"], guide_trace.nodes[name]["fn"]
-        kinds = is_discrete(p), is_discrete(q)
-        if None in kinds or kinds[0] == kinds[1]:
-            continue
+        require_same_measure_of(name, *(t.nodes[name]["fn"] for t in (model_trace, guide_trace)))
+
+
+def require_same_measure_of(name: str, p: Any, q: Any) -> None:
+    """Refuses a mass and a density, likewise, given as distributions of one site."""
+    kinds = is_discrete(p), is_discrete(q)
+    if None not in kinds and kinds[0] != kinds[1]:
         words = ["discrete" if kind else "continuous" for kind in kinds]
         raise ValueError(
             f"at site '{name}' the prior ({type(unwrap(p)).__name__}) is {words[0]} and the guide "
@@ -128,9 +132,7 @@ def require_same_measure(model_trace: Any, guide_trace: Any, names: Iterable[str
         )
 
 
-def _that_exceed(
-    inner: Any, outer: Any, dims: Dims | None = None
-) -> tuple[Bounds, Bounds] | None:
+def _that_exceed(inner: Any, outer: Any, dims: Dims | None = None) -> tuple[Bounds, Bounds] | None:
     """Bounds of two supports if the first provably exceeds the second, else None."""
     try:
         outer_bounds, inner_bounds = _comparable(outer, inner)

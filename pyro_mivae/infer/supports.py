@@ -15,6 +15,12 @@ from pyro_mivae.traces.sites import unwrap
 
 Bounds = tuple[Tensor, Tensor]
 
+EDGE_REMEDY = (
+    "Use double precision, a higher temperature, or a site without edges that the model maps "
+    "(LogitRelaxedBernoulli, ExpRelaxedCategorical, Normal)"
+)
+"""What to do where draws lie at an edge of their support."""
+
 _CIRCULAR = (torch.distributions.VonMises, dist.SineBivariateVonMises, dist.SineSkewed)
 """Report the real line; draws are angles, and the density repeats itself."""
 
@@ -33,10 +39,11 @@ def support_bounds(fn: Any) -> Bounds | None:
     if isinstance(fn, torch.distributions.MixtureSameFamily):
         return _of_mixture(fn)
     if isinstance(fn, dist.MaskedMixture):
-        parts = support_bounds(fn.component0), support_bounds(fn.component1)
-        if parts[0] is None or parts[1] is None:
+        first, second = support_bounds(fn.component0), support_bounds(fn.component1)
+        if first is None or second is None:
             return None
-        low, high = (torch.where(fn.mask.cpu(), b, a) for a, b in zip(*parts, strict=True))
+        mask = fn.mask.cpu()
+        low, high = (torch.where(mask, b, a) for a, b in zip(first, second, strict=True))
         return low, high
     if type(fn).support is not TransformedDistribution.support:  # a class that knows its own
         declared = _declared_bounds(fn)
@@ -203,7 +210,9 @@ def _is_monotone(transform: Any) -> bool:
         return True
     try:
         by_number = transform.domain.event_dim == 0 and transform.codomain.event_dim == 0
-        return by_number and transform.bijective and bool(torch.as_tensor(transform.sign != 0).all())
+        return (
+            by_number and transform.bijective and bool(torch.as_tensor(transform.sign != 0).all())
+        )
     except (AttributeError, NotImplementedError):
         return False
 
@@ -213,7 +222,8 @@ def _apply(transform: Any, end: Tensor) -> Any:
     try:
         with torch.no_grad():
             if isinstance(transform, transforms._InverseTransform):
-                return _on_host(transform.inv._inverse(end.to(_device(transform.inv))))
+                inverse: Any = transform.inv
+                return _on_host(inverse._inverse(end.to(_device(inverse))))
             return _on_host(transform._call(end.to(_device(transform))))
     except (KeyError, NotImplementedError, RuntimeError, TypeError, ValueError):
         return None

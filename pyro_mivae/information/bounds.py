@@ -15,6 +15,7 @@ from tqdm import tqdm
 from pyro_mivae.infer.dual.channel import keep_masked
 from pyro_mivae.infer.dual.dual_pass import DualPass
 from pyro_mivae.infer.dual.first_look import look_at_codes
+from pyro_mivae.information.edges import EdgeDraws
 from pyro_mivae.information.proposal import Proposal, depth, log_sums
 from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.dependencies import dependencies
@@ -31,6 +32,7 @@ class Bounds:
         call: Call,
         parallel: int | None,
         first: bool,
+        edges: EdgeDraws,
     ) -> None:
         memory = dual.memories(call)
         self.forward, codes = dual.generate(call)
@@ -44,6 +46,7 @@ class Bounds:
         look_at_codes(self.forward, self.guide_trace, self.codes, memory)
         data = self.forward.generated
         latent = [name for name in latent_sites(self.trace) if name not in data]
+        edges.look(self.trace, latent)
         self.noise = [name for name in latent if self.codes.get(name, ()) is not None]
         if first:
             upstream = dependencies(poutine.uncondition(call.model), call.args, call.kwargs)
@@ -65,6 +68,7 @@ class Bounds:
                 cells=self.cells,
                 depth=depth(self.trace, self.guide_trace),
                 parallel=parallel,
+                edges=edges,
             )
             for given in ({}, self.codes)
         ]

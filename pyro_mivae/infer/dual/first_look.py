@@ -10,7 +10,7 @@ from torch import Tensor
 from pyro_mivae.infer.dual.channel import Channel, Forward
 from pyro_mivae.infer.guide_checks import require_code_support
 from pyro_mivae.infer.pair_memory import PairMemory
-from pyro_mivae.infer.supports import at_edge
+from pyro_mivae.infer.supports import EDGE_REMEDY, at_edge
 from pyro_mivae.traces.sites import Codes, unwrap
 
 logger = logging.getLogger(__name__)
@@ -77,8 +77,9 @@ def look_at_codes(
             logger.warning(
                 "%d of %d numbers of the code '%s' lie at an edge of its support, where %s has "
                 "clamped or rounded them: their densities are not those of the draws, and the "
-                "information term may be wrong. Use double precision or a higher temperature",
+                "information term may be wrong. %s",
                 *(counted, edge.numel(), name, str(site["value"].dtype).removeprefix("torch.")),
+                EDGE_REMEDY,
             )
     memory.codes_checked.update(codes)
 
