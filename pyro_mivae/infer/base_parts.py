@@ -20,7 +20,10 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyro_mivae.infer.guide_checks import require_rsample, require_support
+from pyro_mivae.infer.pair_memory import PairMemory
 from pyro_mivae.traces.call import Call
+from pyro_mivae.traces.dependencies import entangled_sites
+from pyro_mivae.traces.scoring import site_density
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +82,7 @@ def base_parts(
     kl_weight: Any = 1.0,
     check_support: bool = False,
     analytic: frozenset[str] = frozenset(),
+    memory: PairMemory | None = None,
 ) -> BaseParts:
     """Runs the base ELBO once.
 
@@ -90,6 +94,7 @@ def base_parts(
             bounds on the host).
         analytic: Sites whose KL was analytic in an earlier call: their log-probabilities
             are left out (the gradients and values are the same, only faster).
+        memory: What is known of the pair: the sites whose analytic KL would be wrong.
 
     Raises:
         ValueError: If a guide site is not reparameterised under ``TraceMeanField_ELBO``,
@@ -112,7 +117,8 @@ def base_parts(
             elbo, surrogate = _compute_dice_elbo(model_trace, guide_trace), None
         elif type(base) is TraceMeanField_ELBO:
             require_rsample(guide_trace)
-            elbo = _mean_field(parts, model_trace, guide_trace, share, kl_weight)
+            sampled = _entangled(call, model_trace, guide_trace, memory)
+            elbo = _mean_field(parts, model_trace, guide_trace, share, kl_weight, sampled)
             surrogate = None
         else:
             elbo, surrogate = _sampled(parts, model_trace, guide_trace, share, kl_weight)
@@ -162,8 +168,31 @@ def _add_kl(parts: BaseParts, name: str, kl: Any, share: float) -> None:
     parts.kl[name] = plus(parts.kl.get(name, 0.0), times(share, kl))
 
 
+def _entangled(
+    call: Call, model_trace: Any, guide_trace: Any, memory: PairMemory | None
+) -> frozenset[str]:
+    """The sites whose analytic KL would be wrong, found in the first call of a pair."""
+    if memory is None:
+        return entangled_sites(call, model_trace, guide_trace)
+    if memory.sampled is None:
+        memory.sampled = entangled_sites(call, model_trace, guide_trace)
+        if memory.sampled:
+            logger.warning(
+                "the KL of %s is sampled: they depend in the model on sites that depend on them in "
+                "the guide, where the analytic KL of TraceMeanField_ELBO would be wrong. A guide "
+                "with the sites in the model's order has an analytic KL",
+                sorted(memory.sampled),
+            )
+    return memory.sampled
+
+
 def _mean_field(
-    parts: BaseParts, model_trace: Any, guide_trace: Any, share: float, kl_weight: Any
+    parts: BaseParts,
+    model_trace: Any,
+    guide_trace: Any,
+    share: float,
+    kl_weight: Any,
+    sampled: frozenset[str],
 ) -> Any:
     """The ELBO with analytic KL where there is one; every draw has a pathwise gradient."""
     log_likelihood = _log_likelihood(parts, model_trace, share)
@@ -176,7 +205,7 @@ def _mean_field(
                 f"the guide has no site for the model's latent site '{name}', which "
                 "TraceMeanField_ELBO needs: add it, or sum it out with elbo=TraceEnum_ELBO()"
             )
-        kl = _analytic_kl(site, guide_trace.nodes[name])
+        kl = None if name in sampled else _analytic_kl(site, guide_trace.nodes[name])
         parts.kl_estimators[name] = "sampled" if kl is None else "analytic"
         if kl is None:
             kl = _log_prob_sum(guide_trace.nodes[name]) - _log_prob_sum(site)
@@ -191,8 +220,7 @@ def _mean_field(
 
 def _log_prob_sum(site: Any) -> Any:
     if site["log_prob_sum"] is None:  # its KL was analytic in an earlier call
-        log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
-        return scale_and_mask(log_prob, site["scale"], site["mask"]).sum()
+        return scale_and_mask(site_density(site), site["scale"], site["mask"]).sum()
     return site["log_prob_sum"]
 
 

@@ -224,6 +224,7 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
                 kl_weight=kl_weight,
                 check_support=not memory.support_checked,
                 analytic=_known_analytic(memory),
+                memory=memory,
             )
         except ValueError:
             if not memory.support_checked:

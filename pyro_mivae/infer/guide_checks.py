@@ -1,20 +1,27 @@
-"""Checks of weights, and of a guide against its model where Pyro is silent."""
+"""Checks of a guide against its model where Pyro is silent."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-import pyro.distributions as dist
 import torch
 from pyro import poutine
-from torch import Tensor
-from torch.distributions import constraints, transforms
 
-from pyro_mivae.distributions import RotatedPairs, RotatePairs
+from pyro_mivae.distributions import RotatedPairs
+from pyro_mivae.infer.supports import Bounds, is_discrete, support_bounds
 from pyro_mivae.traces.call import Call
-from pyro_mivae.traces.sites import latent_sites, unwrap
+from pyro_mivae.traces.sites import Codes, Dims, latent_sites, unwrap
 
-Bounds = tuple[Tensor, Tensor]
+__all__ = [
+    "explain_support",
+    "require_code_support",
+    "require_rsample",
+    "require_same_measure",
+    "require_same_measure_of",
+    "require_support",
+    "support_bounds",
+]
 
 _ALONG = ", both along the sides of its turned square"
 
@@ -36,69 +43,6 @@ def require_rsample(guide_trace: Any) -> None:
             )
 
 
-def support_bounds(fn: Any) -> Bounds | None:
-    """Bounds (low, high) of a distribution's support, or None where they are not known.
-
-    Affine maps are unrolled, since a transformed distribution may report the whole
-    real line, and of turned pairs it is the box around them; any other map is believed only if
-    it reports an interval.
-    """
-    fn = unwrap(fn)
-    if isinstance(fn, dist.Delta):
-        return None  # reports the real line, whatever its point
-    if not isinstance(fn, torch.distributions.TransformedDistribution):
-        try:
-            return _constraint_bounds(fn.support)
-        except (AttributeError, NotImplementedError):
-            return None  # undefined, or (on the meta device) not to be read
-    bounds = support_bounds(fn.base_dist)
-    for transform in _flat(fn.transforms):
-        if isinstance(transform, transforms.AffineTransform):
-            if bounds is not None:
-                loc, scale = _on_host(transform.loc), _on_host(transform.scale)
-                ends = [loc + scale * end for end in bounds]
-                bounds = torch.minimum(*ends), torch.maximum(*ends)
-        elif isinstance(transform, RotatePairs):
-            bounds = None if bounds is None else transform.box(*bounds)
-        else:
-            codomain = _constraint_bounds(transform.codomain)
-            everything = codomain is not None and bool((codomain[0] + codomain[1]).isnan().all())
-            bounds = None if everything else codomain  # a permutation reports the real line too
-    return bounds
-
-
-def _flat(chain: Any) -> list[Any]:
-    flat: list[Any] = []
-    for transform in chain:
-        if isinstance(transform, transforms.ComposeTransform):
-            flat += _flat(transform.parts)
-        elif isinstance(transform, transforms.IndependentTransform):
-            flat += _flat([transform.base_transform])
-        else:
-            flat.append(transform)
-    return flat
-
-
-def _constraint_bounds(constraint: Any) -> Bounds | None:
-    while hasattr(constraint, "base_constraint"):  # constraints.independent
-        constraint = constraint.base_constraint
-    if constraint is constraints.boolean:
-        ends: tuple[Any, Any] = (0.0, 1.0)
-    elif isinstance(constraint, type(constraints.real)):
-        ends = (-torch.inf, torch.inf)
-    else:
-        low = getattr(constraint, "lower_bound", None)
-        high = getattr(constraint, "upper_bound", None)
-        if low is None and high is None:
-            return None
-        ends = (-torch.inf if low is None else low, torch.inf if high is None else high)
-    return _on_host(ends[0]), _on_host(ends[1])
-
-
-def _on_host(value: Any) -> Tensor:
-    return torch.as_tensor(value).detach().cpu().double()
-
-
 def require_support(model_trace: Any, guide_trace: Any) -> None:
     """Refuses a guide whose support provably exceeds the prior's.
 
@@ -113,15 +57,9 @@ def require_support(model_trace: Any, guide_trace: Any) -> None:
         if name not in model_trace or model_trace.nodes[name]["is_observed"]:
             continue
         p, q = model_trace.nodes[name]["fn"], guide_trace.nodes[name]["fn"]
-        try:
-            prior, posterior = _comparable(p, q)
-            if prior is None or posterior is None or not _exceeds(posterior, prior):
-                continue
-        except RuntimeError as error:  # fake and meta tensors have no values to compare
-            if type(error).__name__ not in ("DataDependentOutputException", "NotImplementedError"):
-                raise
-            continue
-        else:
+        bounds = _that_exceed(q, p)
+        if bounds is not None:
+            posterior, prior = bounds
             raise ValueError(
                 f"the guide's support exceeds the prior's at site '{name}': the guide "
                 f"({type(unwrap(q)).__name__}) draws from {_interval(posterior)}, the prior "
@@ -129,6 +67,94 @@ def require_support(model_trace: Any, guide_trace: Any) -> None:
                 f"{_ALONG if isinstance(unwrap(p), RotatedPairs) else ''}. Use a guide of the "
                 "prior's support (pyro_mivae.priors pairs them)"
             )
+
+
+def require_code_support(
+    model_trace: Any, guide_trace: Any, codes: Codes, code_scale: float | None = None
+) -> None:
+    """Refuses a guide that can't score the codes that the prior draws.
+
+    The information term scores draws of the prior under the guide, so that a guide that is
+    narrower than its prior has a bound of minus infinity. The bounds are read on the host, so this
+    is meant for the first step only.
+
+    Args:
+        model_trace: A forward run of the model.
+        guide_trace: A run of the guide.
+        codes: The code sites, latent in both.
+        code_scale: Standard deviation of the normals that score continuous codes instead of the
+            guide's density; None for its density.
+
+    Raises:
+        ValueError: If at a code site the guide is narrower than the prior, or one of the two is a
+            mass and the other a density.
+    """
+    require_same_measure(model_trace, guide_trace, codes)
+    for name, dims in codes.items():
+        p, q = model_trace.nodes[name]["fn"], guide_trace.nodes[name]["fn"]
+        if code_scale is not None and not is_discrete(q):
+            continue
+        bounds = _that_exceed(p, q, dims)
+        if bounds is not None:
+            prior, posterior = bounds
+            raise ValueError(
+                f"the guide's support is narrower than the prior's at code site '{name}': the "
+                f"guide ({type(unwrap(q)).__name__}) has density on {_interval(posterior)} only, "
+                f"the prior ({type(unwrap(p)).__name__}) draws from {_interval(prior)}"
+                f"{_ALONG if isinstance(unwrap(q), RotatedPairs) else ''}. Codes that are drawn "
+                "from the prior are scored under the guide, and outside of its support the score "
+                "is minus infinity. Use a guide of the prior's support (pyro_mivae.priors pairs "
+                "them), or leave the information term out: mi_weight=0"
+            )
+
+
+def require_same_measure(model_trace: Any, guide_trace: Any, names: Iterable[str]) -> None:
+    """Refuses sites whose ratio of model to guide is that of a mass to a density.
+
+    Raises:
+        ValueError: If one of model and guide is discrete at a site and the other is continuous.
+    """
+    for name in names:
+        require_same_measure_of(name, *(t.nodes[name]["fn"] for t in (model_trace, guide_trace)))
+
+
+def require_same_measure_of(name: str, p: Any, q: Any) -> None:
+    """Refuses a mass and a density, likewise, given as distributions of one site."""
+    kinds = is_discrete(p), is_discrete(q)
+    if None not in kinds and kinds[0] != kinds[1]:
+        words = ["discrete" if kind else "continuous" for kind in kinds]
+        raise ValueError(
+            f"at site '{name}' the prior ({type(unwrap(p)).__name__}) is {words[0]} and the guide "
+            f"({type(unwrap(q)).__name__}) {words[1]}: a mass cannot be compared with a density, "
+            "and their ratio is no information. Use the same kind in both: a relaxed prior with a "
+            "relaxed guide, or a discrete guide, whose gradient comes from elbo=TraceEnum_ELBO() "
+            "or TraceGraph_ELBO()"
+        )
+
+
+def _that_exceed(inner: Any, outer: Any, dims: Dims | None = None) -> tuple[Bounds, Bounds] | None:
+    """Bounds of two supports if the first provably exceeds the second, else None."""
+    try:
+        outer_bounds, inner_bounds = _comparable(outer, inner)
+        if outer_bounds is None or inner_bounds is None:
+            return None
+        if dims is not None:
+            size = inner.event_shape[-1]
+            outer_bounds = _of_dims(outer_bounds, dims, size)
+            inner_bounds = _of_dims(inner_bounds, dims, size)
+        return (inner_bounds, outer_bounds) if _exceeds(inner_bounds, outer_bounds) else None
+    except RuntimeError as error:  # fake and meta tensors have no values to compare
+        if type(error).__name__ not in ("DataDependentOutputException", "NotImplementedError"):
+            raise
+        return None
+
+
+def _of_dims(bounds: Bounds, dims: Dims, size: int) -> Bounds:
+    """The bounds of some of the event dimensions."""
+    chosen = [dims] if isinstance(dims, int) else dims
+    by_dim = [end.dim() > 0 and end.shape[-1] == size for end in bounds]
+    low, high = (end[..., chosen] if d else end for end, d in zip(bounds, by_dim, strict=True))
+    return low, high
 
 
 def _comparable(p: Any, q: Any) -> tuple[Bounds | None, Bounds | None]:

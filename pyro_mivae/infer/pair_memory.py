@@ -24,6 +24,9 @@ class PairMemory:
             from them by plates' indices or in another number type. By the site and the form of the
             arguments.
         guide_plates: Plates that the guide alone subsamples.
+        codes_checked: Code sites whose prior and guide were compared.
+        means_checked: Whether the means that the channel hands on were seen to be finite.
+        sampled: Sites whose analytic KL would be wrong; None until they are known.
         seen_latent: Code sites that were latent in some call.
     """
 
@@ -34,6 +37,9 @@ class PairMemory:
     blind: set[str] = field(default_factory=set)
     places: dict[Hashable, list[int]] = field(default_factory=dict)
     guide_plates: set[str] = field(default_factory=set)
+    codes_checked: set[str] = field(default_factory=set)
+    means_checked: bool = False
+    sampled: frozenset[str] | None = None
     seen_latent: set[str] = field(default_factory=set)
 
 

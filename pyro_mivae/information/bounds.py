@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pyro_mivae.infer.dual.dual_pass import DualPass
+from pyro_mivae.information.edges import EdgeDraws
 from pyro_mivae.information.proposal import Proposal, depth, log_sums
 from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.dependencies import dependencies
@@ -29,6 +30,7 @@ class Bounds:
         call: Call,
         parallel: int | None,
         first: bool,
+        edges: EdgeDraws,
     ) -> None:
         memory = dual.memories(call)
         # The noise is the guide's own draw, as in training.
@@ -38,6 +40,7 @@ class Bounds:
         self.trace = self.forward.trace
         data = self.forward.generated
         latent = [name for name in latent_sites(self.trace) if name not in data]
+        edges.look(self.trace, latent)
         self.noise = [name for name in latent if self.codes.get(name, ()) is not None]
         if first:
             upstream = dependencies(poutine.uncondition(call.model), call.args, call.kwargs)
@@ -60,6 +63,7 @@ class Bounds:
                 cells=self.cells,
                 depth=depth(self.trace, self.guide_trace),
                 parallel=parallel,
+                edges=edges,
             )
             for given in ({}, self.codes)
         ]

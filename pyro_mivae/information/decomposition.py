@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pyro_mivae.batches import Data, Prepare, as_tensors
+from pyro_mivae.infer.guide_checks import require_same_measure_of
 from pyro_mivae.information.aggregate import (
     AggregateInformation,
     information,
@@ -180,6 +181,7 @@ class _Scoring:
         for name, q in batch.densities.items():
             fn = trace.nodes[name]["fn"]
             dims.add(require_plate(trace.nodes[name], {q.position + fn.event_dim}, batch.count))
+            require_same_measure_of(name, fn, q.fn)
             p = Density(name, fn, q.position, q.event_shape)
             self._examine(name, p, q, batch)
             parts.append(p(batch.draws[name][number : number + 1]))

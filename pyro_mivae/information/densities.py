@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import transforms
 
 from pyro_mivae.distributions.precision import at_least_single
+from pyro_mivae.traces.scoring import log_prob as score
 from pyro_mivae.traces.sites import (
     dimension_shape,
     is_one_hot,
@@ -36,6 +38,7 @@ class Density:
     def __init__(
         self, name: str, fn: Any, position: int, event_shape: torch.Size | None = None
     ) -> None:
+        self.name = name
         self.fn = _plain(unmasked(fn))
         self.position = position
         self.event_shape = dimension_shape(fn) if event_shape is None else event_shape
@@ -62,12 +65,12 @@ class Density:
             ``(values, num_marginals, data)``.
         """
         if self.marginals is not None:
-            log_prob = self.marginals.log_prob(value)
+            log_prob = score(self.marginals, value, self.name)
             position = self.position + len(self.marginals.event_shape)
             each = sum_inside(log_prob, position, self.num_marginals)
             if self.factorised:
                 return each.sum(1), each
-        log_prob = self.fn.log_prob(value)
+        log_prob = score(self.fn, value, self.name)
         joint = sum_inside(log_prob, self.position + self.fn.event_dim, 1)
         return joint[:, 0], joint[:, :0] if self.marginals is None else each
 
@@ -80,15 +83,35 @@ def sum_inside(log_prob: Tensor, position: int, size: int) -> Tensor:
     return cells[:, 0] if cells.shape[1] == 1 else cells.sum(1)
 
 
-def _plain(part: Any) -> Any:
-    """A copy of a distribution, at least in single precision, without validation."""
+_REMEMBERED = ("_inv", "_cached_x_y")
+"""What a transform keeps of earlier calls: its inverse, which refers to it, and its last pair."""
+
+
+def _plain(part: Any, copies: dict[int, Any] | None = None) -> Any:
+    """A copy of a distribution, at least in single precision, without validation.
+
+    Modules are left as they are (a flow that the guide keeps has its own precision), and each part
+    is copied once, however parts refer to each other.
+    """
+    copies = {} if copies is None else copies
+    if id(part) in copies:
+        return copies[id(part)]
+    if isinstance(part, torch.nn.Module):
+        return part
     if isinstance(part, Tensor):
         return at_least_single(part) if part.is_floating_point() else part
-    if isinstance(part, list):
-        return [_plain(each) for each in part]
+    if type(part) in (list, tuple):
+        return type(part)(_plain(each, copies) for each in part)
+    if isinstance(part, transforms._InverseTransform):
+        return _plain(part.inv, copies).inv
     if isinstance(part, torch.distributions.Distribution | torch.distributions.Transform):
-        part = copy.copy(part)
-        vars(part).update({name: _plain(value) for name, value in vars(part).items()})
-        if isinstance(part, torch.distributions.Distribution):
-            part._validate_args = False
+        copies[id(part)] = copied = copy.copy(part)
+        for name, value in vars(part).items():
+            if name not in _REMEMBERED:
+                vars(copied)[name] = _plain(value, copies)
+        if isinstance(copied, torch.distributions.Distribution):
+            copied._validate_args = False
+        else:
+            vars(copied)["_inv"] = None
+        return copied
     return part

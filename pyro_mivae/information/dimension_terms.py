@@ -13,11 +13,13 @@ from torch.distributions import kl_divergence
 from pyro_mivae.batches import Data, Prepare, as_tensors, batches
 from pyro_mivae.infer.dual.channel import Channel
 from pyro_mivae.infer.dual.dual_pass import DualPass
+from pyro_mivae.infer.guide_checks import require_same_measure
 from pyro_mivae.information.posteriors import data_dims, require_plate, require_roots
 from pyro_mivae.isolation import evaluation
 from pyro_mivae.traces.call import Call
-from pyro_mivae.traces.dependencies import dependencies
+from pyro_mivae.traces.dependencies import dependencies, entangled_sites
 from pyro_mivae.traces.rerun import latent_values, plate_indices, run_again
+from pyro_mivae.traces.scoring import log_prob
 from pyro_mivae.traces.sites import dimension_shape, latent_sites, marginals
 
 
@@ -79,7 +81,8 @@ def kl_per_dimension(
 ) -> dict[str, Tensor]:
     """KL(q || p) of the marginals of every dimension of every latent site, averaged over data.
 
-    Analytic where torch has the closed form, else one draw per datum.
+    Analytic where torch has the closed form and it holds at the guide's draws of the other sites,
+    else one draw per datum.
 
     Args:
         model: A Pyro model.
@@ -126,8 +129,8 @@ def mi_by_datum(
                 dims = data_dims(run, tensors, prepare, guide_trace, names, count)
             for name, dim in dims.items():
                 q, p = guide_trace.nodes[name], forward.trace.nodes[name]
-                log_q = marginals(q["fn"], name).log_prob(q["value"])
-                log_p = marginals(p["fn"], name).log_prob(p["value"])
+                log_q = log_prob(marginals(q["fn"], name), q["value"], name)
+                log_p = log_prob(marginals(p["fn"], name), p["value"], name)
                 terms = detach_provenance(log_q - log_p)
                 found.setdefault(name, []).append(by_datum(terms, q, dim, count))
     return {name: torch.cat(terms) for name, terms in found.items()}
@@ -160,13 +163,17 @@ def kl_by_datum(
                     )
                 run = lambda *args: pair(Call(model, guide, args))[1]  # noqa: E731
                 dims = data_dims(run, tensors, prepare, guide_trace, names, count)
+                require_same_measure(model_trace, guide_trace, names)
+                sampled = entangled_sites(Call(model, guide, args), model_trace, guide_trace)
             for name, dim in dims.items():
                 site = guide_trace.nodes[name]
                 q, p = (marginals(t.nodes[name]["fn"], name) for t in (guide_trace, model_trace))
                 try:
-                    kl = kl_divergence(q, p)
+                    kl = None if name in sampled else kl_divergence(q, p)
                 except NotImplementedError:
-                    kl = q.log_prob(site["value"]) - p.log_prob(site["value"])
+                    kl = None
+                if kl is None:
+                    kl = log_prob(q, site["value"], name) - log_prob(p, site["value"], name)
                 found.setdefault(name, []).append(by_datum(kl, site, dim, count))
     return {name: torch.cat(terms) for name, terms in found.items()}
 

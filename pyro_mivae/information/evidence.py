@@ -14,13 +14,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pyro_mivae.batches import Data, Prepare, as_tensors, batches
+from pyro_mivae.infer.guide_checks import require_same_measure
 from pyro_mivae.information.dimension_terms import pair
+from pyro_mivae.information.edges import EdgeDraws
 from pyro_mivae.information.estimate import Estimate
 from pyro_mivae.information.posteriors import data_dims
 from pyro_mivae.information.proposal import Proposal, depth
 from pyro_mivae.isolation import evaluation
 from pyro_mivae.traces.call import Call
-from pyro_mivae.traces.importance import plates, shared_cells
+from pyro_mivae.traces.importance import plates, proposed, shared_cells
 from pyro_mivae.traces.sites import is_data, latent_sites, observed_sites
 
 logger = logging.getLogger(__name__)
@@ -39,12 +41,14 @@ class LogEvidence:
         effective_samples: :math:`(\sum_k w_k)^2 / \sum_k w_k^2`, from 1 to K, shape ``(N,)``.
         pareto_k: Shape of the generalised Pareto distribution that fits the largest weights,
             shape ``(N,)``; infinite where there are too few to fit it.
+        note: What to mind of the draws (some lie at an edge of their support), or None.
     """
 
     per_datum: Tensor
     num_samples: int
     effective_samples: Tensor
     pareto_k: Tensor
+    note: str | None = None
 
     @property
     def estimate(self) -> Estimate:
@@ -105,7 +109,9 @@ def log_evidence(
         progress: Whether to show a progress bar (on a terminal).
 
     Raises:
-        ValueError: If a site is not in the data's plate, or a weight is NaN.
+        ValueError: If a site is not in the data's plate, a weight is NaN, one of prior and guide
+            is discrete at a site and the other continuous, or many draws lie at an edge of their
+            support.
 
     References:
         Burda, Grosse and Salakhutdinov (2016), *Importance weighted autoencoders*; Vehtari,
@@ -114,7 +120,7 @@ def log_evidence(
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, found {num_samples}")
     tensors = as_tensors(data)
-    found, place = [], None
+    found, place, edges = [], None, EdgeDraws()
     # A draw where the density is 0 has no weight, and is no error.
     with (
         evaluation(model, guide, device=tensors[0].device, seed=seed),
@@ -127,12 +133,14 @@ def log_evidence(
             if place is None:
                 run = lambda *args: pair(Call(model, guide, args))[0]  # noqa: E731
                 place = _data_dim(run, tensors, prepare, model_trace, guide_trace, count)
-            proposal = _proposal(call, model_trace, guide_trace, parallel)
+            proposal = _proposal(call, model_trace, guide_trace, parallel, edges)
             weights = torch.cat(list(proposal.draws(num_samples)))
             found.append(_diagnose(weights.movedim(place, 1).reshape(num_samples, count, -1)))
             bar.update(count)
     per_datum, effective, pareto_k = (torch.cat(parts) for parts in zip(*found, strict=True))
-    result = LogEvidence(per_datum, num_samples, effective, pareto_k)
+    result = LogEvidence(per_datum, num_samples, effective, pareto_k, edges.note())
+    if result.note:
+        logger.warning("log-evidence: %s", result.note)
     doubtful = int(result.unreliable.sum())
     if doubtful:
         logger.warning(
@@ -144,10 +152,13 @@ def log_evidence(
     return result
 
 
-def _proposal(call: Call, model_trace: Any, guide_trace: Any, parallel: int | None) -> Proposal:
+def _proposal(
+    call: Call, model_trace: Any, guide_trace: Any, parallel: int | None, edges: EdgeDraws
+) -> Proposal:
     counted = observed_sites(model_trace)
     nodes = model_trace.nodes
     data = {name: nodes[name]["value"] for name in counted if is_data(nodes[name])}
+    require_same_measure(model_trace, guide_trace, proposed(model_trace, guide_trace, counted))
     return Proposal(
         call,
         guide_args=(call.args, call.kwargs),
@@ -158,6 +169,7 @@ def _proposal(call: Call, model_trace: Any, guide_trace: Any, parallel: int | No
         cells=shared_cells(model_trace, guide_trace, counted),
         depth=depth(model_trace, guide_trace),
         parallel=parallel,
+        edges=edges,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyro
@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pyro_mivae.infer.dual.guide_run import ReplayCodes
+from pyro_mivae.information.edges import EdgeDraws
 from pyro_mivae.traces.call import Args, Call
 from pyro_mivae.traces.importance import Cells, log_weight
 from pyro_mivae.traces.rerun import latent_values, plate_indices, run_again
@@ -45,6 +46,7 @@ class Proposal:
         cells: The plates along which the weights factorise.
         depth: Batch dimensions of model and guide at most, see :func:`depth`.
         parallel: The most draws at once; None chooses by the size of the sites.
+        edges: Counts the draws that lie at an edge of their support.
     """
 
     call: Call
@@ -56,6 +58,7 @@ class Proposal:
     cells: Cells
     depth: int
     parallel: int | None = None
+    edges: EdgeDraws = field(default_factory=EdgeDraws)
     _checked: bool = False
     _at_once: int = 1
 
@@ -114,6 +117,8 @@ class Proposal:
             guide_trace = traced.get_trace(*self.guide_args[0], **self.guide_args[1])
         else:
             guide_trace = run_again(guide, *self.guide_args, at)
+        if at is None:
+            self.edges.look(guide_trace, [n for n in latent_sites(guide_trace) if n in self.source])
         given = {**(at or {}), **plate_indices(self.source), **latent_values(guide_trace)}
         model_trace = run_again(model, self.call.args, self.call.kwargs, given, self.data)
         weights = log_weight(

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from pyro_mivae.infer.dual.binding import DataArgs
 from pyro_mivae.infer.dual.dual_pass import DualPass
 from pyro_mivae.information.bounds import Bounds
+from pyro_mivae.information.edges import EdgeDraws
 from pyro_mivae.information.estimate import Estimate
 from pyro_mivae.isolation import evaluation
 from pyro_mivae.traces.call import Call
@@ -37,12 +38,14 @@ class Sandwich:
         lower_per_datum: L_K of every x', double precision, shape ``(len(num_samples), M)``.
         upper_per_datum: U_K, likewise.
         barber_agakov_per_datum: log q(c|x') - log p(c), shape ``(M,)``.
+        draws_note: What to mind of the draws (some lie at an edge of their support), or None.
     """
 
     num_samples: tuple[int, ...]
     lower_per_datum: Tensor
     upper_per_datum: Tensor
     barber_agakov_per_datum: Tensor
+    draws_note: str | None = None
 
     @property
     def lower(self) -> Estimate:
@@ -78,7 +81,11 @@ class Sandwich:
 
     @property
     def note(self) -> str | None:
-        """What to mind, or None where the bounds have met."""
+        """What to mind, or None where the bounds have met and the draws are in order."""
+        return "; ".join(note for note in (self.draws_note, self._gap_note) if note) or None
+
+    @property
+    def _gap_note(self) -> str | None:
         gap = self.gap
         sure = gap.mean if math.isnan(gap.standard_error) else gap.mean - 2 * gap.standard_error
         if not (sure > _WIDE or math.isinf(gap.mean)):
@@ -154,7 +161,8 @@ def sandwich(
 
     Raises:
         ValueError: If a code depends on noise or data in the model, a plate that is not shared by
-            all sites is subsampled, the guide's data are not found, or a weight is NaN.
+            all sites is subsampled, the guide's data are not found, a weight is NaN, the guide is
+            narrower than the prior of a code, or many draws lie at an edge of their support.
 
     References:
         Grosse, Ghahramani and Adams (2015), *Sandwiching the marginal likelihood using
@@ -177,7 +185,7 @@ def sandwich(
     )
     tensors = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     device = tensors[0].device if tensors else torch.get_default_device()
-    found = []
+    found, edges = [], EdgeDraws()
     # A draw where the density is 0 has no weight, and is no error.
     with (
         evaluation(model, guide, device=device, seed=seed),
@@ -185,13 +193,15 @@ def sandwich(
         tqdm(total=0, unit="draw", disable=None if progress else True) as bar,
     ):
         for run in range(num_dual_particles):
-            bounds = Bounds(dual, Call(model, guide, args, kwargs), parallel, first=run == 0)
+            bounds = Bounds(
+                dual, Call(model, guide, args, kwargs), parallel, first=run == 0, edges=edges
+            )
             if run == 0:
                 passes = 2 if bounds.noise else 1
                 bar.reset(passes * counts[-1] * num_dual_particles)
             found.append(bounds(counts, bar))
     lower, upper, barber_agakov = (torch.cat(parts, -1).cpu() for parts in zip(*found, strict=True))
-    result = Sandwich(counts, lower, upper, barber_agakov)
+    result = Sandwich(counts, lower, upper, barber_agakov, edges.note())
     if result.note:
         logger.warning("I(c; x'): %s", result.note)
     return result

@@ -13,7 +13,10 @@ from pyro import poutine
 from pyro.infer.inspect import get_dependencies
 from torch import Tensor
 
+from pyro_mivae.isolation import undisturbed
+from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.rerun import latent_values, plate_indices, run_again
+from pyro_mivae.traces.scoring import site_density
 from pyro_mivae.traces.sites import latent_sites, unwrap
 
 logger = logging.getLogger(__name__)
@@ -61,6 +64,46 @@ def dependencies(
     return upstream
 
 
+def entangled_sites(call: Call, model_trace: Any, guide_trace: Any) -> frozenset[str]:
+    """The latent sites whose analytic KL, at draws of the guide, would be wrong.
+
+    At a draw of the other sites KL(q(z|..) || p(z|..)) has the right mean if z, given what its q
+    depends on, is independent of what its p depends on: if nothing upstream of z in the model
+    depends on z in the guide. That holds where model and guide have their sites in one order; a
+    guide that runs bottom-up breaks it.
+
+    Args:
+        call: The pair and its arguments.
+        model_trace: A run of the model at the guide's draws.
+        guide_trace: A run of the guide.
+    """
+    in_model, in_guide = latent_sites(model_trace), latent_sites(guide_trace)
+    model_order = [name for name in in_model if name in in_guide]
+    guide_order = [name for name in in_guide if name in in_model]
+    if model_order == guide_order:
+        return frozenset()
+    place = {name: number for number, name in enumerate(guide_order)}
+    turned = {
+        name: {other for other in model_order[:number] if place[other] > place[name]}
+        for number, name in enumerate(model_order)
+        if name in place
+    }
+    device = guide_trace.nodes[guide_order[0]]["value"].device
+    try:
+        with undisturbed((call.model, call.guide), device):
+            of_model = dependencies(call.model, call.args, call.kwargs)
+            of_guide = dependencies(call.guide, call.args, call.kwargs)
+    except Exception as error:  # foreign code: each site that may be concerned is
+        logger.debug("the dependencies of the sites could not be found: %s", error)
+        return frozenset(name for name, others in turned.items() if others)
+    return frozenset(
+        name
+        for name, others in turned.items()
+        for other in others & of_model.get(name, frozenset())
+        if name in of_guide.get(other, ())
+    )
+
+
 def _by_redrawing(
     fn: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], trace: Any
 ) -> dict[str, set[str]]:
@@ -99,10 +142,7 @@ def _moved(trace: Any, other: Any) -> set[str]:
 
 def _log_prob(trace: Any, values: Any, name: str) -> Tensor:
     site = trace.nodes[name]
-    log_prob: Tensor = site["fn"].log_prob(
-        values.nodes[name]["value"], *site["args"], **site["kwargs"]
-    )
-    return log_prob
+    return site_density({**site, "value": values.nodes[name]["value"]})
 
 
 def _close(one: Tensor, other: Tensor) -> bool:

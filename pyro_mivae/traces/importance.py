@@ -16,6 +16,7 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
 from pyro_mivae.distributions.precision import at_least_single
+from pyro_mivae.traces.scoring import site_density
 from pyro_mivae.traces.sites import (
     Codes,
     chosen_dims,
@@ -95,8 +96,7 @@ def shared_cells(model_trace: Any, guide_trace: Any, data: Collection[str]) -> C
 
 def density(site: Mapping[str, Any]) -> Tensor:
     """log-probability of a site, unscaled, masked, at least in single precision."""
-    log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
-    masked: Tensor = scale_and_mask(at_least_single(log_prob), mask=site["mask"])
+    masked: Tensor = scale_and_mask(at_least_single(site_density(site)), mask=site["mask"])
     return masked
 
 

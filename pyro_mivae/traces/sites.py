@@ -13,6 +13,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyro_mivae.distributions import CorrelatedNormal, CorrelatedSquashedNormal
+from pyro_mivae.traces.scoring import forget_derived, log_prob, site_density
 
 Dims = slice | int | list[int]
 """Which event dimensions of a site are code."""
@@ -58,7 +59,18 @@ def unmasked(fn: Any) -> Any:
     base = unwrap(fn)
     added = len(fn.event_shape) - len(base.event_shape)
     shape = fn.batch_shape + fn.event_shape[:added]
-    return base.expand(shape).to_event(added)
+    return expanded(base, shape).to_event(added)
+
+
+def expanded(fn: Any, shape: torch.Size) -> Any:
+    """A distribution of a larger batch shape; the same one where it has the shape already."""
+    if fn.batch_shape == shape:
+        return fn
+    forget_derived(fn)
+    try:
+        return fn.expand(shape)
+    except (NotImplementedError, TypeError, ValueError, RuntimeError):
+        return dist.ExpandedDistribution(fn, shape)  # repeats values, asks nothing of `fn`
 
 
 def latent_sites(trace: Any) -> list[str]:
@@ -174,12 +186,12 @@ def elementwise(fn: Any, value: Tensor, site: str) -> Tensor:
         ValueError: If the distribution does not factorise over event dimensions.
     """
     base, masks = _factors(fn, site)
-    log_prob: Tensor = base.log_prob(value)
+    each = log_prob(base, value, site)
     for mask in masks:
         if isinstance(mask, Tensor):
-            mask = mask.reshape(mask.shape + (1,) * (log_prob.dim() - mask.dim()))
-        log_prob = scale_and_mask(log_prob, mask=mask)
-    return log_prob
+            mask = mask.reshape(mask.shape + (1,) * (each.dim() - mask.dim()))
+        each = scale_and_mask(each, mask=mask)
+    return each
 
 
 def is_one_hot(fn: Any) -> bool:
@@ -214,9 +226,9 @@ def marginals(fn: Any, site: str) -> Any:
         torch.distributions.LowRankMultivariateNormal,
     )
     if isinstance(base, CorrelatedNormal | CorrelatedSquashedNormal):
-        return base.marginals.expand(shape)
+        return expanded(base.marginals, shape)
     if isinstance(base, normals):
-        return dist.Normal(base.mean, base.variance.sqrt()).expand(shape)
+        return expanded(dist.Normal(base.mean, base.variance.sqrt()), shape)
     if base.event_shape and not is_one_hot(fn):
         raise ValueError(
             f"the dimensions of site '{site}' have marginals that are not known: expected a "
@@ -224,7 +236,7 @@ def marginals(fn: Any, site: str) -> Any:
             f"multivariate normal, found {type(base).__name__} of event shape "
             f"{tuple(base.event_shape)}"
         )
-    return base.expand(shape)
+    return expanded(base, shape)
 
 
 def chosen_dims(dims: Dims, fn: Any, site: str, device: torch.device) -> Tensor:
@@ -252,10 +264,10 @@ def _each(places: range, dims: int | list[int]) -> list[int]:
 def site_log_prob(site: dict[str, Any], dims: Dims | None) -> Tensor:
     """Scaled and masked log-probability of a site or of some of its dimensions."""
     if dims is None:
-        log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+        density = site_density(site)
     else:
-        log_prob = elementwise(site["fn"], site["value"], site["name"])
-        chosen = log_prob[..., dims if not isinstance(dims, int) else [dims]]
-        log_prob = chosen.flatten(log_prob.dim() - len(site["fn"].event_shape)).sum(-1)
-    scaled: Tensor = scale_and_mask(log_prob, site["scale"], site["mask"])
+        each = elementwise(site["fn"], site["value"], site["name"])
+        chosen = each[..., dims if not isinstance(dims, int) else [dims]]
+        density = chosen.flatten(each.dim() - len(site["fn"].event_shape)).sum(-1)
+    scaled: Tensor = scale_and_mask(density, site["scale"], site["mask"])
     return scaled

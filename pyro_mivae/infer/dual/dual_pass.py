@@ -23,6 +23,7 @@ from torch import Tensor
 from pyro_mivae.infer.dual.binding import DataArgs
 from pyro_mivae.infer.dual.channel import Channel, Forward, generate
 from pyro_mivae.infer.dual.code_sites import CodeSites
+from pyro_mivae.infer.dual.first_look import look_at_codes, require_finite_means
 from pyro_mivae.infer.dual.fixed_scale import code_log_prob
 from pyro_mivae.infer.dual.guide_run import GuideRun, gathering
 from pyro_mivae.infer.dual.multisample import ManySamples, many_samples
@@ -154,7 +155,9 @@ class DualPass:
         if not codes:  # all of them are observed in this call
             return forward, poutine.Trace(), {}
         guide_trace = self.run_guide(forward, codes, call, self.memories(call))
-        return forward, guide_trace, self.code_sites.shared(codes, guide_trace)
+        codes = self.code_sites.shared(codes, guide_trace)
+        look_at_codes(forward, guide_trace, codes, self.memories(call), self.code_scale)
+        return forward, guide_trace, codes
 
     def generate(self, call: Call) -> tuple[Forward, Codes]:
         """The forward run, and the codes that are latent in this call."""
@@ -172,6 +175,7 @@ class DualPass:
             observed=self.observed,
             indices=subsampled_by_guide(call, memory),
         )
+        require_finite_means(forward, self.channel, memory)
         codes = self.code_sites.latent(forward, call, memory)
         if codes and not forward.generated:
             raise ValueError(

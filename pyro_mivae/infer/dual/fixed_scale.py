@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from pyro_mivae.infer.dual.channel import has_useful_mean
+from pyro_mivae.infer.supports import is_discrete
 from pyro_mivae.traces.sites import Dims, site_log_prob, unwrap
 
 
@@ -48,16 +49,9 @@ def code_log_prob(site: dict[str, Any], dims: Dims | None, scale: float | None) 
         dims: As in :func:`~pyro_mivae.traces.sites.site_log_prob`.
         scale: The standard deviation, or None for the guide's own density.
     """
-    if scale is None or _is_discrete(site["fn"]):
+    if scale is None or is_discrete(site["fn"]):
         return site_log_prob(site, dims)
     return site_log_prob({**site, "fn": _around(site["fn"], scale, site["name"])}, dims)
-
-
-def _is_discrete(fn: Any) -> bool:
-    try:
-        return bool(unwrap(fn).support.is_discrete)
-    except (AttributeError, NotImplementedError):
-        return False
 
 
 def _around(fn: Any, scale: float, site: str) -> Any:

@@ -24,6 +24,7 @@ from pyro_mivae.infer.dual.subsampling import (
 )
 from pyro_mivae.infer.pair_memory import PairMemory
 from pyro_mivae.traces.call import Args, Call, Kwargs
+from pyro_mivae.traces.scoring import site_density
 from pyro_mivae.traces.sites import (
     Codes,
     chosen_dims,
@@ -141,9 +142,7 @@ def gathering(trace: poutine.Trace, codes: Codes, blind: set[str]) -> list[dict[
 
 
 def _log_prob(trace: poutine.Trace, name: str) -> Tensor:
-    site = trace.nodes[name]
-    log_prob: Tensor = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
-    return log_prob
+    return site_density(trace.nodes[name])
 
 
 def _replayed(trace: poutine.Trace, call: Call) -> poutine.Trace:

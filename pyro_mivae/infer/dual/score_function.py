@@ -12,6 +12,7 @@ from pyro.infer.util import MultiFrameTensor
 from torch import Tensor
 
 from pyro_mivae.infer.dual.channel import Forward
+from pyro_mivae.traces.scoring import site_density
 from pyro_mivae.traces.sites import (
     Codes,
     latent_sites,
@@ -40,9 +41,9 @@ def forward_scores(forward: Forward, gathering: Sequence[dict[str, Any]] = ()) -
         site = forward.trace.nodes[name]
         plates = [f for f in _plates(site) if all(f in stack for stack in outside)]
         if name in forward.generated:
-            log_prob = scale_and_mask(site["fn"].log_prob(site["value"]), mask=site["mask"])
+            log_prob = scale_and_mask(site_density(site), mask=site["mask"])
         else:
-            log_prob = unmasked(site["fn"]).log_prob(site["value"])
+            log_prob = site_density({**site, "fn": unmasked(site["fn"])})
         found.append((plates, log_prob))
     return _with_gradient(found)
 
@@ -55,7 +56,7 @@ def guide_scores(guide_trace: poutine.Trace, codes: Codes) -> Scores:
         if getattr(fn, "has_rsample", False) or (name in codes and codes[name] is None):
             continue
         fn = unmasked(fn)
-        log_q = fn.log_prob(site["value"])
+        log_q = site_density({**site, "fn": fn})
         if name in codes:
             unweighted = {**site, "fn": fn, "scale": 1.0, "mask": None}
             log_q = log_q - site_log_prob(unweighted, codes[name])

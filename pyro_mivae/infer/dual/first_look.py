@@ -1,0 +1,94 @@
+"""What a dual pass looks at once for each pair, since it waits for the device."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from torch import Tensor
+
+from pyro_mivae.infer.dual.channel import Channel, Forward
+from pyro_mivae.infer.guide_checks import require_code_support
+from pyro_mivae.infer.pair_memory import PairMemory
+from pyro_mivae.infer.supports import EDGE_REMEDY, at_edge
+from pyro_mivae.traces.sites import Codes, unwrap
+
+logger = logging.getLogger(__name__)
+
+
+def require_finite_means(forward: Forward, channel: Channel, memory: PairMemory) -> None:
+    """Refuses means that are infinite or NaN, in the first forward run of a pair.
+
+    Args:
+        forward: The forward run.
+        channel: How x' was generated.
+        memory: What is known of the pair.
+
+    Raises:
+        ValueError: If the channel hands on a mean of an observed site that is not finite.
+    """
+    if memory.means_checked or channel not in ("mean", "straight-through"):
+        return
+    for name in forward.generated:
+        fn = forward.trace.nodes[name]["fn"]
+        if channel == "straight-through" and getattr(fn, "has_rsample", False):
+            continue
+        mean: Tensor = fn.mean
+        counted = _count(~mean.isfinite())
+        if counted is None:
+            return  # tensors without values: looked at in a later call
+        if counted:
+            raise ValueError(
+                f"channel {channel!r} needs the mean of every observed site"
+                f"{'' if channel == 'mean' else ' without a reparameterised sampler'}, but "
+                f"{counted} of {mean.numel()} means of site '{name}' are infinite or NaN: a "
+                f"{type(unwrap(fn)).__name__} has no finite mean at these parameters. Use "
+                "channel='sample' or channel='sleep'"
+            )
+    memory.means_checked = True
+
+
+def look_at_codes(
+    forward: Forward,
+    guide_trace: Any,
+    codes: Codes,
+    memory: PairMemory,
+    code_scale: float | None = None,
+) -> None:
+    """Compares prior and guide at the codes, in the first run of a pair.
+
+    Args:
+        forward: The forward run.
+        guide_trace: The guide at the codes.
+        codes: The code sites.
+        memory: What is known of the pair.
+        code_scale: As in :class:`~pyro_mivae.infer.TraceMI_ELBO`.
+
+    Raises:
+        ValueError: As :func:`~pyro_mivae.infer.guide_checks.require_code_support`.
+    """
+    if memory.codes_checked.issuperset(codes):
+        return
+    require_code_support(forward.trace, guide_trace, codes, code_scale)
+    for name in codes:
+        site = forward.trace.nodes[name]
+        edge = at_edge(site["fn"], site["value"])
+        if edge is not None and (counted := _count(edge)):
+            logger.warning(
+                "%d of %d numbers of the code '%s' lie at an edge of its support, where %s has "
+                "clamped or rounded them: their densities are not those of the draws, and the "
+                "information term may be wrong. %s",
+                *(counted, edge.numel(), name, str(site["value"].dtype).removeprefix("torch.")),
+                EDGE_REMEDY,
+            )
+    memory.codes_checked.update(codes)
+
+
+def _count(flags: Tensor) -> int | None:
+    """How many are true; None for tensors that have no values (fake ones, the meta device)."""
+    try:
+        return int(flags.sum())
+    except RuntimeError as error:
+        if type(error).__name__ not in ("DataDependentOutputException", "NotImplementedError"):
+            raise
+        return None
