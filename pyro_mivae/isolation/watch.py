@@ -1,0 +1,58 @@
+"""Seeing each module that a program calls, wherever the program keeps it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+
+@contextmanager
+def watching(look: Callable[[nn.Module], None]) -> Iterator[None]:
+    """Shows each module that this thread calls in a block to `look`, before the module runs.
+
+    A module that is called several times is shown several times. What is called as
+    ``module.forward(x)``, or used without a call, is not seen:
+    :func:`~pyro_mivae.isolation.roots_of` is for that.
+
+    Args:
+        look: Function of the module, called before its own hooks and its forward.
+    """
+    thread = threading.get_ident()
+
+    def hook(module: nn.Module, inputs: Any) -> None:
+        # A graph that torch.compile makes inside of the block must not hold the hook.
+        if not torch.compiler.is_compiling() and threading.get_ident() == thread:
+            look(module)
+
+    handle = register_module_forward_pre_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+class Visits:
+    """Modules with all of their parts, each visited once.
+
+    Args:
+        visit: Function that is called with each module.
+    """
+
+    def __init__(self, visit: Callable[[nn.Module], None]) -> None:
+        self._visit = visit
+        self._visited: dict[int, nn.Module] = {}
+
+    def __call__(self, root: nn.Module) -> None:
+        """Visits a module and its parts, unless the module was visited."""
+        if id(root) in self._visited:
+            return
+        for module in list(root.modules()):
+            if id(module) not in self._visited:
+                self._visited[id(module)] = module
+                self._visit(module)
