@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
+
+_OF_COMPILED = r"Using `torch.compile\(module\)` when there are global hooks"
+"""PyTorch's warning that a compiled module is shown to a hook; no compiled module is disturbed."""
 
 
 @contextmanager
@@ -30,11 +35,17 @@ def watching(look: Callable[[nn.Module], None]) -> Iterator[None]:
         if not torch.compiler.is_compiling() and threading.get_ident() == thread:
             look(module)
 
+    if "torch._dynamo" in sys.modules and not any(_is_ours(f) for f in warnings.filters):
+        warnings.filterwarnings("ignore", message=_OF_COMPILED, category=UserWarning)
     handle = register_module_forward_pre_hook(hook)
     try:
         yield
     finally:
         handle.remove()
+
+
+def _is_ours(entry: tuple[Any, ...]) -> bool:
+    return entry[0] == "ignore" and getattr(entry[1], "pattern", None) == _OF_COMPILED
 
 
 class Visits:
