@@ -139,7 +139,10 @@ def make_graph(
     made = Compiled(
         nodes=sum(node.op == "call_function" for node in graph.module.graph.nodes),
         capture_seconds=captured - started,
-        run=torch.compile(graph.module, backend=backend, dynamic=False, options=options or None),
+        # Not the module itself: hooks on all modules would see it.
+        run=torch.compile(
+            graph.module.forward, backend=backend, dynamic=False, options=options or None
+        ),
         lifted=graph.lifted,
     )
     try:

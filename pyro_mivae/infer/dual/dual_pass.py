@@ -115,7 +115,7 @@ class DualPass:
     def __call__(self, call: Call) -> DualTerms:
         """Runs model and guide once on the arguments of both."""
         memory = self.memories(call)
-        with BatchNormWatch(memory.has_scores is not False and torch.is_grad_enabled()) as watch:
+        with BatchNormWatch(call) as watch:
             forward, guide_trace, codes = self.traces(call)
             if codes and self.num_samples > 1:
                 many = many_samples(
