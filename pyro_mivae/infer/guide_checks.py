@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from pyro import poutine
+from pyro.ops.provenance import get_provenance
 
 from pyro_mivae.distributions import RotatedPairs
 from pyro_mivae.infer.supports import Bounds, is_discrete, support_bounds
@@ -75,8 +76,8 @@ def require_code_support(
     """Refuses a guide that can't score the codes that the prior draws.
 
     The information term scores draws of the prior under the guide, so that a guide that is
-    narrower than its prior has a bound of minus infinity. The bounds are read on the host, so this
-    is meant for the first step only.
+    narrower than its prior has a bound of minus infinity, unless its support moves with x'. The
+    bounds are read on the host, so this is meant for the first step only.
 
     Args:
         model_trace: A forward run of the model.
@@ -95,7 +96,7 @@ def require_code_support(
         if code_scale is not None and not is_discrete(q):
             continue
         bounds = _that_exceed(p, q, dims)
-        if bounds is not None:
+        if bounds is not None and not _move(bounds[1]):
             prior, posterior = bounds
             raise ValueError(
                 f"the guide's support is narrower than the prior's at code site '{name}': the "
@@ -106,6 +107,14 @@ def require_code_support(
                 "is minus infinity. Use a guide of the prior's support (pyro_mivae.priors pairs "
                 "them), or leave the information term out: mi_weight=0"
             )
+
+
+def _move(bounds: Bounds) -> bool:
+    """Whether bounds differ between data: they may go with the code that generated x'.
+
+    An exact posterior can be narrower than its prior everywhere, and hold each code all the same.
+    """
+    return any(bool(get_provenance(end)) or bool((end != end.flatten()[0]).any()) for end in bounds)
 
 
 def require_same_measure(model_trace: Any, guide_trace: Any, names: Iterable[str]) -> None:
