@@ -76,7 +76,8 @@ def is_discrete(fn: Any) -> bool | None:
 def at_edge(fn: Any, value: Tensor) -> Tensor | None:
     """Which numbers of a draw lie at an edge of the support, where rounding has put them.
 
-    A draw next to an edge is rounded onto it or clamped (``RelaxedBernoulli`` at a low temperature),
+    A draw next to an edge is rounded onto it or clamped (``RelaxedBernoulli`` at a low
+    temperature),
     and its density there is not that of the draw. A support without a finite end has no such edge,
     nor have uniform distributions, whose density is the same at the edge, and discrete ones.
 

@@ -38,6 +38,7 @@ class Bounds:
         self.forward, codes = dual.generate(call)
         if not codes:
             raise ValueError("every code site is observed in this call: there is nothing to bound")
+        edges.look(self.forward.trace, self.forward.generated)
         keep_masked(self.forward)
         self.trace = self.forward.trace
         # The noise is the guide's own draw, as in training.
