@@ -47,12 +47,16 @@ def has_useful_mean(fn: Any) -> bool:
     """Whether ``fn.mean`` is a value that data could have, decided by type.
 
     A Categorical's mean is NaN (without an exception), a Cauchy has none, and a
-    general transformed distribution does not define one.
+    general transformed distribution does not define one. Whether a mean is finite at its
+    parameters is looked at once, by
+    :func:`~pyro_mivae.infer.dual.first_look.require_finite_means`.
     """
     base = unwrap(fn)
     if isinstance(base, torch.distributions.MixtureSameFamily):
         return has_useful_mean(base.component_distribution)
-    if isinstance(base, RotatedPairs):
+    if isinstance(base, dist.MaskedMixture):
+        return has_useful_mean(base.component0) and has_useful_mean(base.component1)
+    if isinstance(base, RotatedPairs | dist.ZeroInflatedDistribution):
         return has_useful_mean(base.base_dist)
     meanless = (
         torch.distributions.Categorical,
