@@ -475,7 +475,9 @@ def test_buffers_change_as_in_eager_mode(float64):
         torch.testing.assert_close(ours, elbo.differentiable_loss(simple_model, guides[1], x))
     for ours, theirs in zip(guides[0].buffers(), guides[1].buffers(), strict=True):
         torch.testing.assert_close(ours, theirs)
-    assert guides[0].norm.num_batches_tracked == 2  # one in each step: the dual pass leaves no trace
+    assert (
+        guides[0].norm.num_batches_tracked == 2
+    )  # one in each step: the dual pass leaves no trace
     assert len(function.graphs) == 2
 
 
