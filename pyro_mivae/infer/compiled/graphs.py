@@ -17,6 +17,7 @@ from pyro_mivae.infer.compiled.capture import (
     capture,
     leaves_of,
     repeatable,
+    unchecked,
 )
 from pyro_mivae.isolation import modules_of
 
@@ -133,7 +134,7 @@ def make_graph(
         NotCapturedError: If it can't be captured or compiled.
     """
     started = time.perf_counter()
-    with repeatable(parts, device), pyro.validation_enabled(False):
+    with repeatable(parts, device), pyro.validation_enabled(False), unchecked():
         graph = capture(step, example, keep_draws=keep_draws)
     captured = time.perf_counter()
     made = Compiled(
