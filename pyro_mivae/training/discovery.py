@@ -16,7 +16,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from pyro_mivae.batches import Batches
-from pyro_mivae.isolation import outermost, owner_of, roots_of, undisturbed, watching
+from pyro_mivae.isolation import modules_of, outermost, owner_of, roots_of, undisturbed, watching
 from pyro_mivae.training.objective import Objective
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def discover(
     owners = [owner for owner in map(owner_of, parts) if owner is not None]
     objective.hold(outermost(owners))
     objective.to(device)
-    for module in objective.modules():
+    for module in [*objective.modules(), *modules_of(parts)]:
         make_local(module)
     called: dict[int, weakref.ref[nn.Module]] = {}
 
