@@ -9,7 +9,9 @@ from pyro_mivae.isolation.blocks import (
     undisturbed,
 )
 from pyro_mivae.isolation.reach import (
+    functions_of,
     modules_of,
+    names_of_globals,
     outermost,
     owner_of,
     remembered_roots,
@@ -21,7 +23,9 @@ __all__ = [
     "buffers_apart",
     "evaluation",
     "forked_random",
+    "functions_of",
     "modules_of",
+    "names_of_globals",
     "outermost",
     "owner_of",
     "random_state",

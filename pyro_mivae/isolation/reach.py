@@ -59,6 +59,14 @@ def roots_of(parts: Sequence[Any]) -> list[nn.Module]:
     return outermost(reach.modules)
 
 
+def functions_of(parts: Sequence[Any]) -> list[types.FunctionType]:
+    """Lists the functions that programs are made of, without PyTorch's, Pyro's and Python's."""
+    reach = _Reach()
+    for part in parts:
+        reach.walk(part, DEPTH)
+    return [f for f in reach.functions if not _is_foreign(f)]
+
+
 def owner_of(program: Any) -> nn.Module | None:
     """Returns the module that a program is, or is a method of, under Pyro's handlers, too."""
     while isinstance(program, functools.partial):
@@ -97,6 +105,7 @@ class _Reach:
 
     def __init__(self) -> None:
         self.modules: list[nn.Module] = []
+        self.functions: list[types.FunctionType] = []
         self._seen: dict[int, Any] = {}  # kept alive, for their ids
 
     def walk(self, value: Any, depth: int) -> None:
@@ -105,6 +114,8 @@ class _Reach:
         self._seen[id(value)] = value
         if isinstance(value, nn.Module):
             self.modules.append(value)
+        if isinstance(value, types.FunctionType):
+            self.functions.append(value)
         for following in self._following(value):
             self.walk(following, depth - 1)
 
@@ -191,22 +202,23 @@ def _used_by(function: types.FunctionType) -> Iterator[Any]:
 
 
 @functools.lru_cache(maxsize=1000)
-def _global_names(code: types.CodeType) -> tuple[str, ...]:
+def names_of_globals(code: types.CodeType) -> tuple[str, ...]:
+    """Lists the global variables that a function's code reads, that of functions within, too."""
     names = [i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL"]
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names += names_of_globals(constant)
     return tuple(dict.fromkeys(names))
 
 
 def _globals_of(code: types.CodeType, table: dict[str, Any]) -> Iterator[Any]:
-    for name in _global_names(code):
+    for name in names_of_globals(code):
         value = table.get(name)
         if isinstance(value, types.ModuleType) and not _is_foreign_module(value):
             # encoders.mnist(x): what the code names of the module
             yield from [vars(value)[n] for n in code.co_names if n in vars(value)]
         else:
             yield value
-    for constant in code.co_consts:  # functions within
-        if isinstance(constant, types.CodeType):
-            yield from _globals_of(constant, table)
 
 
 def _is_foreign_module(module: types.ModuleType) -> bool:

@@ -32,6 +32,7 @@ from pyro_mivae.infer.compiled.graphs import (
     step_function,
 )
 from pyro_mivae.infer.elbo import TraceMI_ELBO
+from pyro_mivae.isolation import outermost, watching
 from pyro_mivae.traces.call import Call
 
 logger = logging.getLogger(__name__)
@@ -149,9 +150,11 @@ class CompiledELBO(nn.Module):
         self._by_key.clear()
         parts = (self.model, self.guide)
         self._device = device_of(pytree.tree_leaves((args, kwargs)), parts)
-        with repeatable(parts, self._device):
+        called: dict[int, nn.Module] = {}
+        watched = watching(lambda module: called.update({id(module): module}))
+        with repeatable(parts, self._device), watched:
             used = parameters_used(lambda: self._eager(args, kwargs, None, True))
-        self._reliance = Reliance(parts, used)
+        self._reliance = Reliance([*parts, *outermost(list(called.values()))], used)
         self._relied = self._program()
 
     def _find(
