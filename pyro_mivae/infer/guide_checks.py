@@ -96,7 +96,7 @@ def require_code_support(
         if code_scale is not None and not is_discrete(q):
             continue
         bounds = _that_exceed(p, q, dims)
-        if bounds is not None and not _move(bounds[1]):
+        if bounds is not None and not _move(bounds[1], q.event_dim):
             prior, posterior = bounds
             raise ValueError(
                 f"the guide's support is narrower than the prior's at code site '{name}': the "
@@ -109,12 +109,19 @@ def require_code_support(
             )
 
 
-def _move(bounds: Bounds) -> bool:
+def _move(bounds: Bounds, event_dim: int) -> bool:
     """Whether bounds differ between data: they may go with the code that generated x'.
 
     An exact posterior can be narrower than its prior everywhere, and hold each code all the same.
     """
-    return any(bool(get_provenance(end)) or bool((end != end.flatten()[0]).any()) for end in bounds)
+    for end in bounds:
+        if end.dim() <= event_dim:
+            continue
+        rows = end.flatten(0, end.dim() - event_dim - 1)
+        # Of a single datum its mark has to tell.
+        if bool(get_provenance(end)) if len(rows) == 1 else bool((rows != rows[:1]).any()):
+            return True
+    return False
 
 
 def require_same_measure(model_trace: Any, guide_trace: Any, names: Iterable[str]) -> None:
