@@ -22,7 +22,7 @@ from pyro_mivae.infer.pair_memory import PairMemory
 from pyro_mivae.infer.schedule import Weight, checked_weight
 from pyro_mivae.infer.terms import assemble
 from pyro_mivae.traces.call import Call
-from pyro_mivae.traces.sites import Codes, as_codes
+from pyro_mivae.traces.sites import as_names, Codes, as_codes
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
         self.mi_weight = checked_weight("mi_weight (lambda)", mi_weight)
         self.kl_weight = checked_weight("kl_weight (beta)", kl_weight)
         self.codes = as_codes(codes)
-        self.observed = (observed,) if isinstance(observed, str) else tuple(observed)
+        self.observed = as_names(observed)
         self.num_dual_particles = num_dual_particles
         self.code_scale = code_scale
         self.step = 0

@@ -21,7 +21,7 @@ from pyro_mivae.information.edges import EdgeDraws
 from pyro_mivae.information.estimate import Estimate
 from pyro_mivae.isolation import evaluation
 from pyro_mivae.traces.call import Call
-from pyro_mivae.traces.sites import Codes, as_codes
+from pyro_mivae.traces.sites import as_names, Codes, as_codes
 
 logger = logging.getLogger(__name__)
 
@@ -180,7 +180,7 @@ def sandwich(
     dual = DualPass(
         channel="sample",
         codes=as_codes(codes),
-        observed=(observed,) if isinstance(observed, str) else tuple(observed),
+        observed=as_names(observed),
         data_args=data_args,
     )
     tensors = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]

@@ -42,6 +42,11 @@ def as_codes(codes: str | Iterable[str] | Codes | None) -> dict[str, Dims | None
     return found
 
 
+def as_names(names: str | Iterable[str]) -> tuple[str, ...]:
+    """Returns names of sites as a tuple, from one name or several."""
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
 def unwrap(fn: Any) -> Any:
     """Removes ``.to_event()``, ``.mask()`` and generic ``.expand()`` wrappers."""
     wrappers = (
