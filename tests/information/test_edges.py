@@ -130,3 +130,11 @@ def test_kept_transforms_have_the_densities_of_their_distributions(case):
     assert abs(result.estimate.mean - terms.mean()) < 0.2 * error + 0.05
     parts = elbo_decomposition(model, guide, DATA, progress=False)
     assert parts.elbo.mean == pytest.approx(parts.log_likelihood.mean - parts.kl.mean)
+
+
+def test_parts_that_refer_to_each_other_are_copied_once():
+    fn = dist.Normal(torch.zeros(3), 1.0)
+    fn.myself = fn
+    copied = Density("z", fn, -1).fn
+    assert copied is not fn
+    assert copied.myself is copied
