@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 from pyro import poutine
-from pyro.ops.provenance import get_provenance
+from pyro.ops.provenance import detach_provenance, get_provenance
+from torch import Tensor
 
 from pyro_mivae.distributions import RotatedPairs
 from pyro_mivae.infer.supports import Bounds, is_discrete, support_bounds
@@ -76,7 +77,8 @@ def require_code_support(
     """Refuses a guide that can't score the codes that the prior draws.
 
     The information term scores draws of the prior under the guide, so that a guide that is
-    narrower than its prior has a bound of minus infinity, unless its support moves with x'. The
+    narrower than its prior has a bound of minus infinity. A support that moves with x' may be
+    narrower, and hold all codes that can have made x': there no draw is known to be outside. The
     bounds are read on the host, so this is meant for the first step only.
 
     Args:
@@ -96,7 +98,10 @@ def require_code_support(
         if code_scale is not None and not is_discrete(q):
             continue
         bounds = _that_exceed(p, q, dims)
-        if bounds is not None and not _move(bounds[1], q.event_dim):
+        value = model_trace.nodes[name]["value"]
+        if dims is not None:
+            value = value[..., [dims] if isinstance(dims, int) else dims]
+        if bounds is not None and not _moves(bounds[1], q, value):
             prior, posterior = bounds
             raise ValueError(
                 f"the guide's support is narrower than the prior's at code site '{name}': the "
@@ -107,21 +112,6 @@ def require_code_support(
                 "is minus infinity. Use a guide of the prior's support (pyro_mivae.priors pairs "
                 "them), or leave the information term out: mi_weight=0"
             )
-
-
-def _move(bounds: Bounds, event_dim: int) -> bool:
-    """Whether bounds differ between data: they may go with the code that generated x'.
-
-    An exact posterior can be narrower than its prior everywhere, and hold each code all the same.
-    """
-    for end in bounds:
-        if end.dim() <= event_dim:
-            continue
-        rows = end.flatten(0, end.dim() - event_dim - 1)
-        # Of a single datum its mark has to tell.
-        if bool(get_provenance(end)) if len(rows) == 1 else bool((rows != rows[:1]).any()):
-            return True
-    return False
 
 
 def require_same_measure(model_trace: Any, guide_trace: Any, names: Iterable[str]) -> None:
@@ -163,6 +153,25 @@ def _that_exceed(inner: Any, outer: Any, dims: Dims | None = None) -> tuple[Boun
         if type(error).__name__ not in ("DataDependentOutputException", "NotImplementedError"):
             raise
         return None
+
+
+def _moves(bounds: Bounds, fn: Any, value: Tensor) -> bool:
+    """Whether bounds of a guide's support depend, or may depend, on the datum.
+
+    They may where they are made from x', which is marked in the first run, and nowhere else if
+    they are the same for all data and a code is outside.
+    """
+    marked = any(get_provenance(end) for end in bounds)
+    low, high = (detach_provenance(end) for end in bounds)
+    for end in (low, high):
+        data = end.reshape(-1, *end.shape[max(0, end.dim() - fn.event_dim) :])
+        alone = end.dim() > fn.event_dim and len(data) < 2
+        if alone or bool((data != data[:1]).any()):
+            return True
+    if not marked or isinstance(unwrap(fn), RotatedPairs):  # these bounds are along other axes
+        return marked
+    value = detach_provenance(value).detach().cpu().double()
+    return low.dim() > value.dim() or not bool(((value < low) | (value > high)).any())
 
 
 def _of_dims(bounds: Bounds, dims: Dims, size: int) -> Bounds:
