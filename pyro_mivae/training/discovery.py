@@ -191,7 +191,7 @@ def check_small_batches(objective: Objective, batches: Batches, device: torch.de
         raise ValueError(
             f"with {length} data and batch_size={batches.batch_size} a batch of one datum comes "
             "up in each epoch, which batch normalisation in training mode can't take "
-            f"({error}): use drop_last=True, or another batch_size"
+            f"({str(error).splitlines()[0]}): use drop_last=True, or another batch_size"
         ) from error
 
 

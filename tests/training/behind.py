@@ -4,7 +4,6 @@ import functools
 
 import pyro
 import pyro.distributions as dist
-import torch
 from pyro.nn import PyroModule
 from torch import nn
 
@@ -20,7 +19,7 @@ def model_of(decoder, x, register=True):
     if register:
         pyro.module("decoder", decoder)
     with pyro.plate("data", len(x)):
-        z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
         pyro.sample("x", dist.Normal(decoder(z), 0.5).to_event(1), obs=x)
 
 

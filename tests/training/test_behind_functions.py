@@ -259,12 +259,13 @@ def test_a_last_batch_of_one_datum(style, tmp_path):
         fit(model, guide, elbo(), x, steps=5, **SETTINGS)
     runs = []
     for stops in ((7,), (3, 7)):
-        model, guide, parts = made(style)
+        folder = tmp_path / str(len(stops))
+        folder.mkdir()
         for number, steps in enumerate(stops):
             model, guide, parts = made(style)
             history = fit(
                 model, guide, elbo(), x, steps=steps, drop_last=True, resume=number > 0,
-                folder=tmp_path / str(len(stops)), **SETTINGS
+                folder=folder, **SETTINGS
             )  # fmt: skip
         runs.append(state(parts))
     assert all(map(torch.equal, *runs))

@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import pyro_mivae
-from pyro_mivae.isolation import modules_of, undisturbed
+from pyro_mivae.isolation import modules_of, outermost, undisturbed, watching
 
 _READS = (
     "DataDependentOutputException",
@@ -226,11 +226,14 @@ class Reliance:
         return tuple([module.training for module in self.modules])
 
 
-def parameters_used(run: Callable[[], Any]) -> list[str]:
-    """The names of the parameters that a run reads from Pyro's store."""
-    with poutine.trace(param_only=True) as trace:
+def uses_of(run: Callable[[], Any]) -> tuple[list[str], list[nn.Module]]:
+    """Lists what a run reads from Pyro's store, by name, and the modules that it calls."""
+    called: dict[int, nn.Module] = {}
+    watched = watching(lambda module: called.update({id(module): module}))
+    with poutine.trace(param_only=True) as trace, watched:
         run()
-    return [name for name in trace.trace.nodes if name in pyro.get_param_store()._params]
+    names = [name for name in trace.trace.nodes if name in pyro.get_param_store()._params]
+    return names, outermost(list(called.values()))
 
 
 @contextmanager

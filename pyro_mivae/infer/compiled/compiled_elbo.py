@@ -17,8 +17,8 @@ from pyro_mivae.infer.base_parts import WEIGHTED_BASES
 from pyro_mivae.infer.compiled.capture import (
     NotCapturedError,
     Reliance,
-    parameters_used,
     repeatable,
+    uses_of,
 )
 from pyro_mivae.infer.compiled.graphs import (
     ENUM_READS,
@@ -32,7 +32,6 @@ from pyro_mivae.infer.compiled.graphs import (
     step_function,
 )
 from pyro_mivae.infer.elbo import TraceMI_ELBO
-from pyro_mivae.isolation import outermost, watching
 from pyro_mivae.traces.call import Call
 
 logger = logging.getLogger(__name__)
@@ -150,11 +149,9 @@ class CompiledELBO(nn.Module):
         self._by_key.clear()
         parts = (self.model, self.guide)
         self._device = device_of(pytree.tree_leaves((args, kwargs)), parts)
-        called: dict[int, nn.Module] = {}
-        watched = watching(lambda module: called.update({id(module): module}))
-        with repeatable(parts, self._device), watched:
-            used = parameters_used(lambda: self._eager(args, kwargs, None, True))
-        self._reliance = Reliance([*parts, *outermost(list(called.values()))], used)
+        with repeatable(parts, self._device):
+            used, called = uses_of(lambda: self._eager(args, kwargs, None, True))
+        self._reliance = Reliance([*parts, *called], used)
         self._relied = self._program()
 
     def _find(
