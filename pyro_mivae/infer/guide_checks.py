@@ -28,16 +28,20 @@ __all__ = [
 _ALONG = ", both along the sides of its turned square"
 
 
+class NoReparameterisationError(ValueError, NotImplementedError):
+    """A guide site has no reparameterised sampler; code for Pyro catches NotImplementedError."""
+
+
 def require_rsample(guide_trace: Any) -> None:
     """Refuses guide sites whose gradient ``TraceMeanField_ELBO`` would lose in silence.
 
     Raises:
-        ValueError: If a site's distribution has no reparameterised sampler.
+        NoReparameterisationError: If a site's distribution has no reparameterised sampler.
     """
     for name in latent_sites(guide_trace):
         site = guide_trace.nodes[name]
         if not getattr(site["fn"], "has_rsample", False):
-            raise ValueError(
+            raise NoReparameterisationError(
                 f"guide site '{name}' is a {type(unwrap(site['fn'])).__name__}, which has no "
                 "reparameterised sampler: TraceMeanField_ELBO would lose its gradient. Use "
                 "elbo=TraceEnum_ELBO() to sum it out or elbo=TraceGraph_ELBO() for "

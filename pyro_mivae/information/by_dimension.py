@@ -101,11 +101,9 @@ def per_dimension(
     if known:
         kls = kl_by_datum(model, guide, tensors, sites=known, **settings)
         aggregate = aggregate_information(guide, first, codes=known, progress=progress, **settings)
-        binding = {"observed": observed, "data_args": data_args}
+        binding: dict[str, Any] = {"observed": observed, "data_args": data_args}
         bounds = [
-            mi_by_datum(
-                model, guide, tensors, channel=channel, sites=known, **binding, **settings
-            )
+            mi_by_datum(model, guide, tensors, channel=channel, sites=known, **binding, **settings)
             for channel in channels
         ]
         for name in known:

@@ -125,9 +125,7 @@ def mi_by_datum(
 ) -> dict[str, Tensor]:
     """The terms of :func:`mi_per_dimension`, ``(N, *event_shape)`` by site."""
     tensors = as_tensors(data)
-    dual = DualPass(
-        channel=channel, codes=None, observed=as_names(observed), data_args=data_args
-    )
+    dual = DualPass(channel=channel, codes=None, observed=as_names(observed), data_args=data_args)
     found: dict[str, list[Tensor]] = {}
     dims: dict[str, int] = {}
     with evaluation(model, guide, device=tensors[0].device, seed=seed):

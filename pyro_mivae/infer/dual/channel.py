@@ -38,10 +38,24 @@ channel                      x'                   gradient
 CHANNELS: tuple[Channel, ...] = get_args(Channel)
 
 
-def check_channel(channel: str) -> None:
-    """Raises a ``ValueError`` that lists the channels unless `channel` is one."""
+def check_channel(channel: Any) -> Channel:
+    """Returns `channel` if it is one.
+
+    Raises:
+        TypeError: If it is left out: there is no default, as the choice decides what is learnt.
+        ValueError: If it is another word.
+    """
+    if channel is None:
+        raise TypeError(
+            "the channel has no default, since it decides what is learnt: pass channel=..., one of "
+            "'mean' (the mean of x', a score and no bound), 'sample' (draws, unbiased gradients), "
+            "'straight-through' (draws, the mean's gradient) or 'sleep' (draws, the guide alone "
+            "learns)"
+        )
     if channel not in CHANNELS:
         raise ValueError(f"unknown channel {channel!r}: expected one of {', '.join(CHANNELS)}")
+    checked: Channel = channel
+    return checked
 
 
 def has_useful_mean(fn: Any) -> bool:

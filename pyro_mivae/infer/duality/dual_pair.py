@@ -15,7 +15,7 @@ from pyro_mivae.infer.duality.halves import Generating, Recognizing, Values
 from pyro_mivae.isolation import forked_random
 from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.dependencies import dependencies
-from pyro_mivae.traces.sites import as_names, as_codes, latent_sites
+from pyro_mivae.traces.sites import as_codes, as_names, latent_sites
 
 
 class DualPair(NamedTuple):
