@@ -57,7 +57,7 @@ def evaluation(*parts: Any, device: torch.device, seed: int = 0) -> Iterator[Non
             with _kept_buffers(parts, visit):
                 yield
         finally:
-            for module, mode in modes:
+            for module, mode in reversed(modes):  # a compiled module sets that of another one
                 module.training = mode
 
 

@@ -361,3 +361,14 @@ def test_refitting_leaves_shared_parameters_to_the_model():
     assert all(torch.equal(copy.weight, before[0]) for copy in copies)
     with pytest.raises(ValueError, match="no parameters to train that the model does not use"):
         refit_guide(model, model, data(), steps=1, progress=False)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_the_mode_of_a_compiled_module_is_as_it_was():
+    encoder, _ = networks()
+    encoder[3].eval()
+    before = [module.training for module in encoder.modules()]
+    fast = torch.compile(encoder, backend="eager")
+    with evaluation(lambda x: fast(x), device=torch.device("cpu")):
+        assert not any(module.training for module in encoder.modules())
+    assert [module.training for module in encoder.modules()] == before
