@@ -186,7 +186,8 @@ class _Scoring:
         if different := set(latent_sites(trace)) ^ set(values):
             raise ValueError(
                 f"the latent sites {sorted(different)} are not in both model and guide (or not "
-                "named with codes): expected all latent sites of the model, each with a site of the guide"
+                "named with codes): expected all latent sites of the model, each with one of the "
+                "guide"
             )
         parts, dims = [], set()
         for name, q in batch.densities.items():

@@ -198,8 +198,8 @@ def _check_given(given: tuple[str, ...], call: Call, model_trace: Any) -> None:
             )
         if latent := sorted(upstream.get(name, frozenset()) - set(sites)):
             raise ValueError(
-                f"observed={list(given)}: the site '{name}' depends on the latent sites {latent} in "
-                "the model, so that leaving its density out does not condition on it: expected "
+                f"observed={list(given)}: the site '{name}' depends on the latent sites {latent} "
+                "in the model, so that leaving its density out does not condition on it: expected "
                 "covariates, which depend on no latent site"
             )
 
