@@ -103,9 +103,15 @@ Data = Tensor | Sequence[Tensor]
 
 def as_tensors(data: Data) -> list[Tensor]:
     """One tensor or several, checked to be of equal length."""
-    tensors = [data] if isinstance(data, Tensor) else list(data)
-    if not tensors or not all(isinstance(tensor, Tensor) for tensor in tensors):
-        raise ValueError("data must be a tensor or a sequence of tensors")
+    tensors = [data] if isinstance(data, Tensor) else data
+    is_sequence = isinstance(tensors, list | tuple)
+    if not is_sequence or not tensors or not all(isinstance(t, Tensor) for t in tensors):
+        raise ValueError(
+            "data: expected a tensor or a list or tuple of tensors of equal length, the arguments "
+            f"of model and guide, found {type(data).__name__}. Of a Dataset or DataLoader pass its "
+            "tensors, for example data=dataset.tensors or torch.stack([x for x, *_ in dataset])"
+        )
+    tensors = list(tensors)
     lengths = [len(tensor) for tensor in tensors]
     if len(set(lengths)) > 1 or lengths[0] == 0:
         raise ValueError(f"data must be tensors of equal length above 0, found lengths {lengths}")

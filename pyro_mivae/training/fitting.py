@@ -9,6 +9,7 @@ from typing import Any
 import pyro
 import torch
 from pyro.infer import ELBO
+from pyro.optim import PyroOptim
 from torch import Tensor
 
 from pyro_mivae.batches import Batches, Data, Prepare, arguments, as_tensors
@@ -20,25 +21,10 @@ from pyro_mivae.training.checkpoints import load_checkpoint
 from pyro_mivae.training.discovery import check_small_batches, discover
 from pyro_mivae.training.loop import (
     Callback,
-    Event,
-    Interrupted,
     Loop,
-    NonFiniteError,
 )
 from pyro_mivae.training.objective import Objective
 from pyro_mivae.training.parallel import make_fabric
-
-__all__ = [
-    "Callback",
-    "Event",
-    "Interrupted",
-    "NonFiniteError",
-    "adam",
-    "evaluate",
-    "evaluation",
-    "fit",
-    "make_fabric",
-]
 
 
 def adam(parameters: list[Tensor], learning_rate: float = 1e-3) -> torch.optim.Adam:
@@ -64,7 +50,7 @@ def fit(
     num_nodes: int = 1,
     log_every: int = 100,
     callbacks: Sequence[Callback] = (),
-    folder: Path | None = None,
+    folder: Path | str | None = None,
     checkpoint_every: int = 1000,
     resume: bool = False,
     progress: bool = True,
@@ -128,6 +114,7 @@ def fit(
     for name, number in {**numbers, "batch_size": batch_size}.items():
         if number is not None and number < 1:
             raise ValueError(f"{name} must be at least 1, found {number}")
+    folder = None if folder is None else Path(folder)
     if resume and folder is None:
         raise ValueError("resume=True needs the folder of the checkpoint")
     fabric = make_fabric(device, precision, devices, num_nodes)
@@ -145,7 +132,7 @@ def fit(
         if not any(parameter.requires_grad for parameter in parameters):
             raise ValueError("model and guide have no parameters to train")
         parallel.allow_unused(fabric, objective, batches)
-        made = adam(parameters) if optimizer is None else optimizer(parameters)
+        made = _make_optimizer(optimizer, parameters)
         wrapped, optim = fabric.setup(objective, made)
         loop = Loop(
             fabric, objective, wrapped, optim, stored, batches, log_every, callbacks, folder
@@ -154,6 +141,28 @@ def fit(
             loop.restore(load_checkpoint(folder))
         loop.run(steps, checkpoint_every, progress)
     return loop.history
+
+
+def _make_optimizer(
+    optimizer: Callable[[list[Tensor]], torch.optim.Optimizer] | None, parameters: list[Tensor]
+) -> torch.optim.Optimizer:
+    """The optimiser of the parameters; raises a ``ValueError`` unless it is one of torch's."""
+    if optimizer is None:
+        return adam(parameters)
+    if isinstance(optimizer, PyroOptim):
+        raise ValueError(
+            "optimizer: fit trains with torch's optimisers, found Pyro's "
+            f"{type(optimizer).__name__}: pass a callable, for example "
+            "optimizer=lambda parameters: torch.optim.Adam(parameters, lr=1e-3)"
+        )
+    made = optimizer(parameters) if callable(optimizer) else optimizer
+    if not isinstance(made, torch.optim.Optimizer):
+        raise ValueError(
+            "optimizer: expected a callable that makes a torch optimiser from a list of "
+            "parameters, for example lambda parameters: torch.optim.Adam(parameters, lr=1e-3), "
+            f"found {type(optimizer).__name__}, which gives {type(made).__name__}"
+        )
+    return made
 
 
 def evaluate(

@@ -181,6 +181,9 @@ class DualPass:
             raise ValueError(
                 "the model generates no data in this call: it has no observed site"
                 + (f" besides observed={list(self.observed)}" if self.observed else "")
+                + ". Expected a pyro.sample(..., obs=data) with the data of the call (condition a "
+                "model without one: pyro.condition(model, data={'x': x})); pyro.factor and "
+                "pyro.deterministic generate nothing"
             )
         return forward, codes
 
