@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -76,5 +77,27 @@ def explain(error: BaseException) -> str:
         return f"site '{site['name']}' can't be drawn: its {name} has {words}"
     text = str(error)
     if "found invalid values" in text and any(word in text for word in ("nan", "inf")):
-        return " ".join(text.split())[:300]  # torch's check names distribution and parameter
+        # torch's check names distribution and parameter, and then prints all values.
+        return (
+            " ".join(text.partition("found invalid values")[0].split()) + " found NaN or infinity"
+        )
     return ""
+
+
+@contextmanager
+def naming_draws(words: str) -> Iterator[None]:
+    """Turns errors of a block that come from parameters that are not finite into one error.
+
+    Args:
+        words: Where the block stands in the training.
+
+    Raises:
+        NonFiniteError: In the place of what torch raises, with the site.
+    """
+    try:
+        yield
+    except (ArithmeticError, ValueError, RuntimeError) as error:
+        reason = explain(error)
+        if reason:
+            raise NonFiniteError(f"{words}: {reason}") from error
+        raise

@@ -16,6 +16,7 @@ from pyro_mivae.batches import Batches, Data, Prepare, arguments, as_tensors
 from pyro_mivae.infer import CompiledELBO, TraceMI_ELBO
 from pyro_mivae.isolation import evaluation
 from pyro_mivae.runs.history import History
+from pyro_mivae.traces.drawing import naming_draws
 from pyro_mivae.training import parallel
 from pyro_mivae.training.checkpoints import load_checkpoint
 from pyro_mivae.training.discovery import check_small_batches, discover
@@ -125,7 +126,8 @@ def fit(
         objective = Objective(model, guide, elbo, compile)
         share = (fabric.global_rank, fabric.world_size)
         batches = Batches(tensors, batch_size, seed, prepare, share, drop_last=drop_last)
-        trained, stored = discover(objective, batches, fabric.device)
+        with naming_draws("step 1"):
+            trained, stored = discover(objective, batches, fabric.device)
         parallel.check(fabric, batch_size, stored)
         check_small_batches(objective, batches, fabric.device)
         parameters = [*trained, *stored.values()]
