@@ -174,12 +174,10 @@ def _parts(
     x = array[rows]
     parts: list[tuple[Floats, ...]] = []
     for name, y, is_label in zip(table.names, table.values[rows].T, table.nominal, strict=True):
-        classes, counts = np.unique(y, return_counts=True)
-        if is_label and counts.min() < 2:
+        if is_label and len(set(y)) == len(y):
             raise ValueError(
-                f"factors: expected at least two points of each label of '{name}', found "
-                f"{int((counts < 2).sum())} of {len(classes)} labels with a single point. Leave "
-                "identifiers out, and labels that are rarer than that"
+                f"factors: expected labels that several points share, found '{name}' with "
+                f"{len(y)} of {len(y)} labels with a single point. Leave identifiers out"
             )
         held = _third(y, is_label, seed) if given is None else given
         if min(held.sum(), (~held).sum()) < 2:
