@@ -78,7 +78,8 @@ def at_edge(fn: Any, value: Tensor) -> Tensor | None:
 
     A draw next to an edge is rounded onto it or clamped (``RelaxedBernoulli``, low temperature),
     and its density there is not that of the draw. A support without a finite end has no such edge,
-    nor have uniform distributions, whose density is the same at the edge, and discrete ones.
+    nor have uniform distributions, whose density is the same at the edge, and discrete ones, nor
+    the own draw of a transform that remembers it and scores what it was before rounding.
 
     Args:
         fn: The distribution.
@@ -89,6 +90,8 @@ def at_edge(fn: Any, value: Tensor) -> Tensor | None:
     """
     base = unwrap(fn)
     if not value.is_floating_point() or is_discrete(base) or _is_uniform(base):
+        return None
+    if _is_remembered(base, value):
         return None
     bounds = support_bounds(base)
     if bounds is None:
@@ -105,6 +108,13 @@ def at_edge(fn: Any, value: Tensor) -> Tensor | None:
         near = sign * (value - end) <= reach
         edge |= near & end.isfinite()
     return edge
+
+
+def _is_remembered(fn: Any, value: Tensor) -> bool:
+    if not isinstance(fn, TransformedDistribution) or not fn.transforms:
+        return False
+    chain = flat_transforms(fn.transforms)
+    return all(part._cache_size for part in chain) and chain[-1]._cached_x_y[1] is value
 
 
 _STRAIGHT_THROUGH = (

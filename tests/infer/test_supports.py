@@ -395,3 +395,16 @@ def test_first_step_says_that_codes_lie_at_an_edge(caplog):
     (record,) = [r for r in caplog.records if "at an edge" in r.message]
     assert "numbers of the code 'z'" in record.message
     assert "Logistic" in record.message
+
+
+def test_a_draw_that_its_transform_remembers_is_at_no_edge():
+    """The transform scores what the draw was before rounding; at another's draw it can't."""
+    fn = LogitNormal(torch.full((50,), 30.0), torch.ones(50), -1.0, 1.0)
+    value = fn.rsample()
+    assert at_edge(fn, value) is None
+    unrounded = fn.transforms[-1]._cached_x_y[0] if fn.transforms else value
+    expected = fn.base_dist.log_prob(unrounded) - fn.transforms[-1].log_abs_det_jacobian(
+        unrounded, value
+    )
+    torch.testing.assert_close(fn.log_prob(value), expected)
+    assert at_edge(fn, value.clone()) is not None  # another's draw is looked at
