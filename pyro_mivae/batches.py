@@ -14,12 +14,12 @@ Prepare = Callable[..., Any]
 
 
 class Batches:
-    """Batches by step, taken by index from tensors on the device.
+    """A reader of batches by step, taken by index from tensors on the device.
 
     Args:
         tensors: Tensors of equal length.
         batch_size: Data in a batch; None for all of them, in their order.
-        seed: Of the order.
+        seed: Seed of the order.
         prepare: Makes the arguments of model and guide from a batch.
         share: Rank and number of the processes that share every batch.
         drop_last: Whether to leave out the last batch of an epoch if it is smaller.
@@ -87,13 +87,13 @@ def _shard(index: Tensor, rank: int, ranks: int) -> tuple[Tensor, float]:
 
 
 def arguments(batch: Sequence[Tensor], prepare: Prepare | None) -> tuple[Any, ...]:
-    """The positional arguments of model and guide."""
+    """Returns the positional arguments of model and guide."""
     prepared = tuple(batch) if prepare is None else prepare(*batch)
     return prepared if isinstance(prepared, tuple) else (prepared,)
 
 
 def permutation(length: int, seed: int, epoch: int) -> Tensor:
-    """The order of the data in an epoch, int64 ``(length,)``: a function of seed and epoch."""
+    """Draws the order of an epoch's data, int64 ``(length,)``, from seed and epoch alone."""
     generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
     return torch.randperm(length, generator=generator)
 
@@ -102,7 +102,7 @@ Data = Tensor | Sequence[Tensor]
 
 
 def as_tensors(data: Data) -> list[Tensor]:
-    """One tensor or several, checked to be of equal length."""
+    """Returns one tensor or several as a tuple, checked to be of equal length."""
     tensors = [data] if isinstance(data, Tensor) else data
     is_sequence = isinstance(tensors, list | tuple)
     if not is_sequence or not tensors or not all(isinstance(t, Tensor) for t in tensors):
@@ -121,7 +121,7 @@ def as_tensors(data: Data) -> list[Tensor]:
 def batches(
     tensors: list[Tensor], batch_size: int, prepare: Prepare | None
 ) -> Iterator[tuple[tuple[Any, ...], int]]:
-    """The arguments of model and guide by batch, and the number of data in it."""
+    """Yields the arguments of model and guide by batch, and the number of data in it."""
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, found {batch_size}")
     for batch in zip(*(torch.split(t, batch_size) for t in tensors), strict=True):

@@ -41,9 +41,9 @@ def check_base(base: Any, kl_weight: Any) -> None:
     """Raises a ``ValueError`` for a base that is not supported, or not with this weight."""
     if type(base) not in BASES:
         names = ", ".join(cls.__name__ for cls in BASES)
-        found = getattr(base, "__name__", type(base).__name__)
+        base_name = getattr(base, "__name__", type(base).__name__)
         raise ValueError(
-            f"unsupported base ELBO {found}: expected an instance of {names} "
+            f"unsupported base ELBO {base_name}: expected an instance of {names} "
             "(subclasses may compute their loss elsewhere, where the dual term would be lost)"
         )
     weighted = bool(kl_weight != 1)  # a schedule is not the number 1 either
@@ -144,14 +144,14 @@ class _Unscored(Messenger):  # type: ignore[misc]
 
 
 def times(weight: Any, term: Any) -> Any:
-    """``weight * term`` without an operation for the number 1; a small step counts them."""
+    """Multiplies a term by its weight; the number 1 takes no operation, which small steps count."""
     if isinstance(weight, Tensor) and isinstance(term, Tensor):
         return weight.to(term.dtype) * term  # two scalars: the weight's type must not win
     return term if isinstance(weight, int | float) and weight == 1 else weight * term
 
 
 def plus(total: Any, term: Any) -> Any:
-    """``total + term``, likewise for the number 0."""
+    """Adds a term to a total, without an operation for the number 0."""
     return term if isinstance(total, int | float) and total == 0 else total + term
 
 

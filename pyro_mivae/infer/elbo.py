@@ -164,7 +164,7 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
         return self.base._get_trace(model, guide, args, kwargs)
 
     def terms(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """The parts of the loss, in nats, summed over the data as Pyro's losses are.
+        """Computes the parts of the loss, in nats, summed over the data as Pyro's losses are.
 
         Always runs the dual pass, also at ``mi_weight=0``; never waits for the device
         with the default base or ``Trace_ELBO``.
@@ -179,7 +179,7 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
         return self._terms(Call(model, guide, args, kwargs), always_dual=True)
 
     def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
-        """The loss as a number (nats, summed over the data)."""
+        """Computes the loss as a number (nats, summed over the data)."""
         with torch.no_grad():
             terms = self._terms(Call(model, guide, args, kwargs))
         loss = float(torch_item(terms["loss"]))
@@ -187,14 +187,14 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
         return loss
 
     def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """The loss as a tensor of shape ``()`` that carries the gradient estimator."""
+        """Computes the loss as a tensor of shape ``()`` that carries the gradient estimator."""
         loss = self._terms(Call(model, guide, args, kwargs))["loss"]
         if is_validation_enabled():
             warn_if_nan(loss, "loss")
         return loss
 
     def loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
-        """The loss as a number, after a backward pass; advances the schedules' step."""
+        """Computes the loss as a number, runs a backward pass and advances the schedules' step."""
         differentiable = self._terms(Call(model, guide, args, kwargs))["loss"]
         torch_backward(differentiable, retain_graph=self.retain_graph)
         self.step += 1
@@ -203,7 +203,7 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
         return loss
 
     def state_dict(self) -> dict[str, int]:
-        """What a checkpoint has to keep: the step of the schedules."""
+        """Returns what a checkpoint has to keep: the step of the schedules."""
         return {"step": self.step}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
@@ -211,7 +211,7 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
         self.step = int(state["step"])
 
     def weights(self) -> tuple[float, float]:
-        """``(mi_weight, kl_weight)`` at the current step."""
+        """Returns ``(mi_weight, kl_weight)`` at the current step."""
         values = []
         for name in ("mi_weight", "kl_weight"):
             weight = getattr(self, name)

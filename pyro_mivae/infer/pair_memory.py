@@ -12,7 +12,7 @@ from pyro_mivae.traces.call import Call
 
 @dataclass
 class PairMemory:
-    """Findings about one pair, which later calls rely on.
+    """The findings about one pair, which later calls rely on.
 
     Attributes:
         support_checked: Whether the supports of guide and prior were compared.

@@ -56,7 +56,7 @@ def support_bounds(fn: Any) -> Bounds | None:
 
 
 def is_discrete(fn: Any) -> bool | None:
-    """Whether the density of a distribution is a mass; None where that is not known."""
+    """Tells whether the density of a distribution is a mass; None where that is not known."""
     fn = unwrap(fn)
     if isinstance(fn, dist.Delta):
         return None
@@ -74,7 +74,7 @@ def is_discrete(fn: Any) -> bool | None:
 
 
 def at_edge(fn: Any, value: Tensor) -> Tensor | None:
-    """Which numbers of a draw lie at an edge of the support, where rounding has put them.
+    """Marks the numbers of a draw at an edge of the support, where rounding has put them.
 
     A draw next to an edge is rounded onto it or clamped (``RelaxedBernoulli``, low temperature),
     and its density there is not that of the draw. A support without a finite end has no such edge,

@@ -35,7 +35,7 @@ def use(
     prepare: Prepare | None,
     progress: bool,
 ) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, Tensor]]:
-    """The variance of posterior means with its error, and losses by resampling, by datum."""
+    """Measures the variance of posterior means with its error, and losses by resampling."""
     means: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in names}
     losses: dict[str, list[Tensor]] = {name: [] for name in names}
     dims: dict[str, int] = {}

@@ -82,7 +82,7 @@ def aggregate_information(
     seed: int = 0,
     progress: bool = True,
 ) -> AggregateInformation:
-    r"""The information between a datum, one of N alike, and a draw of its posterior.
+    r"""Measures the information between a datum, one of N alike, and a draw of its posterior.
 
     .. math::
 
@@ -105,7 +105,7 @@ def aggregate_information(
         num_samples: Draws per datum.
         batch_size: Data in a batch.
         prepare: Makes the guide's arguments from a batch.
-        seed: Of the draws.
+        seed: Seed of the draws.
         progress: Whether to show a progress bar (on a terminal).
 
     Raises:
@@ -118,7 +118,7 @@ def aggregate_information(
     """
     tensors = as_tensors(data)
     with evaluation(guide, device=tensors[0].device, seed=seed):
-        found = posteriors(
+        batches = posteriors(
             guide,
             tensors,
             codes=codes,
@@ -126,12 +126,12 @@ def aggregate_information(
             batch_size=batch_size,
             prepare=prepare,
         )
-        run = [batch for _, batch in found]
+        run = [batch for _, batch in batches]
         return information(run, score(run, progress=progress))
 
 
 def information(run: list[Batch], scores: Scores) -> AggregateInformation:
-    """The information from scores under the aggregate; logs a warning if it is saturated."""
+    """Computes the information from densities under the aggregate; warns if it is saturated."""
     num_data = sum(batch.count for batch in run)
     mean, error = mean_and_error(per_datum(scores.own_each - scores.each, num_data))
     result = AggregateInformation(
@@ -152,7 +152,7 @@ def per_datum(terms: Tensor, num_data: int) -> Tensor:
 
 
 def mean_and_error(terms: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean over the first dimension and its standard error, NaN for a single term."""
+    """Averages over the first dimension, with standard errors: NaN for a single term."""
     mean, number = terms.mean(0), len(terms)
     return mean.cpu(), (((terms - mean) ** 2).sum(0) / (number - 1) / number).sqrt().cpu()
 
@@ -167,7 +167,7 @@ def pairwise_information(
     seed: int = 0,
     progress: bool = True,
 ) -> xr.Dataset:
-    r"""The information between every two dimensions of the codes: are they independent?
+    r"""Measures the information between every two dimensions of the codes: are they independent?
 
     .. math:: I_q(z_a; z_b) = \mathbb{E}_{q(z)}[\log q(z_a, z_b) - \log q(z_a) - \log q(z_b)]
 
@@ -181,7 +181,7 @@ def pairwise_information(
         codes: Names of latent sites; None for all.
         batch_size: Data in a batch.
         prepare: Makes the guide's arguments from a batch.
-        seed: Of the draws.
+        seed: Seed of the draws.
         progress: Whether to show a progress bar (on a terminal).
 
     Returns:
@@ -195,8 +195,8 @@ def pairwise_information(
     tensors = as_tensors(data)
     total = squares = torch.zeros((), dtype=torch.float64)
     with evaluation(guide, device=tensors[0].device, seed=seed):
-        found = posteriors(guide, tensors, codes=codes, batch_size=batch_size, prepare=prepare)
-        run = [batch for _, batch in found]
+        batches = posteriors(guide, tensors, codes=codes, batch_size=batch_size, prepare=prepare)
+        run = [batch for _, batch in batches]
         for name, density in run[0].densities.items():
             if not density.factorised:
                 raise ValueError(

@@ -44,14 +44,14 @@ def score(run: list[Batch], *, progress: bool) -> Scores:
     Raises:
         ValueError: If a density is NaN.
     """
-    found: list[Tensor] = []
+    tables: list[Tensor] = []
     for rows, scores, _ in blocks(run, pairs=False, progress=progress):
         # Small tensors kept among large ones that come and go would fragment the memory.
         parts = (scores.own, scores.own_each, scores.joint, scores.each)
-        found = found or [part.new_empty(_num_draws(run), *part.shape[1:]) for part in parts]
-        for whole, part in zip(found, parts, strict=True):
-            whole[rows] = part
-    return Scores(*found)
+        tables = tables or [part.new_empty(_num_draws(run), *part.shape[1:]) for part in parts]
+        for table, part in zip(tables, parts, strict=True):
+            table[rows] = part
+    return Scores(*tables)
 
 
 def blocks(
@@ -102,8 +102,8 @@ def _score(
     for batch in run:
         joint, each = together([q(block[name]) for name, q in batch.densities.items()])
         both = _log_matmul(each) if pairs else each.new_empty(0)
-        found = [joint.logsumexp(-1), each.logsumexp(-1), both]
-        sums = list(map(torch.logaddexp, sums, found)) if sums else found
+        log_sums = [joint.logsumexp(-1), each.logsumexp(-1), both]
+        sums = list(map(torch.logaddexp, sums, log_sums)) if sums else log_sums
         end = before + batch.count
         mine = ((before <= datum) & (datum < end)).nonzero()[:, 0]
         own.append(joint[mine, datum[mine] - before])
@@ -114,7 +114,7 @@ def _score(
 
 
 def together(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """The sites' joint density, and their dimensions one after the other."""
+    """Joins the sites' densities into one, and puts their dimensions one after the other."""
     if len(parts) == 1:
         return parts[0]
     joint, each = zip(*parts, strict=True)

@@ -106,10 +106,10 @@ def _flat(sums: dict[int, Tensor]) -> dict[int, Tensor]:
 
 def _require_roots(codes: Codes, noise: Iterable[str], upstream: dict[str, frozenset[str]]) -> None:
     for name in codes:
-        found = sorted(upstream.get(name, frozenset()) & set(noise) - {name})
-        if found:
+        causes = sorted(upstream.get(name, frozenset()) & set(noise) - {name})
+        if causes:
             raise ValueError(
-                f"code site '{name}' depends on {found} in the model, so that p({name}) is not "
+                f"code site '{name}' depends on {causes} in the model, so that p({name}) is not "
                 "known: expected codes at the root. Add latent sites to codes, name data that are "
                 "given with observed, or take the Barber-Agakov bound of TraceMI_ELBO(...).terms"
             )

@@ -69,7 +69,7 @@ def per_dimension(
             grows with the square. None takes all.
         batch_size: Data in a batch.
         prepare: Makes the arguments of model and guide from a batch.
-        seed: Of the draws.
+        seed: Seed of the draws.
         progress: Whether to show progress bars (on a terminal).
 
     Returns:
@@ -128,36 +128,36 @@ def per_dimension(
 
 
 def as_lists(group: xr.Dataset) -> dict[str, dict[str, Any]]:
-    """The numbers of :func:`per_dimension` for JSON: by site, then ``"kl"``, ``"mi/sample"``, ...
+    """Converts the numbers of :func:`per_dimension` for JSON: by site, then ``"kl"``, ...
 
     Names end in ``_se`` for standard errors, and the pairs are under ``"pairwise"``.
     """
-    found: dict[str, dict[str, Any]] = {}
+    numbers: dict[str, dict[str, Any]] = {}
     for name, values in group.data_vars.items():
         site = values.attrs.get("site")
         if site is None:
-            found.setdefault("pairwise", {})[str(name)] = values.values.tolist()
+            numbers.setdefault("pairwise", {})[str(name)] = values.values.tolist()
             continue
         quantity = str(name).replace(f"_{site}", "", 1)
         if "channel" not in values.dims:
-            found.setdefault(site, {})[quantity] = values.values.tolist()
+            numbers.setdefault(site, {})[quantity] = values.values.tolist()
             continue
         base, error = quantity.removesuffix("_se"), quantity.endswith("_se")
         for channel in group["channel"].values:
             key = f"{base}/{channel}" + ("_se" if error else "")
-            found.setdefault(site, {})[key] = values.sel(channel=channel).values.tolist()
-    return found
+            numbers.setdefault(site, {})[key] = values.sel(channel=channel).values.tolist()
+    return numbers
 
 
 def site_dims(site: str, event_shape: Sequence[int]) -> tuple[str, ...]:
-    """Names of the dimensions of a site."""
+    """Names the dimensions of a site."""
     if len(event_shape) <= 1:
         return (f"{site}_dim",) * len(event_shape)
     return tuple(f"{site}_dim_{number}" for number in range(len(event_shape)))
 
 
 def _add(
-    found: dict[str, Any],
+    variables: dict[str, Any],
     quantity: str,
     site: str,
     mean: Tensor,
@@ -167,8 +167,8 @@ def _add(
 ) -> None:
     dims = (*lead, *site_dims(site, mean.shape[len(lead) :]))
     attrs = {"units": units, "site": site}
-    found[f"{quantity}_{site}"] = (dims, mean, attrs)
-    found[f"{quantity}_{site}_se"] = (dims, error, attrs)
+    variables[f"{quantity}_{site}"] = (dims, mean, attrs)
+    variables[f"{quantity}_{site}_se"] = (dims, error, attrs)
 
 
 def _mean_and_error(terms: Tensor) -> tuple[Tensor, Tensor]:

@@ -100,7 +100,7 @@ def elbo_decomposition(
         num_samples: Draws per datum.
         batch_size: Data in a batch.
         prepare: Makes the arguments of model and guide from a batch.
-        seed: Of the draws.
+        seed: Seed of the draws.
         progress: Whether to show a progress bar (on a terminal).
 
     Raises:

@@ -36,7 +36,7 @@ def mi_per_dimension(
     prepare: Prepare | None = None,
     seed: int = 0,
 ) -> dict[str, Tensor]:
-    r"""The bound on :math:`I(c_d; x')` of every dimension of every latent site.
+    r"""Bounds :math:`I(c_d; x')` of every dimension of every latent site.
 
     .. math:: \mathbb{E}[\log q(c_d|x') - \log p(c_d)]
 
@@ -52,7 +52,7 @@ def mi_per_dimension(
         data_args: Where the guide expects x', as in :class:`~pyro_mivae.infer.TraceMI_ELBO`.
         batch_size: Data in a batch.
         prepare: Makes the arguments of model and guide from a batch.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Returns:
         Nats per datum by site, each of the site's event shape (a one-hot vector is one dimension).
@@ -86,7 +86,7 @@ def kl_per_dimension(
     prepare: Prepare | None = None,
     seed: int = 0,
 ) -> dict[str, Tensor]:
-    """KL(q || p) of the marginals of every dimension of every latent site, averaged over data.
+    """Averages KL(q || p) of every dimension's marginals over the data, by latent site.
 
     Analytic where torch has the closed form and it holds at the guide's draws of the other sites,
     else one draw per datum.
@@ -97,7 +97,7 @@ def kl_per_dimension(
         data: Tensors of equal length.
         batch_size: Data in a batch.
         prepare: Makes the arguments of model and guide from a batch.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Returns:
         Nats per datum by site, each of the site's event shape (a one-hot vector is one dimension).
@@ -123,10 +123,10 @@ def mi_by_datum(
     observed: str | Iterable[str] = (),
     data_args: DataArgs | None = None,
 ) -> dict[str, Tensor]:
-    """The terms of :func:`mi_per_dimension`, ``(N, *event_shape)`` by site."""
+    """Computes the terms of :func:`mi_per_dimension`, ``(N, *event_shape)`` by site."""
     tensors = as_tensors(data)
     dual = DualPass(channel=channel, codes=None, observed=as_names(observed), data_args=data_args)
-    found: dict[str, list[Tensor]] = {}
+    by_site: dict[str, list[Tensor]] = {}
     dims: dict[str, int] = {}
     with evaluation(model, guide, device=tensors[0].device, seed=seed):
         for args, count in batches(tensors, batch_size, prepare):
@@ -141,8 +141,8 @@ def mi_by_datum(
                 log_q = log_prob(marginals(q["fn"], name), q["value"], name)
                 log_p = log_prob(marginals(p["fn"], name), p["value"], name)
                 terms = detach_provenance(log_q - log_p)
-                found.setdefault(name, []).append(by_datum(terms, q, dim, count))
-    return {name: torch.cat(terms) for name, terms in found.items()}
+                by_site.setdefault(name, []).append(by_datum(terms, q, dim, count))
+    return {name: torch.cat(terms) for name, terms in by_site.items()}
 
 
 def kl_by_datum(
@@ -155,9 +155,9 @@ def kl_by_datum(
     seed: int,
     sites: Iterable[str] | None = None,
 ) -> dict[str, Tensor]:
-    """The terms of :func:`kl_per_dimension`, ``(N, *event_shape)`` by site."""
+    """Computes the terms of :func:`kl_per_dimension`, ``(N, *event_shape)`` by site."""
     tensors = as_tensors(data)
-    found: dict[str, list[Tensor]] = {}
+    by_site: dict[str, list[Tensor]] = {}
     dims: dict[str, int] = {}
     with evaluation(model, guide, device=tensors[0].device, seed=seed):
         for args, count in batches(tensors, batch_size, prepare):
@@ -183,19 +183,19 @@ def kl_by_datum(
                     kl = None
                 if kl is None:
                     kl = log_prob(q, site["value"], name) - log_prob(p, site["value"], name)
-                found.setdefault(name, []).append(by_datum(kl, site, dim, count))
-    return {name: torch.cat(terms) for name, terms in found.items()}
+                by_site.setdefault(name, []).append(by_datum(kl, site, dim, count))
+    return {name: torch.cat(terms) for name, terms in by_site.items()}
 
 
 def pair(call: Call) -> tuple[Any, Any]:
-    """Traces of the model at a draw of the guide, and of the guide."""
+    """Runs the guide, and the model at the guide's draw; both runs are traced."""
     guide_trace = call.trace_guide()
     values = {**plate_indices(guide_trace), **latent_values(guide_trace)}
     return run_again(call.model, call.args, call.kwargs, values), guide_trace
 
 
 def shared_sites(call: Call) -> tuple[list[str], dict[str, str]]:
-    """The latent sites of both, and why of some the dimensions' marginals are not known."""
+    """Lists the latent sites of both, and says why some dimensions' marginals are not known."""
     model_trace, guide_trace = pair(call)
     names = [name for name in latent_sites(guide_trace) if name in model_trace]
     unknown = {}

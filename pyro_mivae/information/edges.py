@@ -58,7 +58,7 @@ class EdgeDraws:
             )
 
     def note(self) -> str | None:
-        """What to mind of the draws at an edge, or None where there are none.
+        """Says what to mind of the draws at an edge, or None where no draw lies there.
 
         Raises:
             ValueError: If there are many of them.

@@ -24,7 +24,7 @@ class Estimate:
 
     @classmethod
     def of(cls, terms: Tensor) -> Estimate:
-        """The mean of `terms` over all of their elements.
+        """Averages `terms` over all of their elements.
 
         Args:
             terms: Independent terms of any shape, in nats.
@@ -37,7 +37,7 @@ class Estimate:
         return cls(mean, error)
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """The normal interval of this level; NaN where the standard error is."""
+        """Computes the normal interval of this level; NaN where the standard error is."""
         if not 0 < level < 1:
             raise ValueError(f"level must lie in (0, 1), found {level}")
         reach = NormalDist().inv_cdf((1 + level) / 2) * self.standard_error

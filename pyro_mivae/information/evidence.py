@@ -90,7 +90,7 @@ def log_evidence(
     seed: int = 0,
     progress: bool = True,
 ) -> LogEvidence:
-    r"""Importance-weighted log-evidence (Burda et al. 2016, eq. 8).
+    r"""Estimates the log-evidence by importance weighting (Burda et al. 2016, eq. 8).
 
     .. math:: \log \frac{1}{K} \sum_{k=1}^{K} \frac{p(x, z_k)}{q(z_k|x)}, \qquad z_k \sim q(z|x)
 
@@ -109,7 +109,7 @@ def log_evidence(
         batch_size: Data in a batch.
         prepare: Makes the arguments of model and guide from a batch.
         parallel: Draws evaluated at once, see :func:`sandwich`.
-        seed: Of the draws.
+        seed: Seed of the draws.
         progress: Whether to show a progress bar (on a terminal).
 
     Raises:
@@ -124,7 +124,7 @@ def log_evidence(
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, found {num_samples}")
     tensors = as_tensors(data)
-    found, place, edges = [], None, EdgeDraws()
+    diagnostics, place, edges = [], None, EdgeDraws()
     # A draw where the density is 0 has no weight, and is no error.
     with (
         evaluation(model, guide, device=tensors[0].device, seed=seed),
@@ -142,9 +142,9 @@ def log_evidence(
                 call, model_trace, guide_trace, as_names(observed), parallel, edges
             )
             weights = torch.cat(list(proposal.draws(num_samples)))
-            found.append(_diagnose(weights.movedim(place, 1).reshape(num_samples, count, -1)))
+            diagnostics.append(_diagnose(weights.movedim(place, 1).reshape(num_samples, count, -1)))
             bar.update(count)
-    per_datum, effective, pareto_k = (torch.cat(parts) for parts in zip(*found, strict=True))
+    per_datum, effective, pareto_k = (torch.cat(parts) for parts in zip(*diagnostics, strict=True))
     result = LogEvidence(per_datum, num_samples, effective, pareto_k, edges.note())
     if result.note:
         logger.warning("log-evidence: %s", result.note)

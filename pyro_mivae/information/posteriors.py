@@ -31,7 +31,7 @@ class Batch:
         count: The number of data.
         densities: By code site.
         draws: Values by code site, shape ``(num_samples, *batch, *event)``.
-        dtypes: Of the guide's own draws, by code site.
+        dtypes: Types of the guide's own draws, by code site.
     """
 
     count: int
@@ -117,9 +117,9 @@ def _code_sites(trace: Any, wanted: Codes | None) -> list[str]:
 def require_roots(names: Iterable[str], upstream: Mapping[str, frozenset[str]]) -> None:
     """Raises a ``ValueError`` if a guide's code depends on other latents."""
     for name in names:
-        if found := sorted(upstream.get(name, ())):
+        if causes := sorted(upstream.get(name, ())):
             raise ValueError(
-                f"code site '{name}' depends on {found} in the guide, so that q({name}|x) is not "
+                f"code site '{name}' depends on {causes} in the guide, so that q({name}|x) is not "
                 "known: expected sites that depend on the data alone; name those with codes"
             )
 
@@ -132,7 +132,7 @@ def data_dims(
     names: Iterable[str],
     count: int,
 ) -> dict[str, int]:
-    """The dimension of the data's plate, by site; the leftmost if several follow the data.
+    """Finds the dimension of the data's plate, by site; the leftmost of several.
 
     Args:
         run: Makes a trace from the arguments of a batch.
@@ -145,26 +145,26 @@ def data_dims(
     Raises:
         ValueError: If a site is in no vectorised plate of the data.
     """
-    found = {name: plate_dims(trace.nodes[name], count) for name in names}
-    if any(len(dims) > 1 for dims in found.values()):
+    candidates = {name: plate_dims(trace.nodes[name], count) for name in names}
+    if any(len(dims) > 1 for dims in candidates.values()):
         # Another plate happens to be as large: with a datum less or more it is not.
         twice = [torch.cat([tensor[:1], tensor[:1]]) for tensor in tensors]
         other = [tensor[: count - 1] for tensor in tensors] if count > 1 else twice
         again = run(*arguments(other, prepare))
-        for name, dims in found.items():
+        for name, dims in candidates.items():
             dims &= plate_dims(again.nodes[name], len(other[0]))
-    for name, dims in found.items():
+    for name, dims in candidates.items():
         require_plate(trace.nodes[name], dims, count)
-    return {name: min(dims) for name, dims in found.items()}
+    return {name: min(dims) for name, dims in candidates.items()}
 
 
 def plate_dims(site: Mapping[str, Any], count: int) -> set[int]:
-    """The dimensions of a site's vectorised plates of this size."""
+    """Lists the dimensions of a site's vectorised plates of this size."""
     return {dim for dim, size in plates(site).items() if size == count}
 
 
 def require_plate(site: Mapping[str, Any], dims: Iterable[int], count: int) -> int:
-    """The one of these dimensions that is a plate of the data.
+    """Picks the one of these dimensions that is a plate of the data.
 
     Raises:
         ValueError: If there is none.

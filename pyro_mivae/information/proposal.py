@@ -73,7 +73,7 @@ class Proposal:
             self._at_once = self.parallel
 
     def draws(self, count: int) -> Iterator[Tensor]:
-        """Log-weights of `count` draws in parts, nats, double precision, ``(part, cells)``.
+        """Yields log-weights of `count` draws in parts, nats, double precision, ``(part, cells)``.
 
         Raises:
             ValueError: If one is NaN.
@@ -151,7 +151,7 @@ def _size(site: Any) -> int:
 
 
 def depth(*traces: Any) -> int:
-    """The most batch dimensions of a site."""
+    """Counts the most batch dimensions of a site."""
     sites = [site for trace in traces for site in trace.nodes.values() if site["type"] == "sample"]
     return max(len(site["fn"].batch_shape) for site in sites if not site_is_subsample(site))
 
@@ -165,7 +165,7 @@ def _in_plate(fn: Any, size: int, dim: int) -> Any:
 
 
 def log_sums(proposal: Proposal, counts: Iterable[int], bar: tqdm[Any]) -> dict[int, Tensor]:
-    """The log of the sum of the first k weights, for each k in `counts`, streaming.
+    """Computes the log of the sum of the first k weights, for each k in `counts`, streaming.
 
     Args:
         proposal: Makes the weights.

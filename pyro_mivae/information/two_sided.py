@@ -32,7 +32,7 @@ _WIDE = 0.1
 
 @dataclass(frozen=True)
 class Sandwich:
-    """Bounds on I(c; x') from both sides, in nats per datum.
+    """The bounds on I(c; x') from both sides, in nats per datum.
 
     Attributes:
         num_samples: The numbers K of draws, ascending.
@@ -71,11 +71,11 @@ class Sandwich:
         return Estimate.of(self.upper_per_datum[-1] - self.lower_per_datum[-1])
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """From the lower end of the interval of L_K to the upper end of that of U_K."""
+        """Spans the lower end of the interval of L_K to the upper end of that of U_K."""
         return self.lower.interval(level)[0], self.upper.interval(level)[1]
 
     def curve(self) -> list[tuple[int, Estimate, Estimate]]:
-        """``(K, L_K, U_K)`` for every K."""
+        """Lists ``(K, L_K, U_K)`` for every K."""
         bounds = zip(self.lower_per_datum, self.upper_per_datum, strict=True)
         return [
             (k, Estimate.of(low), Estimate.of(high))
@@ -159,7 +159,7 @@ def sandwich(
             in a call. Small calls take less memory.
         parallel: Draws evaluated at once, 1 for a model that has to run alone. By default as many
             as fit a few ten megabytes, and one at a time where model or guide can't do more.
-        seed: Of the draws.
+        seed: Seed of the draws.
         progress: Whether to show a progress bar (on a terminal).
         kwargs: Keyword arguments of both.
 
@@ -193,7 +193,7 @@ def sandwich(
     )
     tensors = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     device = tensors[0].device if tensors else torch.get_default_device()
-    found, edges = [], EdgeDraws()
+    runs, edges = [], EdgeDraws()
     # A draw where the density is 0 has no weight, and is no error.
     with (
         evaluation(model, guide, device=device, seed=seed),
@@ -208,8 +208,8 @@ def sandwich(
             if run == 0:
                 passes = 2 if bounds.noise else 1
                 bar.reset(passes * counts[-1] * num_dual_particles)
-            found.append(bounds(counts, bar))
-    lower, upper, barber_agakov = (torch.cat(parts, -1).cpu() for parts in zip(*found, strict=True))
+            runs.append(bounds(counts, bar))
+    lower, upper, barber_agakov = (torch.cat(parts, -1).cpu() for parts in zip(*runs, strict=True))
     result = Sandwich(counts, lower, upper, barber_agakov, tuple(bounds.codes), edges.note())
     if result.note:
         logger.warning("I(%s; x'): %s", ", ".join(result.codes), result.note)

@@ -28,7 +28,7 @@ _REDRAWS = 3
 def dependencies(
     fn: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> dict[str, frozenset[str]]:
-    """The latent sites upstream of each sample site, itself excluded.
+    """Finds the latent sites upstream of each sample site, itself excluded.
 
     Marks on the drawn values are followed to the densities. Where foreign code rejects or loses
     them (a buffer written in place, NumPy), the sites are redrawn one at a time, and densities
@@ -48,7 +48,7 @@ def dependencies(
         trace = poutine.trace(fn).get_trace(*args, **kwargs)
         try:
             marked = get_dependencies(fn, args, kwargs)["prior_dependencies"]
-            direct = {name: set(found) for name, found in marked.items()}
+            direct = {name: set(sources) for name, sources in marked.items()}
             fresh = run_again(fn, args, kwargs, plate_indices(trace))
             lost = {name for name in _moved(trace, fresh) if not direct.get(name, set()) - {name}}
             reason = f"the mark of what {sorted(lost)} depend on was lost" if lost else None
@@ -65,7 +65,7 @@ def dependencies(
 
 
 def entangled_sites(call: Call, model_trace: Any, guide_trace: Any) -> frozenset[str]:
-    """The latent sites whose analytic KL, at draws of the guide, would be wrong.
+    """Finds the latent sites whose analytic KL, at draws of the guide, would be wrong.
 
     At a draw of the other sites KL(q(z|..) || p(z|..)) has the right mean if z, given what its q
     depends on, is independent of what its p depends on: if nothing upstream of z in the model

@@ -26,7 +26,7 @@ from pyro_mivae.traces.sites import (
 
 
 def plates(site: Mapping[str, Any]) -> dict[int, int]:
-    """Sizes of the vectorised plates around a site by dim; those of a plate without one, too."""
+    """Measures the vectorised plates around a site by dim; those of a plate without one, too."""
     return {
         frame.dim: frame.size if frame.size >= 0 else site["fn"].batch_shape[frame.dim]
         for frame in site["cond_indep_stack"]
@@ -48,7 +48,7 @@ class Cells:
         """Sums a log-probability over all that is inside a cell.
 
         Args:
-            log_prob: Of a site, a batch shape.
+            log_prob: Log-probability of a site, a batch shape.
             lead: A further dimension to keep, the leftmost.
 
         Returns:
@@ -95,7 +95,7 @@ def shared_cells(model_trace: Any, guide_trace: Any, data: Collection[str]) -> C
 
 
 def density(site: Mapping[str, Any]) -> Tensor:
-    """log-probability of a site, unscaled, masked, at least in single precision."""
+    """Computes a site's log-probability, unscaled, masked, at least in single precision."""
     masked: Tensor = scale_and_mask(at_least_single(site_density(site)), mask=site["mask"])
     return masked
 
@@ -171,12 +171,12 @@ def log_proposal(
 def _noise_densities(
     trace: Any, latent: Iterable[str], codes: Codes | None
 ) -> list[tuple[str, Tensor]]:
-    found = ((name, _noise_density(trace.nodes[name], codes or {})) for name in latent)
-    return [(name, term) for name, term in found if term is not None]
+    densities = ((name, _noise_density(trace.nodes[name], codes or {})) for name in latent)
+    return [(name, term) for name, term in densities if term is not None]
 
 
 def proposed(model_trace: Any, guide_trace: Any, data: Collection[str]) -> list[str]:
-    """The latent sites of both, whose densities make the weight.
+    """Lists the latent sites of both, whose densities make the weight.
 
     Sites that only one of the two has cancel: the model proposes them from its prior, or the
     guide uses them on its way.
@@ -194,7 +194,7 @@ def log_weight(
     codes: Codes | None = None,
     lead: int | None = None,
 ) -> Tensor:
-    r"""The log-weight of every cell, :math:`\log p(z)\, p(x|z) / q(z|x)`.
+    r"""Computes the log-weight of every cell, :math:`\log p(z)\, p(x|z) / q(z|x)`.
 
     With codes, :math:`\log p(u|c)\, p(x|c, u) / q(u|c, x)`. Arguments and shape are those of
     :func:`log_joint`.

@@ -46,8 +46,8 @@ def run_again(
         fn: The model or guide.
         args: Its positional arguments.
         kwargs: Its keyword arguments.
-        values: Of latent sites, and the plates' indices.
-        data: Of observed sites, in place of what is observed there.
+        values: Values of latent sites, and the plates' indices.
+        data: Values of observed sites, in place of what is observed there.
 
     Returns:
         The trace.
@@ -56,10 +56,10 @@ def run_again(
 
 
 def plate_indices(trace: Any) -> dict[str, Tensor]:
-    """The plates' indices of a run."""
+    """Returns the plates' indices of a run."""
     return {n: s["value"] for n, s in trace.nodes.items() if site_is_subsample(s)}
 
 
 def latent_values(trace: Any) -> dict[str, Tensor]:
-    """The values of the latent sites of a run."""
+    """Returns the values of the latent sites of a run."""
     return {name: trace.nodes[name]["value"] for name in latent_sites(trace)}

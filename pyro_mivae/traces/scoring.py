@@ -73,7 +73,7 @@ def forget_derived(fn: Any) -> None:
 
 
 def layers(fn: Any) -> Iterator[Any]:
-    """A distribution and the distributions inside of it."""
+    """Yields a distribution and the distributions inside of it."""
     yield fn
     for name in ("base_dist", "_component_distribution", "component0", "component1"):
         inner = vars(fn).get(name) if hasattr(fn, "__dict__") else None
@@ -82,7 +82,7 @@ def layers(fn: Any) -> Iterator[Any]:
 
 
 def flat_transforms(chain: Any) -> list[Any]:
-    """The transforms of a chain, one after another, without those that only hold others."""
+    """Yields the transforms of a chain one by one, without those that only hold others."""
     flat: list[Any] = []
     for transform in chain:
         inner = transform.inv if isinstance(transform, transforms._InverseTransform) else None

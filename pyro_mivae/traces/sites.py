@@ -23,15 +23,15 @@ Codes = Mapping[str, Dims | None]
 
 
 def as_codes(codes: str | Iterable[str] | Codes | None) -> dict[str, Dims | None] | None:
-    """A mapping of sites to dimensions, from what a user may write for it."""
+    """Makes a mapping of sites to dimensions from what a user may write for it."""
     if codes is None:
         return None
     if isinstance(codes, str):
         codes = (codes,)
-    found = dict(codes) if isinstance(codes, Mapping) else dict.fromkeys(codes)
-    if not found:
+    by_site = dict(codes) if isinstance(codes, Mapping) else dict.fromkeys(codes)
+    if not by_site:
         raise ValueError("codes is empty: name a latent site, or pass None for all of them")
-    for site, dims in found.items():
+    for site, dims in by_site.items():
         if dims is not None and not isinstance(dims, slice):
             indices = dims if isinstance(dims, list) else [dims]
             if not all(type(index) is int for index in indices):
@@ -39,7 +39,7 @@ def as_codes(codes: str | Iterable[str] | Codes | None) -> dict[str, Dims | None
                     f"codes={{'{site}': {dims!r}}}: expected None for the whole site, a slice, an "
                     "int or a list of ints"
                 )
-    return found
+    return by_site
 
 
 def as_names(names: str | Iterable[str]) -> tuple[str, ...]:
@@ -60,7 +60,7 @@ def unwrap(fn: Any) -> Any:
 
 
 def unmasked(fn: Any) -> Any:
-    """The distribution that the draw came from: a mask hides its density, not its draws."""
+    """Returns the distribution that the draw came from: masks hide densities, not draws."""
     base = unwrap(fn)
     added = len(fn.event_shape) - len(base.event_shape)
     shape = fn.batch_shape + fn.event_shape[:added]
@@ -68,7 +68,7 @@ def unmasked(fn: Any) -> Any:
 
 
 def expanded(fn: Any, shape: torch.Size) -> Any:
-    """A distribution of a larger batch shape; the same one where it has the shape already."""
+    """Expands a distribution's batch shape; returns the same one where it has the shape."""
     if fn.batch_shape == shape:
         return fn
     forget_derived(fn)
@@ -79,7 +79,7 @@ def expanded(fn: Any, shape: torch.Size) -> Any:
 
 
 def latent_sites(trace: Any) -> list[str]:
-    """Names of the latent sample sites of a trace, without the plates' subsamples."""
+    """Names the latent sample sites of a trace, without the plates' subsamples."""
     return [
         name
         for name, site in trace.nodes.items()
@@ -193,7 +193,7 @@ def _factors(fn: Any, site: str) -> tuple[Any, list[Any]]:
 
 
 def elementwise(fn: Any, value: Tensor, site: str) -> Tensor:
-    """log-probability of each event dimension of a factorised distribution.
+    """Computes the log-probability of each event dimension of a factorised distribution.
 
     Args:
         fn: ``Independent`` over a univariate distribution (what ``.to_event()`` makes).
@@ -216,18 +216,18 @@ def elementwise(fn: Any, value: Tensor, site: str) -> Tensor:
 
 
 def is_one_hot(fn: Any) -> bool:
-    """Whether a site draws one-hot vectors, each of them one variable."""
+    """Tells whether a site draws one-hot vectors, each of them one variable."""
     return isinstance(unwrap(fn), torch.distributions.OneHotCategorical)
 
 
 def dimension_shape(fn: Any) -> torch.Size:
-    """What counts as the dimensions of a site: its event shape, but a one-hot vector is one."""
+    """Returns the shape of a site's dimensions: its event shape, but a one-hot vector is one."""
     shape: torch.Size = fn.event_shape
     return shape[:-1] if is_one_hot(fn) else shape
 
 
 def marginals(fn: Any, site: str) -> Any:
-    """The marginal of every dimension, without masks.
+    """Returns the marginal of every dimension, without masks.
 
     Args:
         fn: A univariate or one-hot distribution with or without ``.to_event()``, or a multivariate
@@ -261,20 +261,20 @@ def marginals(fn: Any, site: str) -> Any:
 
 
 def chosen_dims(dims: Dims, fn: Any, site: str, device: torch.device) -> Tensor:
-    """A mask over the last event dimension of a factorised distribution."""
+    """Makes a mask over the last event dimension of a factorised distribution."""
     _factors(fn, site)
     places = range(fn.event_shape[-1])
     try:
-        found = list(places[dims]) if isinstance(dims, slice) else _each(places, dims)
+        selected = list(places[dims]) if isinstance(dims, slice) else _each(places, dims)
     except IndexError:
-        found = []
-    if not found or len(set(found)) < len(found):
+        selected = []
+    if not selected or len(set(selected)) < len(selected):
         raise ValueError(
             f"codes={{'{site}': {dims!r}}} picks no dimension, one twice or one that is not there: "
             f"the last event dimension of site '{site}' has size {len(places)}"
         )
     chosen = torch.zeros(len(places), dtype=torch.bool, device=device)
-    chosen[found] = True
+    chosen[selected] = True
     return chosen
 
 
@@ -283,7 +283,7 @@ def _each(places: range, dims: int | list[int]) -> list[int]:
 
 
 def site_log_prob(site: dict[str, Any], dims: Dims | None) -> Tensor:
-    """Scaled and masked log-probability of a site or of some of its dimensions."""
+    """Computes the scaled and masked log-probability of a site or of some of its dimensions."""
     if dims is None:
         density = site_density(site)
     else:

@@ -41,7 +41,7 @@ def save_checkpoint(fabric: Fabric, folder: Path, state: dict[str, Any]) -> Path
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether a training left a checkpoint in a folder."""
+    """Tells whether a training left a checkpoint in a folder."""
     return any((folder / name).exists() for name in (NAME, PREVIOUS))
 
 
@@ -63,6 +63,6 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
         hint = f"; {PREVIOUS} beside it is older" if (folder / PREVIOUS).exists() else ""
         raise CheckpointError(f"{path} can't be read as a checkpoint ({error}){hint}") from error
     if not isinstance(state, dict):
-        found = type(state).__name__
-        raise CheckpointError(f"{path} is no checkpoint: expected a dict, found {found}")
+        kind = type(state).__name__
+        raise CheckpointError(f"{path} is no checkpoint: expected a dict, found {kind}")
     return state

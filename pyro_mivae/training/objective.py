@@ -42,8 +42,8 @@ class Objective(nn.Module):
         self.behind = nn.ModuleList()
         self.elbo = with_terms(elbo)
         if isinstance(compile, CompiledELBO):
-            made = compile.model, compile.guide, compile.elbo
-            if not all(a is b for a, b in zip(made, (model, guide, self.elbo), strict=True)):
+            parts = compile.model, compile.guide, compile.elbo
+            if not all(a is b for a, b in zip(parts, (model, guide, self.elbo), strict=True)):
                 raise ValueError(
                     "compile: expected what compile_elbo made of this model, guide and ELBO, found "
                     "that of others: pass the same objects to both, or compile=True"
@@ -67,7 +67,7 @@ class Objective(nn.Module):
         self.behind.extend(module for module in modules if id(module) not in parts)
 
     def forward(self, count: int, *args: Any) -> tuple[dict[str, Tensor], Tensor]:
-        """The terms summed over `count` data, and the loss per datum, which has the gradient."""
+        """Sums the terms over `count` data; the loss per datum beside them has the gradient."""
         if self.compiled is not None:
             return self.compiled.scaled_terms(args, {}, scale=1 / count)
         terms = loss_terms(self.elbo, Call(self.model, self.guide, args))

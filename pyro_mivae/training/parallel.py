@@ -28,7 +28,7 @@ RandomState = dict[str, Tensor]
 def make_fabric(
     device: str = "auto", precision: str = "32-true", devices: int = 1, num_nodes: int = 1
 ) -> Fabric:
-    """A Fabric on one device, or on several with a process for each.
+    """Makes a Fabric on one device, or on several with a process for each.
 
     With several it is not launched yet, but knows its rank: :func:`launch` starts the
     other processes or joins them.
@@ -69,14 +69,14 @@ def _processes(devices: int, num_nodes: int) -> tuple[int, int]:
             raise ValueError(f"{name} must be at least 1, found {number}")
     if not torchrun.running():
         return devices, num_nodes
-    there = dict(zip(asked, torchrun.processes(), strict=True))
+    actual = dict(zip(asked, torchrun.processes(), strict=True))
     for name, number in asked.items():
-        if number not in (1, there[name]):
+        if number not in (1, actual[name]):
             raise ValueError(
-                f"{name}={number}, but torchrun started processes for {name}={there[name]}: leave "
+                f"{name}={number}, but torchrun started processes for {name}={actual[name]}: leave "
                 f"{name} out under torchrun"
             )
-    return there["devices"], there["num_nodes"]
+    return actual["devices"], actual["num_nodes"]
 
 
 def launch(fabric: Fabric) -> None:
@@ -135,22 +135,22 @@ def allow_unused(fabric: Fabric, objective: nn.Module, batches: Batches) -> None
         args, count = batches(0)
         _, loss = objective(count, *args)
         has = loss.requires_grad
-        found = torch.autograd.grad(loss, parameters, allow_unused=True) if has else []
-    unused = torch.tensor(float(any(gradient is None for gradient in found)), device=fabric.device)
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True) if has else []
+    unused = torch.tensor(float(any(g is None for g in gradients)), device=fabric.device)
     torch.distributed.all_reduce(unused, torch.distributed.ReduceOp.MAX)
     if isinstance(fabric.strategy, DDPStrategy):
         fabric.strategy._ddp_kwargs["find_unused_parameters"] = bool(unused)
 
 
 def rank_seed(seed: int, rank: int, step: int = 0) -> int:
-    """The seed of a rank's draws; `seed` itself for rank 0 at the start."""
+    """Derives the seed of a rank's draws; `seed` itself for rank 0 at the start."""
     if rank == step == 0:
         return seed
     return (seed + 0x9E3779B1 * rank + 0x85EBCA6B * step) % 2**32
 
 
 def mean_over_ranks(fabric: Fabric, values: Tensor) -> Tensor:
-    """The mean of each rank's values, the same on all of them."""
+    """Averages the ranks' values; the result is the same on all of them."""
     if fabric.world_size == 1:
         return values
     values = values.clone()
@@ -159,10 +159,10 @@ def mean_over_ranks(fabric: Fabric, values: Tensor) -> Tensor:
 
 
 def agreed_signal(fabric: Fabric, received: list[int], *, now: bool) -> int:
-    """The number of a signal that any rank received, 0 for none.
+    """Returns the number of a signal that any rank received, 0 for none.
 
     Args:
-        fabric: Of the training.
+        fabric: Fabric of the training.
         received: The signals of this process.
         now: Whether the ranks may ask each other; all of them say the same. One process
             does not need to ask.
@@ -178,7 +178,7 @@ def agreed_signal(fabric: Fabric, received: list[int], *, now: bool) -> int:
 
 
 def all_states(fabric: Fabric) -> RandomState | list[RandomState]:
-    """The random state of a single process, or the list of those of all ranks."""
+    """Returns the random state of a single process, or the list of those of all ranks."""
     own = random_state(fabric.device)
     if fabric.world_size == 1:
         return own

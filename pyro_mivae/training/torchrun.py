@@ -18,12 +18,12 @@ TIMEOUT = timedelta(minutes=30)
 
 
 def running() -> bool:
-    """Whether torchrun started this process."""
+    """Tells whether torchrun started this process."""
     return bool(TorchElasticEnvironment.detect())
 
 
 def processes() -> tuple[int, int]:
-    """The processes of torchrun on a machine, and its machines."""
+    """Counts the processes of torchrun on a machine, and its machines."""
     local = int(os.environ["LOCAL_WORLD_SIZE"])
     return local, int(os.environ["WORLD_SIZE"]) // local
 
@@ -41,7 +41,7 @@ def job() -> str | None:
 
 
 def restarts() -> tuple[int, int]:
-    """How many times torchrun restarted the processes so far, and how many it may."""
+    """Counts how many times torchrun restarted the processes, and how many it may."""
     count = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     return int(count), int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"))
 
@@ -54,7 +54,7 @@ def join(device: torch.device) -> None:
     The count of restarts does not help: each machine counts its own.
 
     Args:
-        device: Of this process.
+        device: Device of this process.
     """
     store, rank, ranks = next(rendezvous("env://", timeout=TIMEOUT))
     store.set_timeout(TIMEOUT)

@@ -144,8 +144,8 @@ def _is_draw(node: fx.Node) -> bool:
 
 
 def leaves_of(loss: Tensor) -> list[Tensor]:
-    """The tensors that get a gradient from a loss: its parameters, wherever they are from."""
-    found: dict[int, Tensor] = {}
+    """Lists the tensors that get a gradient from a loss: its parameters, wherever they are from."""
+    leaves: dict[int, Tensor] = {}
     seen: set[Any] = set()
     waiting = [loss.grad_fn]
     while waiting:
@@ -155,9 +155,9 @@ def leaves_of(loss: Tensor) -> list[Tensor]:
         seen.add(node)
         variable = getattr(node, "variable", None)
         if variable is not None:
-            found[id(variable)] = variable
+            leaves[id(variable)] = variable
         waiting += [following for following, _ in node.next_functions]
-    return list(found.values())
+    return list(leaves.values())
 
 
 def _lift(module: fx.GraphModule) -> Graph:
@@ -210,7 +210,7 @@ class Reliance:
             self._slots += [(vars(store)[table], name, vars(store)[table][name]) for name in used]
 
     def holds(self) -> bool:
-        """Whether everything is the object that it was."""
+        """Tells whether everything is the object that it was."""
         return (
             all(len(table) == size for table, size in self._tables)
             and all(table.get(name, self) is value for table, name, value in self._slots)
@@ -218,11 +218,11 @@ class Reliance:
         )
 
     def changed(self) -> list[str]:
-        """Names of what is another object now, for messages."""
+        """Names what is another object now, for messages."""
         return [name for table, name, value in self._slots if table.get(name, self) is not value]
 
     def modes(self) -> tuple[bool, ...]:
-        """Training or evaluation, module by module."""
+        """Returns the mode, training or evaluation, of each module."""
         return tuple([module.training for module in self.modules])
 
 
@@ -238,7 +238,7 @@ def uses_of(run: Callable[[], Any]) -> tuple[list[str], list[nn.Module]]:
 
 @contextmanager
 def repeatable(parts: Sequence[Any], device: torch.device) -> Iterator[None]:
-    """The same for a block that a graph is to repeat.
+    """Isolates a block that a graph is to repeat.
 
     Raises:
         NotCapturedError: If the block replaces buffers, which a graph can't.

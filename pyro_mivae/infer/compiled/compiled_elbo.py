@@ -20,6 +20,7 @@ from pyro_mivae.infer.compiled.capture import (
     repeatable,
     uses_of,
 )
+from pyro_mivae.infer.compiled.graph_cache import GRAPHS, GraphCache
 from pyro_mivae.infer.compiled.graphs import (
     ENUM_READS,
     Compiled,
@@ -36,14 +37,11 @@ from pyro_mivae.traces.call import Call
 
 logger = logging.getLogger(__name__)
 
-GRAPHS = 8  # for train and eval, whole batches and the last one, twice
-
 
 class CompiledELBO(nn.Module):
     """See :func:`compile_elbo`.
 
     Attributes:
-        graphs: What was compiled, in order.
         fallback: Why eager mode is used instead, or None.
     """
 
@@ -59,8 +57,6 @@ class CompiledELBO(nn.Module):
         max_graphs: int = GRAPHS,
     ) -> None:
         super().__init__()
-        if max_graphs < 1:
-            raise ValueError(f"max_graphs must be at least 1, found {max_graphs}")
         if not hasattr(elbo, "differentiable_loss"):
             raise ValueError(
                 f"compile_elbo takes an ELBO with a differentiable_loss, found {elbo!r}, which has "
@@ -72,22 +68,24 @@ class CompiledELBO(nn.Module):
         self.backend = backend
         self.eager_random = eager_random
         self.options = backend_options(backend, mode, eager_random)
-        self.max_graphs = max_graphs
-        self.graphs: list[Compiled] = []
         self.fallback: str | None = None
-        self._by_key: dict[Any, Compiled] = {}
+        self._cache = GraphCache(max_graphs)
         self._reliance: Reliance | None = None
         self._relied: tuple[Any, ...] = ()
         self._scalars = Scalars()
         self._device = torch.device("cpu")
-        self._full = False
+
+    @property
+    def graphs(self) -> list[Compiled]:
+        """The compiled graphs, in order."""
+        return self._cache.graphs
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """The loss, as the ELBO's ``differentiable_loss``; shape ``()``, nats."""
+        """Computes the loss, as the ELBO's ``differentiable_loss``; shape ``()``, nats."""
         return self.scaled_terms(args, kwargs)[1]
 
     def terms(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """The terms, as :meth:`TraceMI_ELBO.terms`; ``loss`` carries the gradient."""
+        """Computes the terms, as :meth:`TraceMI_ELBO.terms`; ``loss`` carries the gradient."""
         terms, loss = self.scaled_terms(args, kwargs, always_dual=True)
         return {**terms, "loss": loss}
 
@@ -99,7 +97,7 @@ class CompiledELBO(nn.Module):
         scale: float = 1.0,
         always_dual: bool = False,
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """The terms, detached, and the loss times `scale`, which carries the gradient.
+        """Computes the terms, detached, and the loss times `scale`, which carries the gradient.
 
         Args:
             args: Positional arguments of model and guide.
@@ -113,9 +111,9 @@ class CompiledELBO(nn.Module):
                 leaves, spec = pytree.tree_flatten((args, kwargs))
                 if not self._unchanged():
                     self._look_again(args, kwargs)
-                found = self._find(leaves, spec, weights, always_dual)
-                if found is not None:
-                    return self._call(found, leaves, weights, scale)
+                graph = self._find(leaves, spec, weights, always_dual)
+                if graph is not None:
+                    return self._call(graph, leaves, weights, scale)
             except NotCapturedError as error:
                 reads = type(getattr(self.elbo, "base", None)) is TraceEnum_ELBO
                 self._fall_back(ENUM_READS if reads else str(error))
@@ -130,7 +128,7 @@ class CompiledELBO(nn.Module):
 
     def _fall_back(self, reason: str) -> None:
         self.fallback = reason
-        self._by_key.clear()
+        self._cache.clear()
         warnings.warn(
             f"this model and guide run in eager mode, without compile_elbo: {reason}", stacklevel=4
         )
@@ -144,9 +142,9 @@ class CompiledELBO(nn.Module):
 
     def _look_again(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Runs the pair once in eager mode; what was captured before is dropped."""
-        if self._by_key and self._reliance is not None:
+        if self._cache and self._reliance is not None:
             logger.info("captured again: %s changed", self._reliance.changed() or "the program")
-        self._by_key.clear()
+        self._cache.clear()
         parts = (self.model, self.guide)
         self._device = device_of(pytree.tree_leaves((args, kwargs)), parts)
         with repeatable(parts, self._device):
@@ -167,27 +165,10 @@ class CompiledELBO(nn.Module):
             (skip, always_dual, torch.is_grad_enabled()),
             (torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)),
         )
-        try:
-            found = self._by_key.get(key)
-        except TypeError as error:
-            raise NotCapturedError(
-                f"an argument is neither a tensor nor a constant to compare: {error}"
-            ) from error
-        if found is not None or self._full:
-            return found
-        if len(self.graphs) == self.max_graphs:
-            self._full = True
-            warnings.warn(
-                f"{self.max_graphs} graphs were compiled, and there is need for more (this call's "
-                f"tensors: {[tuple(x.shape) for x in leaves if isinstance(x, Tensor)]}): calls "
-                "that fit none of them run in eager mode. Use few batch sizes, or raise max_graphs",
-                stacklevel=4,
-            )
-            return None
-        made = self._capture(leaves, spec, weights, skip, always_dual)
-        self._by_key[key] = made
-        self.graphs.append(made)
-        return made
+        shapes = [tuple(leaf.shape) for leaf in leaves if isinstance(leaf, Tensor)]
+        return self._cache.get(
+            key, lambda: self._capture(leaves, spec, weights, skip, always_dual), shapes
+        )
 
     def _capture(
         self,
@@ -212,7 +193,7 @@ class CompiledELBO(nn.Module):
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
         step = step_function(evaluate, leaves, spec, places, trained, device)
         example = [leaves[i].detach().requires_grad_(leaves[i].requires_grad) for i in places]
-        made = make_graph(
+        graph = make_graph(
             step,
             [*example, *self._scalars((*weights, 1.0), device)],
             parts=(self.model, self.guide),
@@ -221,22 +202,22 @@ class CompiledELBO(nn.Module):
             backend=self.backend,
             options=self.options,
         )
-        made.leaves, made.names = trained, names
-        made.shapes = [tuple(tensor.shape) for tensor in example]
-        logger.info("compiled %s", made)
-        return made
+        graph.leaves, graph.names = trained, names
+        graph.shapes = [tuple(tensor.shape) for tensor in example]
+        logger.info("compiled %s", graph)
+        return graph
 
     def _call(
-        self, made: Compiled, leaves: list[Any], weights: tuple[Any, Any], scale: float
+        self, graph: Compiled, leaves: list[Any], weights: tuple[Any, Any], scale: float
     ) -> tuple[dict[str, Tensor], Tensor]:
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         inputs = [*tensors, *self._scalars((*weights, scale), self._device)]
-        values = made(inputs, self._device)
-        wanted = made.leaves
+        values = graph(inputs, self._device)
+        wanted = graph.leaves
         if torch.is_grad_enabled():
             wanted = [*wanted, *(tensor for tensor in tensors if tensor.requires_grad)]
         count = 1 + len(wanted)
-        terms = dict(zip(made.names, values[count:], strict=False))  # then draws of no use
+        terms = dict(zip(graph.names, values[count:], strict=False))  # then draws of no use
         loss = StepFunction.apply(values[:count], *wanted) if wanted else values[0]
         return terms, loss
 
@@ -251,7 +232,7 @@ def compile_elbo(
     eager_random: bool = True,
     max_graphs: int = GRAPHS,
 ) -> CompiledELBO:
-    """An ELBO of a model/guide pair whose value and gradients are one compiled graph.
+    """Compiles the value and the gradients of an ELBO of a model/guide pair into one graph.
 
     The pair is run once as usual, which makes its parameters and finds where x' goes. Then the
     loss, the dual pass and the gradients are recorded as a graph of tensor operations, which
@@ -275,8 +256,8 @@ def compile_elbo(
         elbo: A :class:`TraceMI_ELBO` or any ELBO of Pyro with a ``differentiable_loss``.
         model: A Pyro model.
         guide: Its guide.
-        backend: Of :func:`torch.compile`.
-        mode: Of :func:`torch.compile`; ``"reduce-overhead"`` uses CUDA graphs.
+        backend: Backend of :func:`torch.compile`.
+        mode: Mode of :func:`torch.compile`; ``"reduce-overhead"`` uses CUDA graphs.
         eager_random: Whether random numbers are drawn by the same operations as in eager mode:
             then one seed gives the same loss and gradients (but for ``torch.bernoulli`` in
             double precision, which Inductor puts another operation for). Else they are equal

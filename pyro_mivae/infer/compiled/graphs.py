@@ -39,7 +39,7 @@ class Compiled:
     """One graph of a :class:`CompiledELBO`.
 
     Attributes:
-        shapes: Of the tensors among the arguments.
+        shapes: Shapes of the tensors among the arguments.
         nodes: Operations that were captured.
         capture_seconds: Time that the capture took.
         compile_seconds: Time of the first call, in which the backend compiles (or finds the
@@ -47,7 +47,7 @@ class Compiled:
         run: The compiled graph.
         lifted: Its last inputs.
         leaves: Parameters whose gradients it gives, after the loss.
-        names: Of the terms, which follow.
+        names: Names of the terms, which follow.
     """
 
     nodes: int
@@ -134,17 +134,17 @@ def make_graph(
         parts: Model and guide, whose buffers are left alone.
         device: The one to compute on.
         keep_draws: See :func:`~pyro_mivae.infer.compiled.capture.capture`.
-        backend: Of :func:`torch.compile`.
-        options: Of the backend.
+        backend: Backend of :func:`torch.compile`.
+        options: Options of the backend.
 
     Raises:
         NotCapturedError: If it can't be captured or compiled.
     """
     started = time.perf_counter()
     with repeatable(parts, device), pyro.validation_enabled(False), unchecked():
-        graph = capture(step, example, keep_draws=keep_draws)
+        captured_graph = capture(step, example, keep_draws=keep_draws)
     captured = time.perf_counter()
-    nodes = sum(node.op == "call_function" for node in graph.module.graph.nodes)
+    nodes = sum(node.op == "call_function" for node in captured_graph.module.graph.nodes)
     if backend == "inductor" and nodes > MANY:
         logger.warning(
             "the graph of this model and guide has %d operations: compiling it takes about %.0f "
@@ -153,26 +153,26 @@ def make_graph(
             nodes,
             nodes * SECONDS,
         )
-    made = Compiled(
+    graph = Compiled(
         nodes=nodes,
         capture_seconds=captured - started,
         # Not the module itself: hooks on all modules would see it.
         run=torch.compile(
-            graph.module.forward, backend=backend, dynamic=False, options=options or None
+            captured_graph.module.forward, backend=backend, dynamic=False, options=options or None
         ),
-        lifted=graph.lifted,
+        lifted=captured_graph.lifted,
     )
     try:
         with repeatable(parts, device):
-            made(example, device)
+            graph(example, device)
     except Exception as error:
         text = str(error).strip().split("\n")[0]
         raise NotCapturedError(
             f"the backend can't compile the graph ({type(error).__name__}: {text}); Inductor "
             "needs a C++ compiler on a CPU and Triton on a GPU"
         ) from error
-    made.compile_seconds = time.perf_counter() - captured
-    return made
+    graph.compile_seconds = time.perf_counter() - captured
+    return graph
 
 
 def step_function(
@@ -183,7 +183,7 @@ def step_function(
     trained: list[Tensor],
     device: torch.device,
 ) -> Callable[..., tuple[Tensor, ...]]:
-    """The function of tensors that is captured.
+    """Makes the function of tensors that is captured.
 
     Args:
         evaluate: ``(args, kwargs, mi_weight, kl_weight) -> terms``.
@@ -224,7 +224,7 @@ def step_function(
 
 
 def backend_options(backend: Any, mode: str | None, eager_random: bool) -> dict[str, Any]:
-    """The options of :func:`torch.compile`, see :func:`~pyro_mivae.infer.compile_elbo`."""
+    """Chooses options of :func:`torch.compile`, see :func:`~pyro_mivae.infer.compile_elbo`."""
     if backend != "inductor":
         if mode is not None:
             raise ValueError(f"mode={mode!r} is for the backend 'inductor', found {backend!r}")
@@ -239,7 +239,7 @@ def backend_options(backend: Any, mode: str | None, eager_random: bool) -> dict[
 
 
 def signature(leaves: list[Any]) -> list[Any]:
-    """What a graph depends on in the arguments: layout and sharing of tensors, other values."""
+    """Lists what a graph depends on in the arguments: layouts, shared storage, other values."""
     storages: list[int] = []
     signature: list[Any] = []
     for leaf in leaves:
@@ -256,7 +256,7 @@ def signature(leaves: list[Any]) -> list[Any]:
 
 
 def device_of(leaves: list[Any], parts: tuple[Any, ...]) -> torch.device:
-    """The device of the parameters or, without modules, of the first tensor."""
+    """Returns the device of the parameters or, without modules, of the first tensor."""
     tensors: list[Tensor] = []
     for module in modules_of(parts):
         tensors += module.parameters(recurse=False)

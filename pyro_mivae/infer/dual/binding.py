@@ -36,7 +36,7 @@ read the site), or ``(generated, args, kwargs) -> (args, kwargs)``."""
 
 
 def parameters_of(fn: Any) -> Mapping[str, inspect.Parameter]:
-    """The named parameters of a model or guide; empty where there is no signature."""
+    """Names the parameters of a model or guide; empty where there is no signature."""
     fn = poutine.unwrap(fn)
     target = fn.forward if isinstance(fn, torch.nn.Module) else fn
     try:
@@ -46,7 +46,7 @@ def parameters_of(fn: Any) -> Mapping[str, inspect.Parameter]:
 
 
 def argument_of(value: Tensor, fn: Any, args: Args, kwargs: Mapping[str, Any]) -> str | None:
-    """The name of the parameter of `fn` whose argument holds `value` or a view of it."""
+    """Names the parameter of `fn` whose argument holds `value` or a view of it."""
     names = [n for n, p in parameters_of(fn).items() if p.kind is not p.VAR_POSITIONAL]
     for name, argument in [*zip(names, args, strict=False), *kwargs.items()]:
         if any(is_view(value, leaf) for leaf in pytree.tree_leaves(argument)):
@@ -55,7 +55,7 @@ def argument_of(value: Tensor, fn: Any, args: Args, kwargs: Mapping[str, Any]) -
 
 
 class Binding:
-    """Puts x' where a guide expects the data.
+    """The place where a guide expects the data, and where x' is put.
 
     In this order: `data_args`; the arguments that *are* the observed value or a
     view of it; the one argument that the model took the observed value from, at plates'
@@ -105,12 +105,12 @@ class Binding:
         for site, value in generated.items():
             if site in named:
                 continue
-            places, whole = self._places(site, forward, originals, call, memory)
+            places, holders = self._places(site, forward, originals, call, memory)
             for index, write in places:
                 _check_place(site, value, forward.originals[site], taken.get(index))
                 typed = in_type_of(value, leaves[index], forward.channel)
                 leaves[index] = write(leaves[index], typed)
-                taken |= {index: site} if whole else {}
+                taken |= {index: site} if holders else {}
             if not places:
                 missing.append(site)
             elif not memory.followed:
@@ -155,9 +155,9 @@ class Binding:
         if not isinstance(original, Tensor):
             return [], False
         tensors = [(i, leaf) for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-        whole = [i for i, leaf in tensors if is_view(original, leaf)]
-        if whole:
-            return [(i, whole_writer(original, leaves[i])) for i in whole], True
+        holders = [i for i, leaf in tensors if is_view(original, leaf)]
+        if holders:
+            return [(i, whole_writer(original, leaves[i])) for i in holders], True
         parts = [i for i, leaf in tensors if is_part(original, leaf)]
         if parts:
             return [(i, part_writer(original, leaves[i])) for i in parts], False
@@ -251,5 +251,5 @@ def _could_hold(argument: Any, forward: Forward, site: str) -> bool:
     if not isinstance(argument, Tensor):
         return False
     value = forward.generated[site]
-    whole = full_shape(value.shape, plate_frames(forward.trace, site))
-    return argument.numel() in (value.numel(), whole.numel()) and argument.numel() > 0
+    full = full_shape(value.shape, plate_frames(forward.trace, site))
+    return argument.numel() in (value.numel(), full.numel()) and argument.numel() > 0

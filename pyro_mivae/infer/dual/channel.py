@@ -59,7 +59,7 @@ def check_channel(channel: Any) -> Channel:
 
 
 def has_useful_mean(fn: Any) -> bool:
-    """Whether ``fn.mean`` is a value that data could have, decided by type.
+    """Tells whether ``fn.mean`` is a value that data could have, decided by type.
 
     A Categorical's mean is NaN (without an exception), a Cauchy has none, and a
     general transformed distribution does not define one. Whether a mean is finite at its

@@ -77,7 +77,7 @@ class DualTerms:
 
 
 class DualPass:
-    """Computes the bound, and a surrogate that carries its gradient.
+    """The bound of a call, and a surrogate that carries its gradient.
 
     Args:
         channel: How x' is generated.
@@ -143,7 +143,7 @@ class DualPass:
         return terms
 
     def traces(self, call: Call) -> tuple[Forward, poutine.Trace, Codes]:
-        """The forward run, the guide's run on x' and the codes that are latent in this call."""
+        """Runs the model forward and the guide on x'; with both traces come the latent codes."""
         try:
             return self._traces(call)
         except SubsampledByGuideError as error:  # at the first call: again, with its indices
@@ -160,7 +160,7 @@ class DualPass:
         return forward, guide_trace, codes
 
     def generate(self, call: Call) -> tuple[Forward, Codes]:
-        """The forward run, and the codes that are latent in this call."""
+        """Runs the model forward, and finds the codes that are latent in this call."""
         if isinstance(poutine.unwrap(call.guide), Messenger):
             raise ValueError(
                 "a GuideMessenger draws its values while the model runs and cannot be scored on "

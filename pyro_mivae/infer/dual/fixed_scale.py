@@ -42,10 +42,10 @@ def check_code_scale(code_scale: Any, num_dual_samples: int) -> None:
 
 
 def code_log_prob(site: dict[str, Any], dims: Dims | None, scale: float | None) -> Tensor:
-    """Scaled and masked log-probability of a code, or of some of its dimensions.
+    """Computes the scaled and masked log-probability of a code, or of some of its dimensions.
 
     Args:
-        site: Of the guide.
+        site: The guide's site of the code.
         dims: As in :func:`~pyro_mivae.traces.sites.site_log_prob`.
         scale: The standard deviation, or None for the guide's own density.
     """

@@ -31,7 +31,7 @@ class ManySamples:
     """L_K on one forward run.
 
     Attributes:
-        bound: Of every cell, scaled; nats.
+        bound: Bound of every cell, scaled; nats.
         cells: The cells.
         latent: The code sites.
         guide_traces: The fresh draws.
@@ -53,7 +53,7 @@ def many_samples(
     call: Call,
     memory: PairMemory,
 ) -> ManySamples:
-    r"""The bound of K draws, of which one is that which generated x'.
+    r"""Computes the bound of K draws, of which one is that which generated x'.
 
     .. math::
 
@@ -85,29 +85,29 @@ def many_samples(
             f"{noise} is not, or not as a whole: expected codes=None and a guide with all of "
             f"{latent}, or num_dual_samples=1"
         )
-    found = shared_cells(forward.trace, guide_trace, data)
+    cells = shared_cells(forward.trace, guide_trace, data)
     scale = _common_scale(forward, latent)
     names = proposed(forward.trace, guide_trace, data)
-    log_x = log_joint(forward.trace, names, data, found, codes=codes)
-    log_p = log_joint(forward.trace, names, data, found)
+    log_x = log_joint(forward.trace, names, data, cells, codes=codes)
+    log_p = log_joint(forward.trace, names, data, cells)
     if channel == "sleep":  # a prior may hold parameters of its own
         log_x, log_p = log_x.detach(), log_p.detach()
-    log_weights = [log_p - log_proposal(guide_trace, names, found)]
+    log_weights = [log_p - log_proposal(guide_trace, names, cells)]
     fresh = [run_guide(forward, {}, call, memory) for _ in range(num_samples - 1)]
     for trace in fresh:
         values = {**plate_indices(forward.trace), **latent_values(trace)}
 
         def joint(values: dict[str, Tensor]) -> Tensor:
             model_trace = run_again(call.model, call.args, call.kwargs, values, data)
-            return log_joint(model_trace, names, data, found)
+            return log_joint(model_trace, names, data, cells)
 
         log_p = (
-            _of_values_only(joint, values, trace, found) if channel == "sleep" else joint(values)
+            _of_values_only(joint, values, trace, cells) if channel == "sleep" else joint(values)
         )
-        log_weights.append(log_p - log_proposal(trace, names, found))
+        log_weights.append(log_p - log_proposal(trace, names, cells))
     total = torch.stack(log_weights).logsumexp(0) - math.log(num_samples)
     bound = log_x - total
-    return ManySamples(bound if scale == 1 else scale * bound, found, latent, fresh)
+    return ManySamples(bound if scale == 1 else scale * bound, cells, latent, fresh)
 
 
 def _common_scale(forward: Forward, latent: list[str]) -> Any:
@@ -134,7 +134,7 @@ def _of_values_only(
     joint: Callable[[dict[str, Tensor]], Tensor],
     values: dict[str, Tensor],
     guide_trace: poutine.Trace,
-    found: Cells,
+    cells: Cells,
 ) -> Tensor:
     """``joint(values)`` with the gradient of the guide's draws, and none of the model's parameters.
 
@@ -155,5 +155,5 @@ def _of_values_only(
                 path = (values[name] - values[name].detach()) * slope
                 event_dim = guide_trace.nodes[name]["fn"].event_dim
                 path = path.flatten(path.dim() - event_dim).sum(-1) if event_dim else path
-                result = result + found.sum(path)
+                result = result + cells.sum(path)
     return result

@@ -38,7 +38,7 @@ def forward_scores(forward: Forward, gathering: Sequence[dict[str, Any]] = ()) -
             a plate reads x' along all of it, and what it draws moves the cost of each datum.
     """
     outside = [frozenset(site["cond_indep_stack"]) for site in gathering]
-    found = []
+    terms = []
     for name in forward.score_sites:
         site = forward.trace.nodes[name]
         plates = [f for f in _plates(site) if all(f in stack for stack in outside)]
@@ -46,13 +46,13 @@ def forward_scores(forward: Forward, gathering: Sequence[dict[str, Any]] = ()) -
             log_prob = scale_and_mask(site_density(site), mask=site["mask"])
         else:
             log_prob = site_density({**site, "fn": unmasked(site["fn"])})
-        found.append((plates, log_prob))
-    return _with_gradient(found)
+        terms.append((plates, log_prob))
+    return _with_gradient(terms)
 
 
 def guide_scores(guide_trace: poutine.Trace, codes: Codes) -> Scores:
-    """Likewise of the guide's own draws of sites (or dimensions) that are not code."""
-    found = []
+    """Collects those of the guide's own draws of sites (or dimensions) that are not code."""
+    terms = []
     for name in latent_sites(guide_trace):
         site, fn = guide_trace.nodes[name], guide_trace.nodes[name]["fn"]
         if getattr(fn, "has_rsample", False) or (name in codes and codes[name] is None):
@@ -62,12 +62,12 @@ def guide_scores(guide_trace: poutine.Trace, codes: Codes) -> Scores:
         if name in codes:
             unweighted = {**site, "fn": fn, "scale": 1.0, "mask": None}
             log_q = log_q - site_log_prob(unweighted, codes[name])
-        found.append((_plates(site), log_q))
-    return _with_gradient(found)
+        terms.append((_plates(site), log_q))
+    return _with_gradient(terms)
 
 
-def _with_gradient(found: Scores) -> Scores:
-    return [(plates, log_q) for plates, log_q in found if log_q.requires_grad]
+def _with_gradient(terms: Scores) -> Scores:
+    return [(plates, log_q) for plates, log_q in terms if log_q.requires_grad]
 
 
 def _plates(site: dict[str, Any]) -> list[Any]:
@@ -77,7 +77,7 @@ def _plates(site: dict[str, Any]) -> list[Any]:
 def leave_one_out(
     cost: MultiFrameTensor, downstream: Tensor, plates: Sequence[Any]
 ) -> Tensor | float:
-    """Mean cost of the other data, which a datum's own draw cannot have influenced.
+    """Averages the costs of the other data, which a datum's own draw cannot have influenced.
 
     That holds along the plates of the draw that all cost terms are in; elsewhere,
     and for a batch of one, there is no baseline.

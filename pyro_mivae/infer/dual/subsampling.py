@@ -31,7 +31,7 @@ class SubsampledByGuideError(Exception):
 
 
 def check_indices(msg: Mapping[str, Any], indices: Any) -> None:
-    """Notices that a guide's plate takes fewer data than the forward run has.
+    """Refuses a guide's plate that takes fewer data than the forward run has.
 
     Raises:
         SubsampledByGuideError: If it does.

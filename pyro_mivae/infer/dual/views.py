@@ -17,7 +17,7 @@ Writer = Callable[[Tensor, Tensor], Tensor]
 
 
 def plate_frames(trace: poutine.Trace, site: str) -> Frames:
-    """The vectorised plates around `site` that know which of their data they hold."""
+    """Lists the vectorised plates around `site` that know which of their data they hold."""
     node = trace.nodes[site]
     frames = []
     for frame in node["cond_indep_stack"]:
@@ -61,7 +61,7 @@ def in_type_of(value: Tensor, argument: Tensor, channel: str) -> Tensor:
 
 
 def full_shape(shape: Sequence[int], frames: Frames) -> torch.Size:
-    """The shape of a site's value if its plates were not subsampled."""
+    """Computes the shape of a site's value if its plates were not subsampled."""
     # A value with fewer dimensions than its plates is broadcast along them.
     depth = max((-dim for dim, _, _ in frames), default=0)
     sizes = [1] * (depth - len(shape)) + list(shape)
@@ -85,7 +85,7 @@ def _extent(value: Tensor) -> tuple[int, int]:
 
 
 def is_view(value: Tensor, leaf: Any) -> bool:
-    """Whether `leaf` is `value` or a view that shows the same numbers."""
+    """Tells whether `leaf` is `value` or a view that shows the same numbers."""
     if not _same_storage(value, leaf) or value.numel() == 0 or value.dtype != leaf.dtype:
         return False
     same_layout = value.shape == leaf.shape and value.stride() == leaf.stride()
@@ -97,7 +97,7 @@ def is_view(value: Tensor, leaf: Any) -> bool:
 
 
 def is_part(value: Tensor, leaf: Tensor) -> bool:
-    """Whether `value` is a slice (or another strided part) of `leaf`, which has no overlaps."""
+    """Tells whether `value` is a slice (or strided part) of `leaf`, which has no overlaps."""
     if not _same_storage(value, leaf) or value.numel() == 0 or value.dtype != leaf.dtype:
         return False
     overlaps = any(
@@ -167,7 +167,7 @@ def fit(value: Tensor, target: Any, site: str, trace: poutine.Trace, argument: s
 
 
 def describe(value: Any) -> str:
-    """What an error message says of a value: dtype and shape, or its type."""
+    """Describes a value for an error message: dtype and shape, or its type."""
     if isinstance(value, Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
     return type(value).__name__

@@ -40,11 +40,11 @@ class _Pair:
         if noise and not self.checked:
             upstream = dependencies(poutine.uncondition(self.model), args, kwargs)
             for name in codes:
-                if found := sorted(upstream.get(name, frozenset()) & set(noise)):
+                if causes := sorted(upstream.get(name, frozenset()) & set(noise)):
                     raise ValueError(
-                        f"code site '{name}' depends on {found} in the model, so that p({found[0]}"
-                        f"|{name}), which the dual would have to draw from, is not known: add "
-                        f"{found} to codes"
+                        f"code site '{name}' depends on {causes} in the model, so that "
+                        f"p({causes[0]}|{name}), which the dual would have to draw from, is not known: add "
+                        f"{causes} to codes"
                     )
         self.checked = True
         return {name: forward.trace.nodes[name]["value"].detach() for name in codes}
@@ -145,7 +145,7 @@ def dualize(
     observed: str | Iterable[str] = (),
     data_args: DataArgs | None = None,
 ) -> DualPair | tuple[Any, Any]:
-    r"""The dual of a model p(z) p(x|z) and a guide q(z|x).
+    r"""Turns a model p(z) p(x|z) and a guide q(z|x) into their dual.
 
     In the dual z is observed and x is latent: q(z|x) is the likelihood and p(x|z) the guide. The
     density of x under the data is unknown, so the log-probability of x is left out of both, and
@@ -211,5 +211,5 @@ def dualize(
         raise ValueError(
             "a dual observes whole sites: expected names of sites, found slices of them"
         )
-    made = _Pair(model, guide, dual)
-    return DualPair(DualModel(made, guide), DualGuide(made, model))
+    pair = _Pair(model, guide, dual)
+    return DualPair(DualModel(pair, guide), DualGuide(pair, model))

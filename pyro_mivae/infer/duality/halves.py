@@ -30,11 +30,11 @@ class Unscored(dist.MaskedDistribution):  # type: ignore[misc]
         super().__init__(base_dist, False)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
-        """The same distribution with a larger batch shape."""
+        """Returns the same distribution with a larger batch shape."""
         return super().expand(batch_shape, self._get_checked_instance(Unscored, _instance))
 
     def score_parts(self, value: Tensor) -> ScoreParts:
-        """No density, and the score function of the draw."""
+        """Returns no density, and the score function of the draw."""
         nothing = self.log_prob(value)
         return ScoreParts(nothing, self.base_dist.score_parts(value).score_function, 0)
 
