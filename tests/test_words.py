@@ -8,11 +8,6 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "pyro_mivae"
-# Rooms of the library and folders beside it whose words are not in order yet.
-NOT_YET = {
-    *("infer", "traces", "information", "training", "isolation", "batches"),
-    *("experiments", "benchmarks"),
-}
 # Names that do not say what a variable holds.
 BANNED = {"found", "some", "made", "there", "whole", "told"}
 # First words that end in "s" and are no verbs in the third person.
@@ -29,16 +24,10 @@ NO_VERBS = {
 NOUN_IS_FOLLOWED_BY = {"of", "that", "in", "with", "are", "is"}
 
 
-def room(path):
-    inside = path.relative_to(ROOT).parts
-    return inside[1].removesuffix(".py") if inside[0] == PACKAGE.name else inside[0]
-
-
 FILES = sorted(
     path
     for folder in (PACKAGE, ROOT / "experiments", ROOT / "benchmarks")
     for path in folder.rglob("*.py")
-    if room(path) not in NOT_YET
 )
 each_file = pytest.mark.parametrize(
     "path", FILES, ids=[path.relative_to(ROOT).as_posix() for path in FILES]
@@ -101,13 +90,6 @@ def test_arguments_are_read():
         "Does it.\n\nArgs:\n    seed: Of the draws\n        and more: this.\n    a, b: Two.\n"
     )
     assert list(argument_texts(docstring)) == [("seed", "Of the draws"), ("a, b", "Two.")]
-
-
-def test_rooms_that_wait_exist():
-    names = {path.stem for path in PACKAGE.glob("*.py")} | {
-        path.name for folder in (PACKAGE, ROOT) for path in folder.iterdir() if path.is_dir()
-    }
-    assert names >= NOT_YET
 
 
 @each_file

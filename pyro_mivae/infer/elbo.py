@@ -66,7 +66,7 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
         data_args: Where the guide expects x': ``{"site": "argument"}``, a position, None
             for a site that the guide does not read, or a callable ``(generated, args,
             kwargs) -> (args, kwargs)``. Usually found by itself: the arguments that are
-            the observed value or a view of it.
+            the observed value or a view of it, or that the model took it from.
         num_dual_particles: Forward runs averaged for the dual term.
         num_dual_samples: Draws K of the guide in the bound L_K, which grows from the bound above
             at K = 1 to the information (as importance-weighted autoencoders are to the VAE).

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from pyro_mivae.batches import Prepare, batches
 from pyro_mivae.infer.dual.channel import has_useful_mean
 from pyro_mivae.information.dimension_terms import by_datum, pair
+from pyro_mivae.information.estimate import mean_and_error
 from pyro_mivae.information.posteriors import data_dims
 from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.importance import Cells, density
@@ -73,7 +74,7 @@ def _variance_and_error(means: Tensor, noise: Tensor, dims: int) -> tuple[Tensor
     variance = means.var(0) - noise.mean(0)
     if deviation.dim() - 1 > dims:
         deviation, variance = deviation.sum(-1), variance.sum(-1)
-    return variance.cpu(), (deviation.std(0) / len(means) ** 0.5).cpu()
+    return variance.cpu(), mean_and_error(deviation)[1]
 
 
 def _posterior_mean(fn: Any) -> tuple[Tensor, Tensor]:

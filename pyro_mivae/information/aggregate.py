@@ -20,7 +20,7 @@ from pyro_mivae.information.aggregate_scores import (
     by_site,
     score,
 )
-from pyro_mivae.information.estimate import Estimate
+from pyro_mivae.information.estimate import Estimate, mean_and_error
 from pyro_mivae.information.posteriors import Batch, posteriors
 from pyro_mivae.isolation import evaluation
 from pyro_mivae.traces.sites import Codes
@@ -149,12 +149,6 @@ def information(run: list[Batch], scores: Scores) -> AggregateInformation:
 def per_datum(terms: Tensor, num_data: int) -> Tensor:
     """Averages the draws of a datum: from ``(draws, ...)`` to ``(num_data, ...)``."""
     return terms.reshape(num_data, len(terms) // num_data, *terms.shape[1:]).mean(1)
-
-
-def mean_and_error(terms: Tensor) -> tuple[Tensor, Tensor]:
-    """Averages over the first dimension, with standard errors: NaN for a single term."""
-    mean, number = terms.mean(0), len(terms)
-    return mean.cpu(), (((terms - mean) ** 2).sum(0) / (number - 1) / number).sqrt().cpu()
 
 
 def pairwise_information(

@@ -15,6 +15,7 @@ from pyro_mivae.infer.dual.channel import Channel, check_channel
 from pyro_mivae.information.activity import use
 from pyro_mivae.information.aggregate import aggregate_information, pairwise_information
 from pyro_mivae.information.dimension_terms import kl_by_datum, mi_by_datum, shared_sites
+from pyro_mivae.information.estimate import mean_and_error
 from pyro_mivae.isolation import evaluation
 from pyro_mivae.runs.groups import NATS, make_group
 from pyro_mivae.traces.call import Call
@@ -107,8 +108,8 @@ def per_dimension(
             for channel in channels
         ]
         for name in known:
-            _add(variables, "kl", name, *_mean_and_error(kls[name]))
-            by_channel = [_mean_and_error(terms[name]) for terms in bounds]
+            _add(variables, "kl", name, *mean_and_error(kls[name]))
+            by_channel = [mean_and_error(terms[name]) for terms in bounds]
             mean, error = (torch.stack(part) for part in zip(*by_channel, strict=True))
             _add(variables, "mi", name, mean, error, lead=("channel",))
             error = aggregate.dimension_information_standard_error[name]
@@ -117,7 +118,7 @@ def per_dimension(
         means, losses = use(model, guide, tensors, names, batch_size, prepare, progress)
     for name in names:
         _add(variables, "activity", name, *means[name], units="")
-        _add(variables, "resampling_loss", name, *_mean_and_error(losses[name]))
+        _add(variables, "resampling_loss", name, *mean_and_error(losses[name]))
     group = make_group(variables, {"channel": list(channels)}, **attrs)
     try:
         both = pairwise_information(guide, first, codes=known, progress=progress, **settings)
@@ -169,7 +170,3 @@ def _add(
     attrs = {"units": units, "site": site}
     variables[f"{quantity}_{site}"] = (dims, mean, attrs)
     variables[f"{quantity}_{site}_se"] = (dims, error, attrs)
-
-
-def _mean_and_error(terms: Tensor) -> tuple[Tensor, Tensor]:
-    return terms.mean(0).cpu(), (terms.std(0) / len(terms) ** 0.5).cpu()

@@ -14,12 +14,11 @@ from pyro_mivae.infer.guide_checks import require_same_measure_of
 from pyro_mivae.information.aggregate import (
     AggregateInformation,
     information,
-    mean_and_error,
     per_datum,
 )
 from pyro_mivae.information.aggregate_scores import by_site, score, together
 from pyro_mivae.information.densities import Density, sum_inside
-from pyro_mivae.information.estimate import Estimate
+from pyro_mivae.information.estimate import Estimate, mean_and_error
 from pyro_mivae.information.posteriors import Batch, posteriors, require_plate
 from pyro_mivae.isolation import evaluation
 from pyro_mivae.traces.dependencies import dependencies

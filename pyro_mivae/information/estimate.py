@@ -1,4 +1,4 @@
-"""Means with their standard errors, and the batches that they are computed on."""
+"""Means with their standard errors."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from torch import Tensor
+
+
+def mean_and_error(terms: Tensor) -> tuple[Tensor, Tensor]:
+    """Averages terms over the first dimension, with standard errors: NaN for a single term."""
+    mean, number = terms.mean(0), len(terms)
+    return mean.cpu(), (((terms - mean) ** 2).sum(0) / (number - 1) / number).sqrt().cpu()
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from pyro_mivae.training.parallel import make_fabric
 
 
 def adam(parameters: list[Tensor], learning_rate: float = 1e-3) -> torch.optim.Adam:
-    """Adam, fused: half the time of the default one on a CPU, the same numbers to rounding."""
+    """Makes a fused Adam: half the default's time on a CPU, the same numbers to rounding."""
     return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
 
 
@@ -134,8 +134,8 @@ def fit(
         if not any(parameter.requires_grad for parameter in parameters):
             raise ValueError("model and guide have no parameters to train")
         parallel.allow_unused(fabric, objective, batches)
-        made = _make_optimizer(optimizer, parameters)
-        wrapped, optim = fabric.setup(objective, made)
+        unwrapped = _make_optimizer(optimizer, parameters)
+        wrapped, optim = fabric.setup(objective, unwrapped)
         loop = Loop(
             fabric, objective, wrapped, optim, stored, batches, log_every, callbacks, folder
         )
@@ -157,14 +157,14 @@ def _make_optimizer(
             f"{type(optimizer).__name__}: pass a callable, for example "
             "optimizer=lambda parameters: torch.optim.Adam(parameters, lr=1e-3)"
         )
-    made = optimizer(parameters) if callable(optimizer) else optimizer
-    if not isinstance(made, torch.optim.Optimizer):
+    result = optimizer(parameters) if callable(optimizer) else optimizer
+    if not isinstance(result, torch.optim.Optimizer):
         raise ValueError(
             "optimizer: expected a callable that makes a torch optimiser from a list of "
             "parameters, for example lambda parameters: torch.optim.Adam(parameters, lr=1e-3), "
-            f"found {type(optimizer).__name__}, which gives {type(made).__name__}"
+            f"found {type(optimizer).__name__}, which gives {type(result).__name__}"
         )
-    return made
+    return result
 
 
 def evaluate(
@@ -177,7 +177,7 @@ def evaluate(
     prepare: Prepare | None = None,
     seed: int = 0,
 ) -> dict[str, float]:
-    """The terms of `elbo` over data, in nats per datum.
+    """Computes the terms of `elbo` over data, in nats per datum.
 
     Forks the random state and seeds it, and runs modules in evaluation mode: nothing
     of a training changes, and two calls agree.
@@ -189,7 +189,7 @@ def evaluate(
         data: Tensors of equal length on the model's device.
         batch_size: Data in a batch.
         prepare: As in :func:`fit`.
-        seed: Of the draws.
+        seed: Seed of the draws.
     """
     tensors = as_tensors(data)
     totals: dict[str, float] = {}

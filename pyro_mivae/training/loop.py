@@ -174,7 +174,7 @@ class Loop:
         return elbo.state_dict() if isinstance(elbo, TraceMI_ELBO) else {}
 
     def one_step(self) -> None:
-        """One batch: forward, backward, update; the terms stay on the device."""
+        """Trains on one batch: forward, backward, update; the terms stay on the device."""
         args, count = self.batches(self.step)
         try:
             terms, loss = self.wrapped(count, *args)

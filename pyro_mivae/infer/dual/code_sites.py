@@ -36,7 +36,7 @@ class CodeSites:
         self.observed = observed
 
     def latent(self, forward: Forward, call: Call, memory: PairMemory) -> Codes:
-        """The code sites that are latent in this call."""
+        """Returns the code sites that are latent in this call."""
         latent = [name for name in latent_sites(forward.trace) if name not in forward.generated]
         if self.named is None:
             return dict.fromkeys(latent)
@@ -68,19 +68,19 @@ class CodeSites:
             site = forward.trace.nodes.get(name)
             is_point = site is not None and site["type"] == "sample" and site["is_observed"]
             is_point = is_point and isinstance(unwrap(site["fn"]), dist.Delta)
-            made = [other for other in latent if is_point and other.startswith(f"{name}_")]
-            if not made:
+            parts = [other for other in latent if is_point and other.startswith(f"{name}_")]
+            if not parts:
                 codes[name] = dims
                 continue
             if dims is not None:
                 raise ValueError(
                     f"codes={{'{name}': {dims!r}}}: the site '{name}' is reparameterised, and its "
-                    f"latent sites are {made}: name dimensions of these"
+                    f"latent sites are {parts}: name dimensions of these"
                 )
             if name not in memory.seen_latent:
                 memory.seen_latent.add(name)
-                logger.info("code '%s' is reparameterised: its sites %s are scored", name, made)
-            codes |= dict.fromkeys(made)
+                logger.info("code '%s' is reparameterised: its sites %s are scored", name, parts)
+            codes |= dict.fromkeys(parts)
         return codes
 
     def _check_can_be_latent(
@@ -106,7 +106,7 @@ class CodeSites:
         logger.info("code site '%s' is observed in this call and left out of the bound", name)
 
     def shared(self, codes: Codes, guide_trace: poutine.Trace) -> Codes:
-        """The codes that the guide has, in its order."""
+        """Returns the codes that the guide has, in its order."""
         drawn = latent_sites(guide_trace)
         if self.named is None:
             latent = list(codes)

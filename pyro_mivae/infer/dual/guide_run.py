@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 class ReplayCodes(Messenger):  # type: ignore[misc]
-    """Gives a guide the code and the plates' indices of the forward run, no more.
+    """A handler that gives a guide the code and the plates' indices of the forward run, no more.
 
     Every other site is drawn by the guide itself: by Jensen's inequality the score
     is then a bound on I(c; x') whatever the guide's dependency structure.
@@ -76,7 +76,7 @@ class ReplayCodes(Messenger):  # type: ignore[misc]
 
 
 class GuideRun:
-    """Runs guides on generated data.
+    """A runner of guides on generated data.
 
     Args:
         data_args: Where x' goes, see :class:`~pyro_mivae.infer.dual.binding.Binding`.
@@ -131,7 +131,7 @@ class GuideRun:
         return trace
 
     def bind(self, forward: Forward, call: Call, memory: PairMemory) -> tuple[Args, Kwargs]:
-        """The guide's arguments with x' in place of the data."""
+        """Returns the guide's arguments with x' in place of the data."""
         return self._bind(forward, forward.generated, call, memory)
 
 

@@ -43,8 +43,8 @@ class _Pair:
                 if causes := sorted(upstream.get(name, frozenset()) & set(noise)):
                     raise ValueError(
                         f"code site '{name}' depends on {causes} in the model, so that "
-                        f"p({causes[0]}|{name}), which the dual would have to draw from, is not known: add "
-                        f"{causes} to codes"
+                        f"p({causes[0]}|{name}), which the dual would have to draw from, is not "
+                        f"known: add {causes} to codes"
                     )
         self.checked = True
         return {name: forward.trace.nodes[name]["value"].detach() for name in codes}
