@@ -15,10 +15,11 @@ from torch import Tensor
 from pyro_mivae.batches import Batches, Data, Prepare, arguments, as_tensors
 from pyro_mivae.infer import CompiledELBO, TraceMI_ELBO
 from pyro_mivae.isolation import evaluation
+from pyro_mivae.runs.files import remove_leftovers
 from pyro_mivae.runs.history import History
 from pyro_mivae.traces.drawing import naming_draws
 from pyro_mivae.training import parallel
-from pyro_mivae.training.checkpoints import load_checkpoint
+from pyro_mivae.training.checkpoints import load_checkpoint, set_damaged_aside
 from pyro_mivae.training.discovery import check_small_batches, discover
 from pyro_mivae.training.loop import (
     Callback,
@@ -140,7 +141,12 @@ def fit(
             fabric, objective, wrapped, optim, stored, batches, log_every, callbacks, folder
         )
         if resume and folder is not None:
-            loop.restore(load_checkpoint(folder))
+            state = load_checkpoint(folder)
+            fabric.barrier()
+            if fabric.is_global_zero:
+                remove_leftovers(folder)
+                set_damaged_aside(folder)
+            loop.restore(state)
         loop.run(steps, checkpoint_every, progress)
     return loop.history
 

@@ -25,6 +25,7 @@ from pyro_mivae.runs.history import History, by_channel
 from pyro_mivae.traces.drawing import NonFiniteError as NonFiniteError
 from pyro_mivae.traces.drawing import explain
 from pyro_mivae.training.checkpoints import CheckpointError, save_checkpoint
+from pyro_mivae.training.matching import check_optimizer, check_state
 from pyro_mivae.training.objective import Objective
 from pyro_mivae.training.parallel import (
     agreed_signal,
@@ -151,13 +152,24 @@ class Loop:
         save_checkpoint(self.fabric, self.folder, state)
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes back to where :meth:`save` was."""
-        self.objective.load_state_dict(state["objective"])
-        if set(state["stored"]) != set(self.stored):
+        """Goes back to where :meth:`save` was.
+
+        Raises:
+            CheckpointError: If `state` is of another model or optimiser; nothing is changed then.
+        """
+        check_state("model and guide", state["objective"], self.objective.state_dict())
+        check_state("Pyro's store", state["stored"], self.stored)
+        check_optimizer(state["optimizer"], self.optimizer.state_dict())
+        try:
+            self._take(state)
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(
-                f"the checkpoint has the stored parameters {sorted(state['stored'])}, model and "
-                f"guide have {sorted(self.stored)}"
-            )
+                f"the checkpoint can't be taken by this training ({error}): expected one that fit "
+                "wrote for this model, guide, ELBO and optimiser"
+            ) from error
+
+    def _take(self, state: dict[str, Any]) -> None:
+        self.objective.load_state_dict(state["objective"])
         with torch.no_grad():
             for name, value in state["stored"].items():
                 self.stored[name].copy_(value)
