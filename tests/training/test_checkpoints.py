@@ -122,7 +122,7 @@ def test_checkpoints_of_earlier_versions_load(tmp_path):
 
 def test_what_is_no_checkpoint_of_fit_is_named(tmp_path):
     torch.save(Model().state_dict(), tmp_path / NAME)
-    with pytest.raises(CheckpointError, match="expected the entries objective.*found shift; "):
+    with pytest.raises(CheckpointError, match=r"expected the entries objective.*found shift; "):
         train(tmp_path, resume=True)
     torch.save([1, 2], tmp_path / NAME)
     with pytest.raises(CheckpointError, match="expected a dict, found list"):
