@@ -9,10 +9,10 @@ import threading
 
 import pytest
 import torch
+from test_checkpoints import Model, X, train
 
 from pyro_mivae.runs.lock import LOCK, FolderInUseError, check_unlocked, locked
 from pyro_mivae.training.checkpoints import NAME, CheckpointError, load_checkpoint
-from tests.training.test_checkpoints import Model, X, train
 
 OTHER = """
 import sys, time
