@@ -159,8 +159,7 @@ class Loop:
         """Goes back to where :meth:`save` was.
 
         Raises:
-            CheckpointError: If `state` is of another model, training or optimiser, which then
-                changes nothing.
+            CheckpointError: If `state` is of another one; nothing is changed then.
         """
         self.check_same_pair(state)
         check_optimizer(state["optimizer"], self.optimizer.state_dict())
