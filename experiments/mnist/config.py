@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import tyro
 
-from experiments.command_line import Switch
+from experiments.command_line import Switch, plain
 from pyro_mivae import runs
 from pyro_mivae.infer import Channel
 
@@ -114,9 +114,9 @@ class Output:
     """The folder of the run, and its measurements."""
 
     out: Path | None = None
-    """Folder of the run; by default runs/mnist-PRIOR-CHANNEL-TIME."""
+    """Folder of the run; by default runs/mnist-PRIOR-CHANNEL-LAMBDA-SEED-TIME."""
     overwrite: Switch = False
-    """Delete the run that is in --out."""
+    """Replace the run that is in --out, once the new one has started well."""
     resume: Path | None = None
     """Go on with the run in this folder, with its settings (--steps may be raised)."""
     evidence_images: int = 1000
@@ -151,7 +151,8 @@ def parse_run(arguments: list[str], description: str) -> tuple[Config, Path]:
         config = dataclasses.replace(config, model=model)
         if config.output.smoke:
             config = _smoke(config)
-        name = f"mnist-{config.model.prior}-{config.objective.channel}"
+        weight, seed = plain(config.objective.mi_weight), config.training.seed
+        name = f"mnist-{config.model.prior}-{config.objective.channel}-{weight}-{seed}"
         folder = config.output.out or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
         return config, folder
     folder = config.output.resume

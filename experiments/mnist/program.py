@@ -12,7 +12,9 @@ import dataclasses
 import logging
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal
 
 import xarray as xr
 from lightning_fabric import Fabric
@@ -29,6 +31,7 @@ from pyro_mivae import inference_data, plotting, runs
 from pyro_mivae.datasets import Digits, load_digits
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.runs import groups
+from pyro_mivae.runs.lock import FolderInUseError, locked
 from pyro_mivae.training import (
     Event,
     Interrupted,
@@ -40,7 +43,7 @@ from pyro_mivae.training import (
     parallel,
     torchrun,
 )
-from pyro_mivae.training.checkpoints import CheckpointError, has_checkpoint
+from pyro_mivae.training.checkpoints import CheckpointError, has_checkpoint, load_checkpoint
 from pyro_mivae.vae import MIVAE
 
 
@@ -57,17 +60,39 @@ def main(arguments: list[str] | None = None) -> int:
             # Waits for the first process, which finds what is wrong and makes the folder.
             parallel.launch(fabric)
         vae, elbo = build(config)
-        digits = load_digits(config.data.data, data_dir=config.data.data_dir)
-        resume = fabric.is_global_zero and _claim(folder, config, digits)
+        digits = load_digits(_data(config, folder), data_dir=config.data.data_dir)
     except (ValueError, OSError, RuntimeError) as error:
         return _fail(error)
+    with ExitStack() as stack:
+        claim, resume = None, False
+        try:
+            if fabric.is_global_zero:
+                folder, claim, resume = _claim(folder, config, digits, stack)
+        except FileExistsError as error:
+            return _fail(f"{error}. Choose another --out{_instead(folder)}")
+        except (ValueError, OSError, RuntimeError) as error:
+            return _fail(error)
+        return _start(config, folder, vae, elbo, digits, fabric, claim, resume)
+
+
+def _start(
+    config: Config,
+    folder: Path,
+    vae: MIVAE,
+    elbo: TraceMI_ELBO,
+    digits: Digits,
+    fabric: Fabric,
+    claim: runs.Claim | None,
+    resume: bool,
+) -> int:
+    """Runs in the folder that is claimed; returns the program's exit code."""
     # Only now: what failed so far has failed in one process.
     parallel.launch(fabric)
     folder, resume = fabric.broadcast((folder, resume))
     try:
         with errors_only("pyro_mivae.information"):
-            run(config, folder, vae, elbo, digits, fabric=fabric, resume=resume)
-    except (Interrupted, NonFiniteError, CheckpointError) as error:
+            run(config, folder, vae, elbo, digits, fabric=fabric, resume=resume, claim=claim)
+    except (Interrupted, NonFiniteError, CheckpointError, FolderInUseError) as error:
         if not fabric.is_global_zero:
             return 0  # all processes stop alike, and the first one says it
         if not isinstance(error, Interrupted):
@@ -77,15 +102,33 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _fail(error: Exception) -> int:
+def _data(config: Config, folder: Path) -> Literal["auto", "mnist", "mnist-5k"]:
+    """The name of the data; a run that goes on has its own, whatever is found by now."""
+    if config.output.resume is not None and config.data.data == "auto":
+        before = runs.read_config(folder)["data"]["name"]
+        return "mnist-5k" if before == "mnist-5k" else "mnist"
+    return config.data.data
+
+
+def _instead(folder: Path) -> str:
+    """What else can be done with a folder that exists."""
+    if not (folder / runs.CONFIG).is_file():
+        return ", or delete it by hand"
+    return f", go on with --resume {folder}, or replace it with --overwrite"
+
+
+def _fail(error: Exception | str) -> int:
     print(f"error: {error}", file=sys.stderr)
     return 1
 
 
-def _claim(folder: Path, config: Config, digits: Digits) -> bool:
+def _claim(
+    folder: Path, config: Config, digits: Digits, stack: ExitStack
+) -> tuple[Path, runs.Claim | None, bool]:
     """Makes the run's folder, or checks the one to go on with, and writes the settings.
 
-    Returns whether the training goes on from a checkpoint.
+    The stack holds its lock. Returns the folder, the claim on a new one, and whether the training
+    goes on from a checkpoint.
     """
     data = {
         "name": digits.name,
@@ -97,12 +140,20 @@ def _claim(folder: Path, config: Config, digits: Digits) -> bool:
     }
     output = config.output
     restart = output.resume is None and _restarted(folder, config)
+    claim, resume = None, has_checkpoint(folder) if restart else output.resume is not None
     if output.resume is None and not restart:
-        runs.create_run(folder, overwrite=output.overwrite)
+        folder = folder if output.out is not None else runs.new_folder(folder)
+        claim = stack.enter_context(runs.claimed(folder, overwrite=output.overwrite))
     else:
+        stack.enter_context(locked(folder))
         check_same_data(folder, digits)
+    if resume and (done := load_checkpoint(folder)["step"]) > config.training.steps:
+        raise ValueError(
+            f"--steps {config.training.steps} are fewer than the {done} that the run in {folder} "
+            f"has done: say at least --steps {done}"
+        )
     runs.write_config(folder, dataclasses.asdict(config), data, torchrun.job())
-    return has_checkpoint(folder) if restart else output.resume is not None
+    return folder, claim, resume
 
 
 def _restarted(folder: Path, config: Config) -> bool:
@@ -127,6 +178,7 @@ def run(
     *,
     fabric: Fabric,
     resume: bool,
+    claim: runs.Claim | None = None,
 ) -> None:
     """Trains a VAE; the first of several processes measures it, and draws into `folder`."""
     started = time.monotonic()
@@ -140,6 +192,8 @@ def run(
             event.history.add(event.step, event.epoch, "validation", terms)
         if event.kind != "epoch":
             event.history.write_csv(folder / runs.HISTORY)
+            if claim is not None and has_checkpoint(folder):
+                claim.settle()
 
     fit(
         vae.model,

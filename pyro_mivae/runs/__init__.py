@@ -3,12 +3,12 @@
 The groups of a run's netCDF file are in :mod:`pyro_mivae.runs.groups`, which needs xarray.
 """
 
+from pyro_mivae.runs.claim import Claim, claimed, new_folder
 from pyro_mivae.runs.folder import (
     CONFIG,
     HISTORY,
     METRICS,
     commit,
-    create_run,
     read_config,
     versions,
     write_config,
@@ -20,9 +20,11 @@ __all__ = [
     "CONFIG",
     "HISTORY",
     "METRICS",
+    "Claim",
     "History",
+    "claimed",
     "commit",
-    "create_run",
+    "new_folder",
     "read_config",
     "versions",
     "write_config",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
+import re
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +17,11 @@ from pathlib import Path
 def atomic_path(path: Path) -> Iterator[Path]:
     """Gives a temporary path beside `path` to write to, and moves it there at the end.
 
-    On an exception `path` is left as it was. The folder must exist.
+    On an exception `path` is left as it was. The folder must exist. The file and its folder are
+    flushed to the disk. The temporary name holds the process, for :func:`remove_leftovers`.
     """
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    prefix = f".{path.name}.{_host()}-{os.getpid()}-"
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".tmp")
     os.close(descriptor)
     temporary = Path(name)
     try:
@@ -25,6 +31,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         # mkstemp's files are private; what a run leaves is as readable as its folder.
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
+        sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -33,6 +40,65 @@ def write_atomically(path: Path, text: str) -> None:
     """Writes a text file atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def sync_folder(folder: Path) -> None:
+    """Flushes a folder's entries to the disk, so that a renamed file survives a power cut."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass  # some network file systems refuse it for folders
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(folder: Path) -> list[Path]:
+    """Removes what killed processes left of :func:`atomic_path`, and returns the paths.
+
+    A temporary file of a living process of this machine stays, and one of another machine stays
+    for a day.
+    """
+    removed = []
+    for path in folder.glob(".*.tmp"):
+        parts = re.fullmatch(r"\..+\.([0-9a-f]{8})-(\d+)-\w{8}\.tmp", path.name)
+        if parts is None:
+            continue
+        try:
+            old = time.time() - path.stat().st_mtime > 86400
+            if old or (parts[1] == _host() and not is_alive(int(parts[2]))):
+                path.unlink()
+                removed.append(path)
+        except FileNotFoundError:
+            pass  # its process was faster
+    return removed
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine runs; one that only waits to be reaped does not."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return (process_stat(process) or ("?", ""))[0] != "Z"
+
+
+def process_stat(process: int) -> tuple[str, str] | None:
+    """Returns the state and the start of a process of this machine, None without ``/proc``."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()
+    return fields[0], fields[19]
+
+
+def _host() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
 def _umask() -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import platform
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -18,33 +17,6 @@ from pyro_mivae.runs.files import write_atomically
 CONFIG = "config.json"
 METRICS = "metrics.json"
 HISTORY = "history.csv"
-
-
-def create_run(folder: Path, *, overwrite: bool = False) -> Path:
-    """Makes an empty run folder.
-
-    Args:
-        folder: Path of the folder; parents are made too.
-        overwrite: Whether to delete a run that the folder holds.
-
-    Raises:
-        FileExistsError: If the folder exists and is not empty, and `overwrite` is not set, or the
-            folder is not a run.
-    """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        if not overwrite:
-            raise FileExistsError(
-                f"{folder} exists: choose another --out, go on with --resume {folder}, or delete "
-                "what is there with --overwrite"
-            )
-        if not (folder / CONFIG).is_file():
-            raise FileExistsError(
-                f"{folder} is not a run (it has no {CONFIG}) and is left alone: delete it by hand "
-                "or choose another --out"
-            )
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def write_config(

@@ -1,6 +1,7 @@
 """Training of any model/guide pair through Lightning Fabric, checkpoints and refitting."""
 
 from pyro_mivae.isolation import evaluation
+from pyro_mivae.runs.lock import FolderInUseError
 from pyro_mivae.training.checkpoints import CheckpointError, has_checkpoint, load_checkpoint
 from pyro_mivae.training.fitting import adam, evaluate, fit
 from pyro_mivae.training.loop import Callback, Event, Interrupted, NonFiniteError
@@ -11,6 +12,7 @@ __all__ = [
     "Callback",
     "CheckpointError",
     "Event",
+    "FolderInUseError",
     "Interrupted",
     "NonFiniteError",
     "adam",

@@ -18,7 +18,6 @@ from pyro_mivae.isolation import evaluation
 from pyro_mivae.runs.history import History
 from pyro_mivae.traces.drawing import naming_draws
 from pyro_mivae.training import parallel
-from pyro_mivae.training.checkpoints import load_checkpoint
 from pyro_mivae.training.discovery import check_small_batches, discover
 from pyro_mivae.training.loop import (
     Callback,
@@ -26,6 +25,8 @@ from pyro_mivae.training.loop import (
 )
 from pyro_mivae.training.objective import Objective
 from pyro_mivae.training.parallel import make_fabric
+from pyro_mivae.training.record import make_record
+from pyro_mivae.training.starting import begin, holding
 
 
 def adam(parameters: list[Tensor], learning_rate: float = 1e-3) -> torch.optim.Adam:
@@ -92,8 +93,9 @@ def fit(
         log_every: Steps between two readings of the terms.
         callbacks: Called with an :class:`Event` after each reading, epoch, and at the end;
             of several processes on rank 0 only, while the others wait.
-        folder: Where checkpoints go; None writes none. With one, SIGINT and SIGTERM stop
-            the run after a checkpoint (several processes: after the next reading).
+        folder: Where checkpoints go; None writes none. It is locked meanwhile, and one with the
+            checkpoints of another model or on other data is refused. With one, SIGINT and SIGTERM
+            stop the run after a checkpoint (several processes: after the next reading).
         checkpoint_every: Steps between two checkpoints.
         resume: Whether to go on from the checkpoint in `folder`.
         progress: Whether to show a progress bar (on a terminal).
@@ -108,6 +110,9 @@ def fit(
     Raises:
         NonFiniteError: If a term is NaN or infinite.
         Interrupted: After SIGINT or SIGTERM, with the checkpoint written.
+        CheckpointError: If the checkpoint to resume is damaged, or of another model, optimiser,
+            data, seed, batch size or learning rate, or has more steps done.
+        FolderInUseError: If another process trains in `folder`.
         ValueError: If the data or the settings do not fit.
     """
     tensors = as_tensors(data)
@@ -139,9 +144,11 @@ def fit(
         loop = Loop(
             fabric, objective, wrapped, optim, stored, batches, log_every, callbacks, folder
         )
-        if resume and folder is not None:
-            loop.restore(load_checkpoint(folder))
-        loop.run(steps, checkpoint_every, progress)
+        loop.record = make_record(batches, unwrapped)
+        with holding(fabric, folder):
+            if folder is not None:
+                begin(loop, folder, steps, resume=resume)
+            loop.run(steps, checkpoint_every, progress)
     return loop.history
 
 

@@ -25,6 +25,7 @@ from pyro_mivae.runs.history import History, by_channel
 from pyro_mivae.traces.drawing import NonFiniteError as NonFiniteError
 from pyro_mivae.traces.drawing import explain
 from pyro_mivae.training.checkpoints import CheckpointError, save_checkpoint
+from pyro_mivae.training.matching import check_optimizer, check_state
 from pyro_mivae.training.objective import Objective
 from pyro_mivae.training.parallel import (
     agreed_signal,
@@ -32,6 +33,7 @@ from pyro_mivae.training.parallel import (
     mean_over_ranks,
     restore_own_state,
 )
+from pyro_mivae.training.record import check_same_training
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +88,7 @@ class Loop:
         optimizer: The optimiser as Fabric set it up.
         stored: Parameters that live in Pyro's store, by name.
         batches: The data.
+        record: What the checkpoints note of the training.
     """
 
     fabric: Fabric
@@ -99,6 +102,7 @@ class Loop:
     folder: Path | None
     step: int = 0
     history: History = field(default_factory=History)
+    record: dict[str, Any] = field(default_factory=dict)
     # Readings since the last row: (step, terms per datum); on the device until read.
     _pending: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     _unread: list[tuple[int, dict[str, Tensor], float]] = field(default_factory=list)
@@ -147,17 +151,34 @@ class Loop:
             "step": self.step,
             "history": self.history.rows,
             "pending": self._pending,
+            "record": self.record,
         }
         save_checkpoint(self.fabric, self.folder, state)
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes back to where :meth:`save` was."""
-        self.objective.load_state_dict(state["objective"])
-        if set(state["stored"]) != set(self.stored):
+        """Goes back to where :meth:`save` was.
+
+        Raises:
+            CheckpointError: If `state` is of another one; nothing is changed then.
+        """
+        self.check_same_pair(state)
+        check_optimizer(state["optimizer"], self.optimizer.state_dict())
+        check_same_training(state.get("record", {}), self.record)
+        try:
+            self._take(state)
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(
-                f"the checkpoint has the stored parameters {sorted(state['stored'])}, model and "
-                f"guide have {sorted(self.stored)}"
-            )
+                f"the checkpoint can't be taken by this training ({error}): expected one that fit "
+                "wrote for this model, guide, ELBO and optimiser"
+            ) from error
+
+    def check_same_pair(self, state: dict[str, Any]) -> None:
+        """Raises a :class:`CheckpointError` unless a checkpoint is of this model and guide."""
+        check_state("model and guide", state["objective"], self.objective.state_dict())
+        check_state("Pyro's store", state["stored"], self.stored)
+
+    def _take(self, state: dict[str, Any]) -> None:
+        self.objective.load_state_dict(state["objective"])
         with torch.no_grad():
             for name, value in state["stored"].items():
                 self.stored[name].copy_(value)

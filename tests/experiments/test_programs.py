@@ -333,3 +333,22 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(tmp_path):
     assert process.returncode == 130, err
     assert f"--resume {folder}" in out
     assert (folder / "checkpoint.ckpt").exists()
+
+
+def test_resume_refuses_fewer_steps_and_leaves_the_settings(smoke, capsys):
+    before = (smoke / "config.json").read_bytes()
+    assert mnist.main(["--resume", str(smoke), "--steps", "20"]) == 1
+    assert "--steps 20 are fewer than the 40" in capsys.readouterr().err
+    assert (smoke / "config.json").read_bytes() == before
+
+
+def test_a_run_that_is_training_is_named_by_its_owner(smoke, capsys):
+    lock = smoke / ".training.lock"
+    lock.write_text('{"host": "elsewhere", "process": 7, "since": "noon"}')
+    try:
+        for flags in (["--resume", str(smoke)], ["--smoke", "--overwrite", "--out", str(smoke)]):
+            assert mnist.main(flags) == 1
+            assert "process 7 on elsewhere, since noon" in capsys.readouterr().err
+    finally:
+        lock.unlink()
+    assert (smoke / "metrics.json").exists()

@@ -4,6 +4,7 @@ A family (`discrete_models`, `gaussian_models`) says what the distributions are 
 values; a `Layout` says everything else that users vary.
 """
 
+import itertools
 import os
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -140,7 +141,9 @@ class Layout:
             elif self.mask == "entry":
                 mask = torch.rand(self.batch + event, generator=generator) < 0.6
             else:
-                row = one if self.mask == "all" else torch.rand(self.batch, generator=generator) < 0.6
+                row = (
+                    one if self.mask == "all" else torch.rand(self.batch, generator=generator) < 0.6
+                )
                 mask = row.reshape(self.batch + (1,) * len(event)).expand(self.batch + event)
             masks.append(mask.clone())
         return masks
@@ -172,7 +175,7 @@ class Layout:
         """All rows of each site's data, from the arguments."""
         if self.taken in ("slice", "index") and all(shapes):
             ends = torch.tensor([0] + [s[0] for s in shapes]).cumsum(0).tolist()
-            parts = zip(ends, ends[1:], strict=False)
+            parts = itertools.pairwise(ends)
             if self.taken == "slice":
                 return [args[0][..., a:b] for a, b in parts]
             return [args[0][..., torch.arange(a, b)] for a, b in parts]

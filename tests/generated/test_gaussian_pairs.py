@@ -39,9 +39,7 @@ def test_terms_and_gradients_of_the_very_draws(spec, channel):
         tolerance = spec.layout.tolerance()
         torch.testing.assert_close(terms["mi"], expected.detach(), atol=tolerance, rtol=tolerance)
         parameters = list(pair.tables.parameters())
-        got = torch.autograd.grad(
-            terms["loss"], parameters, allow_unused=True, retain_graph=True
-        )
+        got = torch.autograd.grad(terms["loss"], parameters, allow_unused=True, retain_graph=True)
         without = elbo_of(pair, channel, mi_weight=0)
         without.terms(pair.model, pair.guide, *pair.args, **pair.kwargs)
         pyro.set_rng_seed(1)
@@ -145,7 +143,9 @@ def test_sandwich(spec):
             assert upper.mean > truth - 5 * upper.standard_error - 1e-3, k
         low = bounds.barber_agakov
         if spec.guide == "factorised":
-            assert abs(low.mean - float(pair.bound().detach().mean())) < 5 * low.standard_error + 1e-3
+            assert (
+                abs(low.mean - float(pair.bound().detach().mean())) < 5 * low.standard_error + 1e-3
+            )
 
 
 @examples(12)

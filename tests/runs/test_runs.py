@@ -6,27 +6,6 @@ from pyro_mivae import runs
 from pyro_mivae.runs.history import History
 
 
-def test_a_run_folder_is_not_overwritten_unless_asked(tmp_path):
-    folder = runs.create_run(tmp_path / "a" / "run")
-    runs.write_config(folder, {"seed": 0}, {"name": "mnist"})
-    with pytest.raises(FileExistsError, match=r"--resume .*--overwrite"):
-        runs.create_run(folder)
-    assert runs.read_config(folder)["settings"] == {"seed": 0}
-    runs.create_run(folder, overwrite=True)
-    assert list(folder.iterdir()) == []
-
-
-def test_what_is_not_a_run_is_never_deleted(tmp_path):
-    (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(FileExistsError, match="is not a run"):
-        runs.create_run(tmp_path, overwrite=True)
-    assert (tmp_path / "thesis.tex").read_text() == "precious"
-
-
-def test_an_empty_folder_is_taken(tmp_path):
-    assert runs.create_run(tmp_path) == tmp_path
-
-
 def test_config_names_versions_and_commit(tmp_path):
     runs.write_config(tmp_path, {"seed": 3, "path": tmp_path}, {})
     config = runs.read_config(tmp_path)

@@ -1,0 +1,106 @@
+"""Claims on run folders: a new one, or one in the place of a run, which is lost only at the end."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyro_mivae.runs.files import remove_leftovers
+from pyro_mivae.runs.folder import CONFIG, HISTORY
+from pyro_mivae.runs.lock import LOCK, check_unlocked, locked
+
+
+def new_folder(path: Path) -> Path:
+    """Makes a folder that was not there: `path`, or the first free of path-2, path-3, ..."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        folder = path if number == 1 else path.with_name(f"{path.name}-{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError("unreachable")
+
+
+class Claim:
+    """A folder that a run has for itself.
+
+    Args:
+        folder: New folder of the run.
+        aside: Run that was in its place, renamed, if there is one.
+    """
+
+    def __init__(self, folder: Path, aside: Path | None) -> None:
+        self.folder, self._aside = folder, aside
+
+    def settle(self) -> None:
+        """Deletes the run that was in the folder's place: the new one has started well."""
+        if self._aside is not None:
+            shutil.rmtree(self._aside)
+            self._aside = None
+
+    def _finish(self) -> None:
+        """Settles, or undoes the claim if the run left nothing to go on with."""
+        if not _is_unfinished(self.folder):
+            self.settle()
+            return
+        shutil.rmtree(self.folder)
+        if self._aside is not None:
+            self._aside.rename(self.folder)
+
+
+@contextmanager
+def claimed(folder: Path, *, overwrite: bool = False) -> Iterator[Claim]:
+    """Makes and locks an empty run folder; one that a run left before any result is taken anew.
+
+    A run that ends with nothing to go on with leaves no folder, and with `overwrite` the run that
+    was there before.
+
+    Args:
+        folder: Path of the folder; parents are made too.
+        overwrite: Whether to replace a run that the folder holds, once :meth:`Claim.settle` says
+            that the new one has started well.
+
+    Raises:
+        FileExistsError: If the folder exists and holds a run, and `overwrite` is not set, or the
+            folder is not a run.
+        FolderInUseError: If a training has it.
+    """
+    aside = folder.with_name(f".{folder.name}.replaced")
+    if folder.exists():
+        check_unlocked(folder)
+    if aside.is_dir():  # a claim was killed
+        if not folder.exists() or _is_unfinished(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            aside.rename(folder)
+        else:
+            shutil.rmtree(aside)
+    replaces = folder.exists() and (not folder.is_dir() or not _is_unfinished(folder))
+    if replaces and not (folder / CONFIG).is_file():
+        raise FileExistsError(
+            f"{folder} exists and is not a run (it has no {CONFIG}): it is left alone"
+        )
+    if replaces and not overwrite:
+        raise FileExistsError(f"{folder} exists and holds a run")
+    if replaces:
+        folder.rename(aside)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        for name in (CONFIG, HISTORY):
+            (folder / name).unlink(missing_ok=True)
+        remove_leftovers(folder)
+        claim = Claim(folder, aside if replaces else None)
+        try:
+            yield claim
+        finally:
+            claim._finish()
+
+
+def _is_unfinished(folder: Path) -> bool:
+    """Whether a folder has nothing but what a run writes before its first checkpoint."""
+    names = {path.name for path in folder.iterdir() if not path.name.endswith(".tmp")}
+    return names <= {CONFIG, HISTORY, LOCK}

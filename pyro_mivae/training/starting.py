@@ -1,0 +1,100 @@
+"""The start of a training in a folder: its lock, and what the folder may hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from lightning_fabric import Fabric
+
+from pyro_mivae.runs.files import remove_leftovers
+from pyro_mivae.runs.lock import FolderInUseError, locked
+from pyro_mivae.training.checkpoints import (
+    CheckpointError,
+    has_checkpoint,
+    load_checkpoint,
+    set_damaged_aside,
+)
+from pyro_mivae.training.loop import Loop
+from pyro_mivae.training.record import check_same_data, whose
+
+
+@contextmanager
+def holding(fabric: Fabric, folder: Path | None) -> Iterator[None]:
+    """Holds the lock of a training's folder, which is made; of several processes rank 0 does.
+
+    Raises:
+        FolderInUseError: In all processes, if another training has it.
+    """
+    with ExitStack() as stack:
+        if folder is not None:
+
+            def lock() -> None:
+                folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked(folder))
+                remove_leftovers(folder)
+
+            _on_rank_0(fabric, lock)
+        yield
+
+
+def begin(loop: Loop, folder: Path, steps: int, *, resume: bool) -> None:
+    """Restores a training from its folder, or looks whether a new one may write to it.
+
+    Args:
+        loop: New training.
+        folder: Folder of its checkpoints, locked.
+        steps: Steps to have done at the end.
+        resume: Whether to go on from the checkpoint.
+
+    Raises:
+        CheckpointError: If the checkpoint can't be gone on with, or is another run's.
+    """
+    if not resume:
+        _on_rank_0(loop.fabric, lambda: _check_free(loop, folder))
+        return
+    state = load_checkpoint(folder)
+    if state["step"] > steps:
+        raise CheckpointError(
+            f"steps={steps}, but the training in {folder} has done {state['step']} already: steps "
+            f"are those in all; expected at least {state['step']}"
+        )
+    loop.restore(state)
+    loop.fabric.barrier()  # all have read it
+    _on_rank_0(loop.fabric, lambda: set_damaged_aside(folder))
+
+
+def _check_free(loop: Loop, folder: Path) -> None:
+    if not has_checkpoint(folder):
+        return
+    state = load_checkpoint(folder)
+    record = state.get("record", {})
+    try:
+        loop.check_same_pair(state)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{folder} holds the checkpoints of another run ({whose(record)}): {error}"
+        ) from error
+    check_same_data(record, loop.record, folder)
+    set_damaged_aside(folder)
+
+
+def _on_rank_0(fabric: Fabric, do: Callable[[], object]) -> None:
+    """Runs a function on rank 0; an error of it is raised in all processes."""
+    error: Exception | None = None
+    kinds: dict[str, type[Exception]] = {
+        kind.__name__: kind for kind in (CheckpointError, FolderInUseError, OSError)
+    }
+    if fabric.is_global_zero:
+        try:
+            do()
+        except tuple(kinds.values()) as raised:
+            error = raised
+    if fabric.world_size > 1:
+        name = next((n for n, kind in kinds.items() if isinstance(error, kind)), "")
+        name, words = fabric.broadcast((name, str(error)))
+        if name and error is None:
+            raise kinds[name](words)
+    if error is not None:
+        raise error
