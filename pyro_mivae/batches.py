@@ -22,6 +22,7 @@ class Batches:
         seed: Of the order.
         prepare: Makes the arguments of model and guide from a batch.
         share: Rank and number of the processes that share every batch.
+        drop_last: Whether to leave out the last batch of an epoch if it is smaller.
     """
 
     def __init__(
@@ -31,9 +32,17 @@ class Batches:
         seed: int,
         prepare: Prepare | None,
         share: tuple[int, int] = (0, 1),
+        drop_last: bool = False,
     ) -> None:
         self.tensors, self.batch_size, self.seed, self.prepare = tensors, batch_size, seed, prepare
-        self.steps_per_epoch = math.ceil(len(tensors[0]) / (batch_size or len(tensors[0])))
+        length = len(tensors[0])
+        if drop_last and batch_size is not None and batch_size > length:
+            raise ValueError(
+                f"drop_last=True with batch_size={batch_size} leaves no batch of {length} data: "
+                f"use a batch_size of at most {length}"
+            )
+        rounded = math.floor if drop_last else math.ceil
+        self.steps_per_epoch = rounded(length / (batch_size or length))
         self.share = share
         self._epoch, self._order = -1, torch.empty(0)
 
@@ -55,6 +64,17 @@ class Batches:
         if self.share != (0, 1):
             index, count = _shard(index, *self.share)
         return arguments([tensor[index] for tensor in self.tensors], self.prepare), count
+
+    def smallest(self) -> int:
+        """Returns the number of data in the smallest batch, or share of one, of an epoch."""
+        length = len(self.tensors[0])
+        size = self.batch_size or length
+        size = min(size, length - (self.steps_per_epoch - 1) * size)
+        return max(1, size // self.share[1])
+
+    def sample(self, count: int) -> tuple[Any, ...]:
+        """Returns the arguments of model and guide for the first `count` data."""
+        return arguments([tensor[:count] for tensor in self.tensors], self.prepare)
 
 
 def _shard(index: Tensor, rank: int, ranks: int) -> tuple[Tensor, float]:
@@ -83,9 +103,15 @@ Data = Tensor | Sequence[Tensor]
 
 def as_tensors(data: Data) -> list[Tensor]:
     """One tensor or several, checked to be of equal length."""
-    tensors = [data] if isinstance(data, Tensor) else list(data)
-    if not tensors or not all(isinstance(tensor, Tensor) for tensor in tensors):
-        raise ValueError("data must be a tensor or a sequence of tensors")
+    tensors = [data] if isinstance(data, Tensor) else data
+    is_sequence = isinstance(tensors, list | tuple)
+    if not is_sequence or not tensors or not all(isinstance(t, Tensor) for t in tensors):
+        raise ValueError(
+            "data: expected a tensor or a list or tuple of tensors of equal length, the arguments "
+            f"of model and guide, found {type(data).__name__}. Of a Dataset or DataLoader pass its "
+            "tensors, for example data=dataset.tensors or torch.stack([x for x, *_ in dataset])"
+        )
+    tensors = list(tensors)
     lengths = [len(tensor) for tensor in tensors]
     if len(set(lengths)) > 1 or lengths[0] == 0:
         raise ValueError(f"data must be tensors of equal length above 0, found lengths {lengths}")

@@ -174,6 +174,11 @@ def _parts(
     x = array[rows]
     parts: list[tuple[Floats, ...]] = []
     for name, y, is_label in zip(table.names, table.values[rows].T, table.nominal, strict=True):
+        if is_label and len(set(y)) == len(y):
+            raise ValueError(
+                f"factors: expected labels that several points share, found '{name}' with "
+                f"{len(y)} of {len(y)} labels with a single point. Leave identifiers out"
+            )
         held = _third(y, is_label, seed) if given is None else given
         if min(held.sum(), (~held).sum()) < 2:
             raise ValueError(

@@ -22,7 +22,7 @@ from pyro_mivae.infer.pair_memory import PairMemory
 from pyro_mivae.infer.schedule import Weight, checked_weight
 from pyro_mivae.infer.terms import assemble
 from pyro_mivae.traces.call import Call
-from pyro_mivae.traces.sites import Codes, as_codes
+from pyro_mivae.traces.sites import Codes, as_codes, as_names
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
     def __init__(
         self,
         *,
-        channel: Channel,
+        channel: Channel | None = None,
         mi_weight: Weight = 1.0,
         kl_weight: Weight = 1.0,
         codes: str | Iterable[str] | Codes | None = None,
@@ -110,7 +110,7 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
         baseline: bool = True,
     ) -> None:
         base = TraceMeanField_ELBO() if elbo is None else elbo
-        check_channel(channel)
+        channel = check_channel(channel)
         check_base(base, kl_weight)
         counts = {"num_dual_particles": num_dual_particles, "num_dual_samples": num_dual_samples}
         for name, count in counts.items():
@@ -129,11 +129,11 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
         )
         self.max_plate_nesting = base.max_plate_nesting
         self.base = base
-        self.channel = channel
+        self.channel: Channel = channel
         self.mi_weight = checked_weight("mi_weight (lambda)", mi_weight)
         self.kl_weight = checked_weight("kl_weight (beta)", kl_weight)
         self.codes = as_codes(codes)
-        self.observed = (observed,) if isinstance(observed, str) else tuple(observed)
+        self.observed = as_names(observed)
         self.num_dual_particles = num_dual_particles
         self.code_scale = code_scale
         self.step = 0
@@ -147,6 +147,18 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
             code_scale=code_scale,
             baseline=baseline,
         )
+
+    def __getattr__(self, name: str) -> Any:
+        # What only some bases have: compute_marginals and sample_posterior of TraceEnum_ELBO.
+        if name.startswith("_") or "base" not in vars(self):
+            raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+        try:
+            return getattr(self.base, name)
+        except AttributeError:
+            raise AttributeError(
+                f"neither TraceMI_ELBO nor its base {type(self.base).__name__} has the attribute "
+                f"'{name}' (compute_marginals and sample_posterior are TraceEnum_ELBO's)"
+            ) from None
 
     def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:
         return self.base._get_trace(model, guide, args, kwargs)

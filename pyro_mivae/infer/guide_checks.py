@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from pyro import poutine
+from pyro.ops.provenance import detach_provenance, get_provenance
+from torch import Tensor
 
 from pyro_mivae.distributions import RotatedPairs
 from pyro_mivae.infer.supports import Bounds, is_discrete, support_bounds
@@ -26,16 +28,20 @@ __all__ = [
 _ALONG = ", both along the sides of its turned square"
 
 
+class NoReparameterisationError(ValueError, NotImplementedError):
+    """A guide site has no reparameterised sampler; code for Pyro catches NotImplementedError."""
+
+
 def require_rsample(guide_trace: Any) -> None:
     """Refuses guide sites whose gradient ``TraceMeanField_ELBO`` would lose in silence.
 
     Raises:
-        ValueError: If a site's distribution has no reparameterised sampler.
+        NoReparameterisationError: If a site's distribution has no reparameterised sampler.
     """
     for name in latent_sites(guide_trace):
         site = guide_trace.nodes[name]
         if not getattr(site["fn"], "has_rsample", False):
-            raise ValueError(
+            raise NoReparameterisationError(
                 f"guide site '{name}' is a {type(unwrap(site['fn'])).__name__}, which has no "
                 "reparameterised sampler: TraceMeanField_ELBO would lose its gradient. Use "
                 "elbo=TraceEnum_ELBO() to sum it out or elbo=TraceGraph_ELBO() for "
@@ -75,8 +81,9 @@ def require_code_support(
     """Refuses a guide that can't score the codes that the prior draws.
 
     The information term scores draws of the prior under the guide, so that a guide that is
-    narrower than its prior has a bound of minus infinity. The bounds are read on the host, so this
-    is meant for the first step only.
+    narrower than its prior has a bound of minus infinity. A support that moves with x' may be
+    narrower, and hold all codes that can have made x': there no draw is known to be outside. The
+    bounds are read on the host, so this is meant for the first step only.
 
     Args:
         model_trace: A forward run of the model.
@@ -95,7 +102,10 @@ def require_code_support(
         if code_scale is not None and not is_discrete(q):
             continue
         bounds = _that_exceed(p, q, dims)
-        if bounds is not None:
+        value = model_trace.nodes[name]["value"]
+        if dims is not None:
+            value = value[..., [dims] if isinstance(dims, int) else dims]
+        if bounds is not None and not _moves(bounds[1], q, value):
             prior, posterior = bounds
             raise ValueError(
                 f"the guide's support is narrower than the prior's at code site '{name}': the "
@@ -147,6 +157,25 @@ def _that_exceed(inner: Any, outer: Any, dims: Dims | None = None) -> tuple[Boun
         if type(error).__name__ not in ("DataDependentOutputException", "NotImplementedError"):
             raise
         return None
+
+
+def _moves(bounds: Bounds, fn: Any, value: Tensor) -> bool:
+    """Whether bounds of a guide's support depend, or may depend, on the datum.
+
+    They may where they are made from x', which is marked in the first run, and nowhere else if
+    they are the same for all data and a code is outside.
+    """
+    marked = any(get_provenance(end) for end in bounds)
+    low, high = (detach_provenance(end) for end in bounds)
+    for end in (low, high):
+        data = end.reshape(-1, *end.shape[max(0, end.dim() - fn.event_dim) :])
+        alone = end.dim() > fn.event_dim and len(data) < 2
+        if alone or bool((data != data[:1]).any()):
+            return True
+    if not marked or isinstance(unwrap(fn), RotatedPairs):  # these bounds are along other axes
+        return marked
+    value = detach_provenance(value).detach().cpu().double()
+    return low.dim() > value.dim() or not bool(((value < low) | (value > high)).any())
 
 
 def _of_dims(bounds: Bounds, dims: Dims, size: int) -> Bounds:

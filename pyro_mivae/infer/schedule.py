@@ -15,7 +15,16 @@ Weight = float | Callable[[int], float]
 
 def checked_weight(name: str, weight: Any) -> Any:
     """Returns `weight` unless it is a number that is negative or not finite."""
-    if callable(weight) or isinstance(weight, Tensor):
+    if callable(weight):
+        return weight
+    if isinstance(weight, Tensor):
+        if weight.numel() != 1:
+            raise ValueError(
+                f"{name} must be one number, found a tensor of shape {tuple(weight.shape)}"
+            )
+        if weight.device.type != "cpu":  # would have to be waited for
+            return weight
+        checked_weight(name, float(weight))
         return weight
     if not isinstance(weight, numbers.Real) or not math.isfinite(weight) or weight < 0:
         raise ValueError(

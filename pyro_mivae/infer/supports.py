@@ -16,8 +16,8 @@ from pyro_mivae.traces.sites import unwrap
 Bounds = tuple[Tensor, Tensor]
 
 EDGE_REMEDY = (
-    "Use double precision, a higher temperature, or a site without edges that the model maps "
-    "(LogitRelaxedBernoulli, ExpRelaxedCategorical, Normal)"
+    "Use double precision, a higher temperature, or at the site a variable without edges that the "
+    "model maps (a Normal or Logistic and its sigmoid)"
 )
 """What to do where draws lie at an edge of their support."""
 

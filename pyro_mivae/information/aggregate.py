@@ -38,6 +38,7 @@ class AggregateInformation:
     Attributes:
         estimate: The information of all code sites together.
         num_data: N.
+        codes: Names of the code sites, z.
         dimension_information: I_q(z_d; x) by site, double precision, each of the site's event
             shape; sites whose marginals are not known are left out.
         dimension_information_standard_error: Likewise.
@@ -47,6 +48,7 @@ class AggregateInformation:
     num_data: int
     dimension_information: dict[str, Tensor]
     dimension_information_standard_error: dict[str, Tensor]
+    codes: tuple[str, ...] = ("z",)
 
     @property
     def limit(self) -> float:
@@ -59,7 +61,8 @@ class AggregateInformation:
         return self.estimate.mean > _NEAR * self.limit
 
     def __str__(self) -> str:
-        text = f"I_q(z; x) = {self.estimate} nats, of log N = {self.limit:.3f} at most"
+        names = ", ".join(self.codes)
+        text = f"I_q({names}; x) = {self.estimate} nats, of log N = {self.limit:.3f} at most"
         if not self.saturated:
             return text
         return (
@@ -136,6 +139,7 @@ def information(run: list[Batch], scores: Scores) -> AggregateInformation:
         num_data,
         by_site(mean, run[0]),
         by_site(error, run[0]),
+        tuple(run[0].densities),
     )
     if result.saturated:
         logger.warning("saturated: %s", result)

@@ -40,7 +40,7 @@ class Bounds:
         self.trace = self.forward.trace
         data = self.forward.generated
         latent = [name for name in latent_sites(self.trace) if name not in data]
-        edges.look(self.trace, latent)
+        edges.look(self.trace, [*latent, *data])
         self.noise = [name for name in latent if self.codes.get(name, ()) is not None]
         if first:
             upstream = dependencies(poutine.uncondition(call.model), call.args, call.kwargs)

@@ -10,6 +10,7 @@ import xarray as xr
 from torch import Tensor
 
 from pyro_mivae.batches import Data, Prepare, as_tensors, batches
+from pyro_mivae.infer.dual.binding import DataArgs
 from pyro_mivae.infer.dual.channel import Channel, check_channel
 from pyro_mivae.information.activity import use
 from pyro_mivae.information.aggregate import aggregate_information, pairwise_information
@@ -27,6 +28,8 @@ def per_dimension(
     *,
     codes: str | Iterable[str] | None = None,
     channels: Sequence[Channel] = ("sample",),
+    observed: str | Iterable[str] = (),
+    data_args: DataArgs | None = None,
     aggregate_size: int | None = 2000,
     batch_size: int = 500,
     prepare: Prepare | None = None,
@@ -60,6 +63,8 @@ def per_dimension(
         data: Tensors of equal length N.
         codes: The latent sites to measure; None for all.
         channels: Under which the bound is measured.
+        observed: Observed sites that keep their data value in the bound (covariates).
+        data_args: Where the guide expects x', as in :class:`~pyro_mivae.infer.TraceMI_ELBO`.
         aggregate_size: How many of the data, the first ones, make the aggregate posterior; its cost
             grows with the square. None takes all.
         batch_size: Data in a batch.
@@ -80,60 +85,46 @@ def per_dimension(
     for channel in channels:
         check_channel(channel)
     tensors = as_tensors(data)
-    some = [tensor[:aggregate_size] for tensor in tensors]
+    first = [tensor[:aggregate_size] for tensor in tensors]
     sites = None if codes is None else list(as_codes(codes) or {})
     settings: dict[str, Any] = {"batch_size": batch_size, "prepare": prepare, "seed": seed}
-    found: dict[str, Any] = {}
     with evaluation(model, guide, device=tensors[0].device, seed=seed):
         args, _ = next(batches(tensors, batch_size, prepare))
         names, unknown = shared_sites(Call(model, guide, args))
     names = names if sites is None else sites
     known = [name for name in names if name not in unknown]
-    attrs: dict[str, Any] = {"num_data": len(tensors[0]), "aggregate_size": len(some[0])}
+    attrs: dict[str, Any] = {"num_data": len(tensors[0]), "aggregate_size": len(first[0])}
     for name in names:
         if name in unknown:
             attrs[f"mi_{name}"] = f"not measured by dimension: {unknown[name]}"
+    variables: dict[str, Any] = {}
     if known:
-        _marginal_measures(found, model, guide, tensors, some, known, channels, progress, settings)
+        kls = kl_by_datum(model, guide, tensors, sites=known, **settings)
+        aggregate = aggregate_information(guide, first, codes=known, progress=progress, **settings)
+        binding: dict[str, Any] = {"observed": observed, "data_args": data_args}
+        bounds = [
+            mi_by_datum(model, guide, tensors, channel=channel, sites=known, **binding, **settings)
+            for channel in channels
+        ]
+        for name in known:
+            _add(variables, "kl", name, *_mean_and_error(kls[name]))
+            by_channel = [_mean_and_error(terms[name]) for terms in bounds]
+            mean, error = (torch.stack(part) for part in zip(*by_channel, strict=True))
+            _add(variables, "mi", name, mean, error, lead=("channel",))
+            error = aggregate.dimension_information_standard_error[name]
+            _add(variables, "aggregate_mi", name, aggregate.dimension_information[name], error)
     with evaluation(model, guide, device=tensors[0].device, seed=seed):
         means, losses = use(model, guide, tensors, names, batch_size, prepare, progress)
     for name in names:
-        _add(found, "activity", name, *means[name], units="")
-        _add(found, "resampling_loss", name, *_mean_and_error(losses[name]))
-    group = make_group(found, {"channel": list(channels)}, **attrs)
+        _add(variables, "activity", name, *means[name], units="")
+        _add(variables, "resampling_loss", name, *_mean_and_error(losses[name]))
+    group = make_group(variables, {"channel": list(channels)}, **attrs)
     try:
-        both = pairwise_information(guide, some, codes=known, progress=progress, **settings)
+        both = pairwise_information(guide, first, codes=known, progress=progress, **settings)
     except ValueError as error:  # no factorised guide
         group.attrs["pairwise_mi"] = f"not measured: {error}"
         return group
     return group.merge(both, combine_attrs="override")
-
-
-def _marginal_measures(
-    found: dict[str, Any],
-    model: Any,
-    guide: Any,
-    tensors: list[Tensor],
-    some: list[Tensor],
-    names: list[str],
-    channels: Sequence[Channel],
-    progress: bool,
-    settings: dict[str, Any],
-) -> None:
-    """Adds what is measured of the marginals of sites: KL, bounds, and information of `some`."""
-    for name, terms in kl_by_datum(model, guide, tensors, sites=names, **settings).items():
-        _add(found, "kl", name, *_mean_and_error(terms))
-    aggregate = aggregate_information(guide, some, codes=names, progress=progress, **settings)
-    by_channel = [
-        mi_by_datum(model, guide, tensors, channel=channel, sites=names, **settings)
-        for channel in channels
-    ]
-    for name in names:
-        each = [_mean_and_error(terms[name]) for terms in by_channel]
-        mean, error = (torch.stack(part) for part in zip(*each, strict=True))
-        _add(found, "mi", name, mean, error, lead=("channel",))
-        error = aggregate.dimension_information_standard_error[name]
-        _add(found, "aggregate_mi", name, aggregate.dimension_information[name], error)
 
 
 def as_lists(group: xr.Dataset) -> dict[str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +58,9 @@ class ElboDecomposition:
     note: str
 
     def __str__(self) -> str:
-        parts = f"I_q(z; x) {self.information.estimate} + KL(q(z) || p(z)) {self.marginal_kl}"
+        names = ", ".join(self.information.codes)
+        parts = f"I_q({names}; x) {self.information.estimate}"
+        parts += f" + KL(q({names}) || p({names})) {self.marginal_kl}"
         return f"ELBO {self.elbo} = log-likelihood {self.log_likelihood} - KL {self.kl} ({parts})"
 
 
@@ -66,6 +69,7 @@ def elbo_decomposition(
     guide: Any,
     data: Data,
     *,
+    codes: str | Iterable[str] | None = None,
     num_samples: int = 1,
     batch_size: int = 500,
     prepare: Prepare | None = None,
@@ -91,6 +95,8 @@ def elbo_decomposition(
         model: A Pyro model, with the guide's latent sites.
         guide: Its guide.
         data: Tensors of equal length N.
+        codes: Names of the model's latent sites; None for all sites of the guide. Sites of the
+            guide alone (auxiliary ones) are left out by naming the others.
         num_samples: Draws per datum.
         batch_size: Data in a batch.
         prepare: Makes the arguments of model and guide from a batch.
@@ -111,7 +117,12 @@ def elbo_decomposition(
     with evaluation(model, guide, device=tensors[0].device, seed=seed):
         scoring = _Scoring(model)
         for args, batch in posteriors(
-            guide, tensors, num_samples=num_samples, batch_size=batch_size, prepare=prepare
+            guide,
+            tensors,
+            codes=codes,
+            num_samples=num_samples,
+            batch_size=batch_size,
+            prepare=prepare,
         ):
             run.append(batch)
             log_x, log_p, log_p_each = scoring(args, batch)
@@ -174,8 +185,9 @@ class _Scoring:
         trace = run_again(self.model, args, {}, values)
         if different := set(latent_sites(trace)) ^ set(values):
             raise ValueError(
-                f"the latent sites {sorted(different)} are not in both model and guide: expected "
-                "the same sites in both"
+                f"the latent sites {sorted(different)} are not in both model and guide (or not "
+                "named with codes): expected all latent sites of the model, each with one of the "
+                "guide"
             )
         parts, dims = [], set()
         for name, q in batch.densities.items():

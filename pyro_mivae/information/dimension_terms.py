@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from pyro_mivae.batches import Data, Prepare, as_tensors, batches
+from pyro_mivae.infer.dual.binding import DataArgs
 from pyro_mivae.infer.dual.channel import Channel
 from pyro_mivae.infer.dual.dual_pass import DualPass
 from pyro_mivae.infer.guide_checks import require_same_measure
@@ -20,7 +21,7 @@ from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.dependencies import dependencies, entangled_sites
 from pyro_mivae.traces.rerun import latent_values, plate_indices, run_again
 from pyro_mivae.traces.scoring import log_prob
-from pyro_mivae.traces.sites import dimension_shape, latent_sites, marginals
+from pyro_mivae.traces.sites import as_names, dimension_shape, latent_sites, marginals
 
 
 def mi_per_dimension(
@@ -29,6 +30,8 @@ def mi_per_dimension(
     data: Data,
     *,
     channel: Channel,
+    observed: str | Iterable[str] = (),
+    data_args: DataArgs | None = None,
     batch_size: int = 500,
     prepare: Prepare | None = None,
     seed: int = 0,
@@ -45,6 +48,8 @@ def mi_per_dimension(
         guide: Its guide.
         data: Tensors of equal length; only their number and covariates matter.
         channel: How x' is generated.
+        observed: Observed sites that keep their data value (covariates).
+        data_args: Where the guide expects x', as in :class:`~pyro_mivae.infer.TraceMI_ELBO`.
         batch_size: Data in a batch.
         prepare: Makes the arguments of model and guide from a batch.
         seed: Of the draws.
@@ -63,6 +68,8 @@ def mi_per_dimension(
             guide,
             data,
             channel=channel,
+            observed=observed,
+            data_args=data_args,
             batch_size=batch_size,
             prepare=prepare,
             seed=seed,
@@ -113,10 +120,12 @@ def mi_by_datum(
     prepare: Prepare | None,
     seed: int,
     sites: Iterable[str] | None = None,
+    observed: str | Iterable[str] = (),
+    data_args: DataArgs | None = None,
 ) -> dict[str, Tensor]:
     """The terms of :func:`mi_per_dimension`, ``(N, *event_shape)`` by site."""
     tensors = as_tensors(data)
-    dual = DualPass(channel=channel, codes=None, observed=(), data_args=None)
+    dual = DualPass(channel=channel, codes=None, observed=as_names(observed), data_args=data_args)
     found: dict[str, list[Tensor]] = {}
     dims: dict[str, int] = {}
     with evaluation(model, guide, device=tensors[0].device, seed=seed):

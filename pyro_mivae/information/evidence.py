@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,9 @@ from pyro_mivae.information.posteriors import data_dims
 from pyro_mivae.information.proposal import Proposal, depth
 from pyro_mivae.isolation import evaluation
 from pyro_mivae.traces.call import Call
+from pyro_mivae.traces.dependencies import dependencies
 from pyro_mivae.traces.importance import plates, proposed, shared_cells
-from pyro_mivae.traces.sites import is_data, latent_sites, observed_sites
+from pyro_mivae.traces.sites import as_names, is_data, latent_sites, observed_sites
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +82,7 @@ def log_evidence(
     guide: Any,
     data: Data,
     *,
+    observed: str | Iterable[str] = (),
     num_samples: int = 5000,
     batch_size: int = 500,
     prepare: Prepare | None = None,
@@ -101,6 +103,8 @@ def log_evidence(
         model: A Pyro model whose latent sites and data are in one vectorised plate.
         guide: Its guide.
         data: Tensors of equal length N.
+        observed: Observed sites that are given (covariates, labels): their density is left out, and
+            the evidence is that of the other data given them, log p(x|y).
         num_samples: The number K of draws.
         batch_size: Data in a batch.
         prepare: Makes the arguments of model and guide from a batch.
@@ -131,9 +135,12 @@ def log_evidence(
             call = Call(model, guide, args)
             model_trace, guide_trace = pair(call)
             if place is None:
+                _check_given(as_names(observed), call, model_trace)
                 run = lambda *args: pair(Call(model, guide, args))[0]  # noqa: E731
                 place = _data_dim(run, tensors, prepare, model_trace, guide_trace, count)
-            proposal = _proposal(call, model_trace, guide_trace, parallel, edges)
+            proposal = _proposal(
+                call, model_trace, guide_trace, as_names(observed), parallel, edges
+            )
             weights = torch.cat(list(proposal.draws(num_samples)))
             found.append(_diagnose(weights.movedim(place, 1).reshape(num_samples, count, -1)))
             bar.update(count)
@@ -153,9 +160,14 @@ def log_evidence(
 
 
 def _proposal(
-    call: Call, model_trace: Any, guide_trace: Any, parallel: int | None, edges: EdgeDraws
+    call: Call,
+    model_trace: Any,
+    guide_trace: Any,
+    given: tuple[str, ...],
+    parallel: int | None,
+    edges: EdgeDraws,
 ) -> Proposal:
-    counted = observed_sites(model_trace)
+    counted = [name for name in observed_sites(model_trace) if name not in given]
     nodes = model_trace.nodes
     data = {name: nodes[name]["value"] for name in counted if is_data(nodes[name])}
     require_same_measure(model_trace, guide_trace, proposed(model_trace, guide_trace, counted))
@@ -171,6 +183,25 @@ def _proposal(
         parallel=parallel,
         edges=edges,
     )
+
+
+def _check_given(given: tuple[str, ...], call: Call, model_trace: Any) -> None:
+    """Raises a ``ValueError`` unless given sites are observed and do not depend on latent ones."""
+    if not given:
+        return
+    sites = observed_sites(model_trace)
+    upstream = dependencies(call.model, call.args, call.kwargs)
+    for name in given:
+        if name not in sites or len(given) == len(sites):
+            raise ValueError(
+                f"observed={list(given)}: expected some of the observed sites {sites}, and not all"
+            )
+        if latent := sorted(upstream.get(name, frozenset()) - set(sites)):
+            raise ValueError(
+                f"observed={list(given)}: the site '{name}' depends on the latent sites {latent} "
+                "in the model, so that leaving its density out does not condition on it: expected "
+                "covariates, which depend on no latent site"
+            )
 
 
 def _data_dim(

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from tqdm import tqdm
 
+from pyro_mivae.batches import Prepare, arguments
 from pyro_mivae.infer.dual.binding import DataArgs
 from pyro_mivae.infer.dual.dual_pass import DualPass
 from pyro_mivae.information.bounds import Bounds
@@ -21,7 +22,7 @@ from pyro_mivae.information.edges import EdgeDraws
 from pyro_mivae.information.estimate import Estimate
 from pyro_mivae.isolation import evaluation
 from pyro_mivae.traces.call import Call
-from pyro_mivae.traces.sites import Codes, as_codes
+from pyro_mivae.traces.sites import Codes, as_codes, as_names
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class Sandwich:
         lower_per_datum: L_K of every x', double precision, shape ``(len(num_samples), M)``.
         upper_per_datum: U_K, likewise.
         barber_agakov_per_datum: log q(c|x') - log p(c), shape ``(M,)``.
+        codes: Names of the code sites, c.
         draws_note: What to mind of the draws (some lie at an edge of their support), or None.
     """
 
@@ -45,6 +47,7 @@ class Sandwich:
     lower_per_datum: Tensor
     upper_per_datum: Tensor
     barber_agakov_per_datum: Tensor
+    codes: tuple[str, ...] = ("c",)
     draws_note: str | None = None
 
     @property
@@ -97,7 +100,9 @@ class Sandwich:
         )
 
     def __str__(self) -> str:
-        bounds = f"{self.lower} <= I <= {self.upper} nats per datum (K = {self.num_samples[-1]})"
+        information = f"I({', '.join(self.codes)}; x')"
+        bounds = f"{self.lower} <= {information} <= {self.upper} nats per datum"
+        bounds += f" (K = {self.num_samples[-1]})"
         return bounds + (f"; {self.note}" if self.note else "")
 
 
@@ -109,6 +114,7 @@ def sandwich(
     codes: str | Iterable[str] | Codes | None = None,
     observed: str | Iterable[str] = (),
     data_args: DataArgs | None = None,
+    prepare: Prepare | None = None,
     num_dual_particles: int = 1,
     parallel: int | None = None,
     seed: int = 0,
@@ -147,6 +153,8 @@ def sandwich(
         codes: As in :class:`~pyro_mivae.infer.TraceMI_ELBO`.
         observed: Likewise.
         data_args: Likewise.
+        prepare: Makes the arguments of model and guide from `args`, as in
+            :func:`~pyro_mivae.training.fit`; None for `args` themselves.
         num_dual_particles: Forward runs of the model: M is their number times that of the data
             in a call. Small calls take less memory.
         parallel: Draws evaluated at once, 1 for a model that has to run alone. By default as many
@@ -180,7 +188,7 @@ def sandwich(
     dual = DualPass(
         channel="sample",
         codes=as_codes(codes),
-        observed=(observed,) if isinstance(observed, str) else tuple(observed),
+        observed=as_names(observed),
         data_args=data_args,
     )
     tensors = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
@@ -192,6 +200,7 @@ def sandwich(
         pyro.validation_enabled(False),
         tqdm(total=0, unit="draw", disable=None if progress else True) as bar,
     ):
+        args = arguments(args, prepare)
         for run in range(num_dual_particles):
             bounds = Bounds(
                 dual, Call(model, guide, args, kwargs), parallel, first=run == 0, edges=edges
@@ -201,7 +210,7 @@ def sandwich(
                 bar.reset(passes * counts[-1] * num_dual_particles)
             found.append(bounds(counts, bar))
     lower, upper, barber_agakov = (torch.cat(parts, -1).cpu() for parts in zip(*found, strict=True))
-    result = Sandwich(counts, lower, upper, barber_agakov, edges.note())
+    result = Sandwich(counts, lower, upper, barber_agakov, tuple(bounds.codes), edges.note())
     if result.note:
-        logger.warning("I(c; x'): %s", result.note)
+        logger.warning("I(%s; x'): %s", ", ".join(result.codes), result.note)
     return result

@@ -26,7 +26,8 @@ def log_prob(fn: Any, value: Tensor, site: str, *args: Any, **kwargs: Any) -> Te
 
     Raises:
         ValueError: If the distribution did not draw the value, and scoring it takes the inverse of
-            a transform that has none.
+            a transform that has none, or, with Pyro's validation, the value is outside of its
+            support.
     """
     forget_derived(fn)
     try:
@@ -41,6 +42,14 @@ def log_prob(fn: Any, value: Tensor, site: str, *args: Any, **kwargs: Any) -> Te
             f"draw, which takes the inverse of its transform {name}, and {name} has none. Use a "
             "flow with an inverse (pyro.distributions.transforms.affine_coupling, spline_coupling, "
             "affine_autoregressive), or, to train without the information term, mi_weight=0"
+        ) from error
+    except ValueError as error:
+        if "within the support" not in str(error):
+            raise
+        raise ValueError(
+            f"a value of site '{site}' lies outside of the support of the distribution that scores "
+            "it, which has no density there. At a code the guide is narrower than the prior that "
+            f"drew the value: use a guide of the prior's support. {error}"
         ) from error
     return result
 

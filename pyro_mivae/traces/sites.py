@@ -42,6 +42,11 @@ def as_codes(codes: str | Iterable[str] | Codes | None) -> dict[str, Dims | None
     return found
 
 
+def as_names(names: str | Iterable[str]) -> tuple[str, ...]:
+    """Returns names of sites as a tuple, from one name or several."""
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
 def unwrap(fn: Any) -> Any:
     """Removes ``.to_event()``, ``.mask()`` and generic ``.expand()`` wrappers."""
     wrappers = (
@@ -86,15 +91,31 @@ def is_data(site: Mapping[str, Any]) -> bool:
     """Tells whether data stand at a sample statement: observed, and drawn by the model if not.
 
     Sites that only look observed are no data: ``pyro.deterministic``, ``pyro.factor``, auxiliary
-    sites, points (``Delta``, as ``poutine.reparam`` leaves them in the place of a latent site) and
-    the plates' subsamples.
+    sites, the plates' subsamples, and points that are observed at themselves (``Delta``, as
+    ``poutine.reparam`` leaves it in the place of a latent site). A ``Delta`` that is observed at
+    another value is a decoder without noise, and its value is data.
     """
     if not site["is_observed"] or site_is_subsample(site):
         return False
     infer = site["infer"] or {}
     if infer.get("_deterministic") or infer.get("is_auxiliary"):
         return False
-    return not isinstance(unwrap(site["fn"]), dist.Delta | dist.Unit)
+    point = unwrap(site["fn"])
+    if isinstance(point, dist.Delta):
+        return not _is_mere_point(site) and not _at_itself(point, site["value"])
+    return not isinstance(point, dist.Unit)
+
+
+def _at_itself(point: Any, value: Any) -> bool:
+    """Whether a point is observed where it is; so are values that can't be read."""
+    if value is None or value is point.v:
+        return value is not None
+    if value.is_meta:
+        return True
+    try:
+        return bool((point.v == value).all())
+    except RuntimeError:  # shapes that don't fit, fake tensors
+        return True
 
 
 def observed_sites(trace: Any) -> list[str]:

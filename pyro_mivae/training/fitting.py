@@ -8,38 +8,24 @@ from typing import Any
 
 import pyro
 import torch
-from pyro import poutine
 from pyro.infer import ELBO
-from pyro.nn import PyroModule
+from pyro.optim import PyroOptim
 from torch import Tensor
 
 from pyro_mivae.batches import Batches, Data, Prepare, arguments, as_tensors
 from pyro_mivae.infer import CompiledELBO, TraceMI_ELBO
-from pyro_mivae.isolation import evaluation, forked_random
+from pyro_mivae.isolation import evaluation
 from pyro_mivae.runs.history import History
+from pyro_mivae.traces.drawing import naming_draws
 from pyro_mivae.training import parallel
 from pyro_mivae.training.checkpoints import load_checkpoint
+from pyro_mivae.training.discovery import check_small_batches, discover
 from pyro_mivae.training.loop import (
     Callback,
-    Event,
-    Interrupted,
     Loop,
-    NonFiniteError,
 )
 from pyro_mivae.training.objective import Objective
 from pyro_mivae.training.parallel import make_fabric
-
-__all__ = [
-    "Callback",
-    "Event",
-    "Interrupted",
-    "NonFiniteError",
-    "adam",
-    "evaluate",
-    "evaluation",
-    "fit",
-    "make_fabric",
-]
 
 
 def adam(parameters: list[Tensor], learning_rate: float = 1e-3) -> torch.optim.Adam:
@@ -55,6 +41,7 @@ def fit(
     *,
     steps: int,
     batch_size: int | None = 100,
+    drop_last: bool = False,
     prepare: Prepare | None = None,
     optimizer: Callable[[list[Tensor]], torch.optim.Optimizer] | None = None,
     seed: int = 0,
@@ -64,7 +51,7 @@ def fit(
     num_nodes: int = 1,
     log_every: int = 100,
     callbacks: Sequence[Callback] = (),
-    folder: Path | None = None,
+    folder: Path | str | None = None,
     checkpoint_every: int = 1000,
     resume: bool = False,
     progress: bool = True,
@@ -72,8 +59,10 @@ def fit(
 ) -> History:
     """Trains a model/guide pair.
 
-    Modules are moved to the device and trained there; for functions the parameters
-    are collected from Pyro's store by tracing the pair once. Nothing in a step waits
+    Modules are moved to the device and trained there. For functions, methods and objects the
+    modules that they call, and the parameters in Pyro's store, are collected by running the pair
+    once: such modules are moved, saved in checkpoints and compiled, too, and trained if
+    ``pyro.module`` registers them (as under Pyro's SVI). Nothing in a step waits
     for the device: terms are collected there and read every `log_every` steps. Pyro's
     validation is on for the first step only. Under ``fit`` the parameters of
     :class:`~pyro.nn.PyroModule` stay out of Pyro's global store.
@@ -88,6 +77,8 @@ def fit(
         batch_size: Data in a step, of all processes together; the last batch of an epoch
             may be smaller. None passes all data, unshuffled, to every step (for models
             that subsample).
+        drop_last: Whether an epoch leaves out its last batch if that is smaller. Batch
+            normalisation in training mode can't take a batch of one datum.
         prepare: Makes the arguments of model and guide from the tensors of a batch.
         optimizer: Makes a torch optimiser from the parameters; default :func:`adam`.
         seed: Seeds torch's global generators, differently in each process, and the order
@@ -124,6 +115,7 @@ def fit(
     for name, number in {**numbers, "batch_size": batch_size}.items():
         if number is not None and number < 1:
             raise ValueError(f"{name} must be at least 1, found {number}")
+    folder = None if folder is None else Path(folder)
     if resume and folder is None:
         raise ValueError("resume=True needs the folder of the checkpoint")
     fabric = make_fabric(device, precision, devices, num_nodes)
@@ -131,17 +123,18 @@ def fit(
     tensors = [tensor.to(fabric.device) for tensor in tensors]
     pyro.set_rng_seed(parallel.rank_seed(seed, fabric.global_rank))
     with pyro.settings.context(module_local_params=True):
-        objective = Objective(model, guide, elbo, compile).to(fabric.device)
-        _make_local(objective)
+        objective = Objective(model, guide, elbo, compile)
         share = (fabric.global_rank, fabric.world_size)
-        batches = Batches(tensors, batch_size, seed, prepare, share)
-        stored = _stored_parameters(objective, batches, fabric.device)
+        batches = Batches(tensors, batch_size, seed, prepare, share, drop_last=drop_last)
+        with naming_draws("step 1"):
+            trained, stored = discover(objective, batches, fabric.device)
         parallel.check(fabric, batch_size, stored)
-        parameters = [*objective.parameters(), *stored.values()]
+        check_small_batches(objective, batches, fabric.device)
+        parameters = [*trained, *stored.values()]
         if not any(parameter.requires_grad for parameter in parameters):
             raise ValueError("model and guide have no parameters to train")
         parallel.allow_unused(fabric, objective, batches)
-        made = adam(parameters) if optimizer is None else optimizer(parameters)
+        made = _make_optimizer(optimizer, parameters)
         wrapped, optim = fabric.setup(objective, made)
         loop = Loop(
             fabric, objective, wrapped, optim, stored, batches, log_every, callbacks, folder
@@ -150,6 +143,28 @@ def fit(
             loop.restore(load_checkpoint(folder))
         loop.run(steps, checkpoint_every, progress)
     return loop.history
+
+
+def _make_optimizer(
+    optimizer: Callable[[list[Tensor]], torch.optim.Optimizer] | None, parameters: list[Tensor]
+) -> torch.optim.Optimizer:
+    """The optimiser of the parameters; raises a ``ValueError`` unless it is one of torch's."""
+    if optimizer is None:
+        return adam(parameters)
+    if isinstance(optimizer, PyroOptim):
+        raise ValueError(
+            "optimizer: fit trains with torch's optimisers, found Pyro's "
+            f"{type(optimizer).__name__}: pass a callable, for example "
+            "optimizer=lambda parameters: torch.optim.Adam(parameters, lr=1e-3)"
+        )
+    made = optimizer(parameters) if callable(optimizer) else optimizer
+    if not isinstance(made, torch.optim.Optimizer):
+        raise ValueError(
+            "optimizer: expected a callable that makes a torch optimiser from a list of "
+            "parameters, for example lambda parameters: torch.optim.Adam(parameters, lr=1e-3), "
+            f"found {type(optimizer).__name__}, which gives {type(made).__name__}"
+        )
+    return made
 
 
 def evaluate(
@@ -184,29 +199,3 @@ def evaluate(
             for name, value in zip(terms, torch.stack(list(terms.values())).tolist(), strict=True):
                 totals[name] = totals.get(name, 0.0) + value
     return {name: total / len(tensors[0]) for name, total in totals.items()}
-
-
-def _make_local(objective: Objective) -> None:
-    """Lets PyroModules that were made under Pyro's default settings run with local parameters."""
-    for module in objective.modules():
-        if isinstance(module, PyroModule) and not hasattr(module._pyro_context, "param_state"):
-            module._pyro_context.param_state = {"params": {}, "constraints": {}}
-
-
-def _stored_parameters(
-    objective: Objective, batches: Batches, device: torch.device
-) -> dict[str, Tensor]:
-    """Parameters that are not the modules' own: those that a run finds in Pyro's store."""
-    with forked_random(device):
-        args, _ = batches(0)
-        with torch.no_grad(), poutine.trace(param_only=True) as capture:
-            objective.elbo.loss(objective.model, objective.guide, *args)
-    own = {id(parameter) for parameter in objective.parameters()}
-    found = {}
-    for name, site in capture.trace.nodes.items():
-        value = site["value"]
-        # What a PyroModule reports while the store is local is the parameter itself.
-        parameter = value.unconstrained() if hasattr(value, "unconstrained") else value
-        if id(parameter) not in own:
-            found[name] = parameter
-    return found

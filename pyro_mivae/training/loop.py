@@ -22,6 +22,8 @@ from tqdm import tqdm
 from pyro_mivae.batches import Batches
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.runs.history import History, by_channel
+from pyro_mivae.traces.drawing import NonFiniteError as NonFiniteError
+from pyro_mivae.traces.drawing import explain
 from pyro_mivae.training.checkpoints import CheckpointError, save_checkpoint
 from pyro_mivae.training.objective import Objective
 from pyro_mivae.training.parallel import (
@@ -55,10 +57,6 @@ class Event:
 
 
 Callback = Callable[[Event], None]
-
-
-class NonFiniteError(ArithmeticError):
-    """A term of the loss is NaN or infinite; the last checkpoint is from before."""
 
 
 class Interrupted(Exception):  # noqa: N818 -- an event, not an error
@@ -139,6 +137,7 @@ class Loop:
         self._read()
         if self.folder is None:
             return
+        self._check_parameters()
         state = {
             "objective": self.objective.state_dict(),
             "stored": {name: value.detach() for name, value in self.stored.items()},
@@ -177,7 +176,13 @@ class Loop:
     def one_step(self) -> None:
         """One batch: forward, backward, update; the terms stay on the device."""
         args, count = self.batches(self.step)
-        terms, loss = self.wrapped(count, *args)
+        try:
+            terms, loss = self.wrapped(count, *args)
+        except (ArithmeticError, ValueError, RuntimeError) as error:
+            self._read()  # an earlier step may have had the first term that is not finite
+            if reason := explain(error):
+                raise NonFiniteError(self._stopped(f"step {self.step + 1}: {reason}")) from error
+            raise
         if not loss.requires_grad:
             raise ValueError("the loss depends on no parameter of model or guide")
         self.fabric.backward(loss)
@@ -202,13 +207,26 @@ class Loop:
             read = {name: next(values) for name in terms}
             for name, value in read.items():
                 if not math.isfinite(value):
-                    kept = f"; the last good checkpoint is in {self.folder}" if self.folder else ""
-                    raise NonFiniteError(
-                        f"'{name}' is {value} at step {step}: the training stops{kept}. Try a "
-                        "smaller learning rate, a smaller mi_weight or gradient clipping"
-                    )
+                    raise NonFiniteError(self._stopped(f"'{name}' is {value} at step {step}"))
             self._pending.append((step, read))
         self._unread.clear()
+
+    def _stopped(self, reason: str) -> str:
+        """The words of an error that ends the training."""
+        kept = f"; the last good checkpoint is in {self.folder}" if self.folder else ""
+        return (
+            f"{reason}: the training stops{kept}. Look for NaN in the data, or try a smaller "
+            "learning rate, a smaller mi_weight or gradient clipping"
+        )
+
+    def _check_parameters(self) -> None:
+        """Raises a :class:`NonFiniteError` unless all parameters are finite: never save others."""
+        named = [*self.objective.named_parameters(), *self.stored.items()]
+        for name, parameter in named:
+            if not bool(torch.isfinite(parameter).all()):
+                raise NonFiniteError(
+                    self._stopped(f"the parameter '{name}' is not finite after step {self.step}")
+                )
 
     def _log(self) -> dict[str, float]:
         self._read()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pyro.infer import ELBO
@@ -21,6 +22,9 @@ class Objective(nn.Module):
         elbo: A :class:`~pyro_mivae.infer.TraceMI_ELBO` or an ELBO of Pyro.
         compile: Whether to use :func:`~pyro_mivae.infer.compile_elbo`, or what it has made.
 
+    Attributes:
+        behind: Modules that model and guide use without being them, see :meth:`hold`.
+
     Raises:
         ValueError: If what was compiled is of another model, guide or ELBO.
     """
@@ -35,6 +39,7 @@ class Objective(nn.Module):
         super().__init__()
         self.model = model
         self.guide = guide
+        self.behind = nn.ModuleList()
         self.elbo = with_terms(elbo)
         if isinstance(compile, CompiledELBO):
             made = compile.model, compile.guide, compile.elbo
@@ -52,6 +57,14 @@ class Objective(nn.Module):
     def compiled(self) -> CompiledELBO | None:
         """The compiled ELBO, if asked for."""
         return self._compiled[0] if self._compiled else None
+
+    def hold(self, modules: Sequence[nn.Module]) -> None:
+        """Adds modules that functions, methods and objects call: their state is the objective's.
+
+        Those that are parts of the objective already are left out.
+        """
+        parts = {id(module) for module in self.modules()}
+        self.behind.extend(module for module in modules if id(module) not in parts)
 
     def forward(self, count: int, *args: Any) -> tuple[dict[str, Tensor], Tensor]:
         """The terms summed over `count` data, and the loss per datum, which has the gradient."""

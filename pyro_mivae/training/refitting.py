@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import copy
+import functools
+import warnings
 from typing import Any
 
-from torch import nn
+import pyro
+import torch
+from pyro import poutine
+from pyro.params.param_store import StateDict
+from torch import Tensor, nn
 
-from pyro_mivae.batches import Data, Prepare, as_tensors
+from pyro_mivae.batches import Data, Prepare, arguments, as_tensors
 from pyro_mivae.infer import TraceMI_ELBO
-from pyro_mivae.isolation import modules_of
+from pyro_mivae.infer.compiled.capture import leaves_of
+from pyro_mivae.isolation import modules_of, undisturbed
+from pyro_mivae.training.copies import copy_programs
+from pyro_mivae.training.discovery import make_local
 from pyro_mivae.training.fitting import fit
 
 
@@ -27,37 +35,118 @@ def refit_guide(
     """Fits a copy of a guide to what the model generates, the sleep phase (Hinton et al. 1995).
 
     The bounds of :func:`pyro_mivae.information.sandwich` close sooner with a guide that is good
-    on generated data. The model stays as it is, and so does the guide that was given. The ELBO of
-    the data stays in the loss; `mi_weight` makes it a thousandth of the bound on the information.
+    on generated data. The model stays as it is, and so does the guide that was given: both are
+    copied with all modules that they reach, and Pyro's store, too. Parameters that the model uses,
+    those that it shares with the guide included, are not trained. The ELBO of the data stays in the
+    loss; `mi_weight` makes it a thousandth of the bound on the information.
 
     Args:
-        model: A Pyro model, a module or a method of one.
-        guide: Its guide, a module or a method of one.
+        model: A Pyro model: a module, a function or a method.
+        guide: Its guide, likewise.
         data: Data that model and guide are called with, as in :func:`fit`.
         steps: Training steps.
         prepare: Makes the arguments of model and guide from a batch.
         seed: Seed of the batches and of all random draws.
         mi_weight: Weight of the bound, lambda.
-        **settings: Further arguments of :func:`fit`.
+        **settings: Further arguments of :func:`fit`; those of its `elbo` are fixed.
 
     Returns:
-        The copy of the guide.
+        The copy of the guide. That of a guide with parameters in Pyro's store is a function that
+        runs with a store of its own.
 
     Raises:
-        ValueError: If model or guide is not a module or a method of one: a copy of a function would
-            train the parameters of the original.
+        ValueError: If the guide has no parameters that the model does not use, or reads some in a
+            way that can't be copied.
     """
-    for name, part in (("model", model), ("guide", guide)):
-        owner = getattr(part, "__self__", part)
-        if not isinstance(owner, nn.Module):
-            raise ValueError(
-                f"refit_guide trains a copy of the guide, so the {name} has to be a module or a "
-                f"method of one, found {type(part).__name__}: wrap it as a PyroModule"
-            )
-    model, guide = copy.deepcopy((model, guide))
-    for module in modules_of([model]):
-        module.requires_grad_(False)
-    settings.setdefault("device", as_tensors(data)[0].device.type)
+    tensors = as_tensors(data)
+    settings.setdefault("device", tensors[0].device.type)
+    size = settings.get("batch_size", 100)
+    args = arguments([tensor[:size] for tensor in tensors], prepare)
+    store = pyro.get_param_store()
+    originals = {id(p) for p in [*_parameters((model, guide)), *store._params.values()]}
+    state = _copied_store({id(p) for p in _parameters((model, guide))})
+    pair = copy_programs((model, guide))
     elbo = TraceMI_ELBO(channel="sleep", mi_weight=mi_weight)
-    fit(model, guide, elbo, data, steps=steps, prepare=prepare, seed=seed, **settings)
-    return guide
+    with warnings.catch_warnings(), store.scope(state) as state:
+        # The model's: frozen, and pyro.module() says so at each call.
+        warnings.filterwarnings("ignore", message=".*not registered in the param store because")
+        trained = _trained(pair, args, tensors[0].device, seed)
+        if any(id(parameter) in originals for parameter in trained):
+            raise ValueError(
+                "refit_guide trains a copy of the guide, but the guide reads parameters in a way "
+                "that can't be copied, as a global variable of a method: keep the module as an "
+                "attribute, or wrap the guide as a PyroModule"
+            )
+        if not trained:
+            raise ValueError("the guide has no parameters to train that the model does not use")
+        every = [*_parameters(pair), *store._params.values()]
+        flags = [parameter.requires_grad for parameter in every]
+        chosen = {id(parameter) for parameter in trained}
+        for parameter in every:
+            parameter.requires_grad_(parameter.requires_grad and id(parameter) in chosen)
+        copies: tuple[Any, Any] = pair[0], pair[1]
+        fit(*copies, elbo, data, steps=steps, prepare=prepare, seed=seed, **settings)
+        for parameter, flag in zip(every, flags, strict=True):
+            parameter.requires_grad_(flag)
+        own = {id(parameter) for parameter in _parameters(pair)}
+        stored = any(id(parameter) not in own for parameter in store._params.values())
+    return _with_store(pair[1], state) if stored else pair[1]
+
+
+def _parameters(programs: tuple[Any, ...]) -> list[Tensor]:
+    return [p for module in modules_of(programs) for p in module.parameters(recurse=False)]
+
+
+def _copied_store(own: set[int]) -> StateDict:
+    """A copy of Pyro's store without the parameters of modules, which are copied with these."""
+    state = pyro.get_param_store().get_state()
+    names = [name for name, parameter in state["params"].items() if id(parameter) not in own]
+    copies = {}
+    for name in names:
+        parameter = state["params"][name]
+        copies[name] = parameter.detach().clone().requires_grad_(parameter.requires_grad)
+    return {"params": copies, "constraints": {name: state["constraints"][name] for name in names}}
+
+
+def _trained(
+    pair: tuple[Any, ...], args: tuple[Any, ...], device: torch.device, seed: int
+) -> list[Tensor]:
+    """The guide's parameters without those that the model uses, by a run of both."""
+    model, guide = pair
+    for module in modules_of(pair):
+        make_local(module)
+    local = pyro.settings.context(module_local_params=True)
+    with local, undisturbed(pair, device), torch.enable_grad():
+        torch.manual_seed(seed)
+        guide_trace = poutine.trace(guide).get_trace(*args)
+        of_guide = _leaves(guide_trace)
+        guide_trace.detach_()
+        replayed = poutine.trace(poutine.replay(model, trace=guide_trace))
+        of_model = _leaves(replayed.get_trace(*args))
+    if isinstance(guide, nn.Module):
+        of_guide = [*guide.parameters(), *of_guide]
+    if isinstance(model, nn.Module):
+        of_model = [*model.parameters(), *of_model]
+    kept = {id(parameter) for parameter in of_model}
+    return [p for p in of_guide if id(p) not in kept and p.requires_grad]
+
+
+def _leaves(trace: poutine.Trace) -> list[Tensor]:
+    """The parameters that the draws and densities of a trace depend on."""
+    total: Any = trace.log_prob_sum()
+    for node in trace.nodes.values():
+        value = node["value"] if node["type"] == "sample" else None
+        if isinstance(value, Tensor) and value.requires_grad:
+            total = total + value.sum()
+    return leaves_of(total) if isinstance(total, Tensor) else []
+
+
+def _with_store(guide: Any, state: StateDict) -> Any:
+    """A guide that runs with parameters of its own, whatever is in Pyro's store."""
+
+    @functools.wraps(guide)
+    def refitted(*args: Any, **kwargs: Any) -> Any:
+        with pyro.get_param_store().scope(state):
+            return guide(*args, **kwargs)
+
+    return refitted

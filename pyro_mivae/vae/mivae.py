@@ -114,7 +114,22 @@ class MIVAE(nn.Module):
         return self.model.likelihood
 
     def observe(self, images: Tensor) -> Tensor:
-        """Makes the data x of uint8 images ``(..., height, width)``, in the model's dtype."""
+        """Makes the data x of uint8 images, in the model's dtype.
+
+        Args:
+            images: Shape ``(N, height, width)``, or one image ``(height, width)``.
+
+        Raises:
+            ValueError: If the images have another size than the networks, or a channel dimension.
+        """
+        if tuple(images.shape[-2:]) != tuple(self.image_shape) or images.dim() not in (2, 3):
+            squeeze = images.dim() == 4 and images.shape[1] == 1
+            raise ValueError(
+                f"expected images of shape (N, *{tuple(self.image_shape)}), found "
+                f"{tuple(images.shape)}"
+                + (": take the channel off, images.squeeze(1)" if squeeze else "")
+                + ". Another size is set by MIVAE(image_shape=...)"
+            )
         return self.likelihood.observe(images).to(self.model.latent_loc.dtype)
 
     @property

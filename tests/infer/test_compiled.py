@@ -73,9 +73,12 @@ def images(count=6):
     return (torch.rand(count, 8, 8) < 0.4).to(torch.get_default_dtype())
 
 
-@pytest.mark.parametrize("channel", CHANNELS)
-@pytest.mark.parametrize("base", [TraceMeanField_ELBO, Trace_ELBO])
-def test_our_vae_has_the_eager_loss_and_gradients(float64, channel, base):
+# The base sees nothing of the channel: one of them is enough with the other base.
+@pytest.mark.parametrize(
+    ("base", "channel"),
+    [*((TraceMeanField_ELBO, channel) for channel in CHANNELS), (Trace_ELBO, "straight-through")],
+)
+def test_our_vae_has_the_eager_loss_and_gradients(float64, base, channel):
     vae = small_vae(prior="uniform" if base is Trace_ELBO else "mixture")
     elbo = TraceMI_ELBO(channel=channel, codes="c", mi_weight=0.7, kl_weight=1.3, elbo=base())
     assert_same(elbo, vae, [images()])
@@ -475,7 +478,9 @@ def test_buffers_change_as_in_eager_mode(float64):
         torch.testing.assert_close(ours, elbo.differentiable_loss(simple_model, guides[1], x))
     for ours, theirs in zip(guides[0].buffers(), guides[1].buffers(), strict=True):
         torch.testing.assert_close(ours, theirs)
-    assert guides[0].norm.num_batches_tracked == 4  # two passes in each of two steps
+    assert (
+        guides[0].norm.num_batches_tracked == 2
+    )  # one in each step: the dual pass leaves no trace
     assert len(function.graphs) == 2
 
 

@@ -213,8 +213,8 @@ def test_masked_and_scaled_draws():
     torch.testing.assert_close(found, 3 * 2 * flat(gradients(oracle.bound(), oracle)))
 
 
-def test_mask_inside_the_distribution_hides_no_draw():
-    """``fn.mask`` on x changes nothing: x' is drawn, and read, all the same."""
+def test_a_masked_entry_of_the_data_is_no_draw():
+    """The guide reads the data there, here 0, and the density leaves the entry out."""
     oracle = Bits(data_dim=2)
 
     class Masked(Bits):
@@ -225,7 +225,11 @@ def test_mask_inside_the_distribution_hides_no_draw():
     term, x = dual_pass("sample"), oracle.data(2)
     found = exact(lambda: term(Call(oracle.model, oracle.guide, (x,))).differentiable, oracle)
     oracle.__class__ = Bits
-    torch.testing.assert_close(found, 2 * flat(gradients(oracle.bound(), oracle)))
+    c, _, generated, log_p = oracle.outcomes()
+    read = generated * torch.tensor([1.0, 0.0])
+    term = oracle.posterior_c(read).log_prob(c) - dist.Bernoulli(logits=oracle.p_c).log_prob(c)
+    expected = gradients((log_p.exp() * term).sum(), oracle)
+    torch.testing.assert_close(found, 2 * flat(expected))
 
 
 def test_mask_of_the_guides_noise_hides_no_draw():

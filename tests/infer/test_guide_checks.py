@@ -156,7 +156,7 @@ def test_no_shared_site():
 
     with (
         pytest.warns(UserWarning, match="Found vars in model but not guide"),
-        pytest.raises(ValueError, match=r"share no latent site \(the guide's are \[\]\)"),
+        pytest.raises(ValueError, match=r"share no latent site \(the model's are \['z'\], the guide's \[\]\)"),
     ):
         terms(guide=guide, elbo=Trace_ELBO())
 

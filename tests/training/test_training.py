@@ -260,7 +260,7 @@ def test_history_is_the_mean_per_datum():
 
     def spy(*args, **kwargs):
         terms = inner(*args, **kwargs)
-        seen.append((terms["loss"].item(), len(args[2][0])))
+        seen.append((terms["loss"].item(), len(args[0].args[0])))
         return terms
 
     objective._terms = spy

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +16,8 @@ from pyro.nn import PyroModule
 from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from pyro_mivae.isolation import modules_of, undisturbed
+import pyro_mivae
+from pyro_mivae.isolation import modules_of, outermost, undisturbed, watching
 
 _READS = (
     "DataDependentOutputException",
@@ -22,6 +25,12 @@ _READS = (
     "PendingUnbackedSymbolNotFound",
 )
 """What PyTorch raises where a value is needed; the classes moved between its versions."""
+
+
+_NOT_THE_PROGRAMS = tuple(
+    os.path.dirname(str(package.__file__)) + os.sep for package in (torch, pyro, pyro_mivae)
+)
+"""Where the frames of a traceback lie that are no part of a model or guide."""
 
 
 class NotCapturedError(RuntimeError):
@@ -72,16 +81,48 @@ def capture(
     return _lift(recorded)
 
 
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Switches the validation of distributions off, of those that were built before, too.
+
+    A distribution that was expanded says for itself that it validates, whatever Pyro's settings.
+    Such an object stays as it is: the class overrules it during the block.
+    """
+    cls: Any = torch.distributions.Distribution
+    before = cls._validate_args
+
+    def keep(self: Any, value: Any) -> None:
+        vars(self)["_validate_args"] = value
+
+    cls._validate_args = property(lambda self: False, keep)
+    try:
+        yield
+    finally:
+        cls._validate_args = before
+
+
 def _reason(error: Exception) -> str:
+    """Says why a program can't be captured, with its line if the traceback has it."""
+    reason = _cause(error)
+    lines = [
+        f"{frame.filename}, line {frame.lineno}: {frame.line}"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(_NOT_THE_PROGRAMS) and frame.filename[:1] != "<"
+    ]
+    return f"{reason} ({lines[-1]})" if lines else reason
+
+
+def _cause(error: Exception) -> str:
     text = str(error).strip().split("\n")[0]
     kind = type(error).__name__
     if "ProvenanceTensor" in text:
         return "TraceGraph_ELBO follows the dependencies of draws, which can't be recorded"
     if kind in _READS or "_local_scalar_dense" in str(error):
-        return f"the program depends on the value of a tensor (if, .item(), float()): {text}"
+        means = "the program depends on the value of a tensor (if, .item(), int(), float())"
+        return f"{means}: {text}" if text else means
     if kind == "DynamicOutputShapeException":
         return f"the shape of a tensor depends on the values of another: {text}"
-    return f"{kind}: {text}"
+    return f"{kind}: {text}" if text else kind
 
 
 def _keep_draws(graph: fx.Graph) -> None:
@@ -145,7 +186,7 @@ class Reliance:
     """What a captured graph relies on besides its arguments, to notice when it changes.
 
     Args:
-        parts: Model and guide.
+        parts: Model and guide, and the modules that a run of them has called.
         used: Names of the parameters that they read from Pyro's store.
     """
 
@@ -185,11 +226,14 @@ class Reliance:
         return tuple([module.training for module in self.modules])
 
 
-def parameters_used(run: Callable[[], Any]) -> list[str]:
-    """The names of the parameters that a run reads from Pyro's store."""
-    with poutine.trace(param_only=True) as trace:
+def uses_of(run: Callable[[], Any]) -> tuple[list[str], list[nn.Module]]:
+    """Lists what a run reads from Pyro's store, by name, and the modules that it calls."""
+    called: dict[int, nn.Module] = {}
+    watched = watching(lambda module: called.update({id(module): module}))
+    with poutine.trace(param_only=True) as trace, watched:
         run()
-    return [name for name in trace.trace.nodes if name in pyro.get_param_store()._params]
+    names = [name for name in trace.trace.nodes if name in pyro.get_param_store()._params]
+    return names, outermost(list(called.values()))
 
 
 @contextmanager

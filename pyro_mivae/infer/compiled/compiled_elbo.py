@@ -17,8 +17,8 @@ from pyro_mivae.infer.base_parts import WEIGHTED_BASES
 from pyro_mivae.infer.compiled.capture import (
     NotCapturedError,
     Reliance,
-    parameters_used,
     repeatable,
+    uses_of,
 )
 from pyro_mivae.infer.compiled.graphs import (
     ENUM_READS,
@@ -150,8 +150,8 @@ class CompiledELBO(nn.Module):
         parts = (self.model, self.guide)
         self._device = device_of(pytree.tree_leaves((args, kwargs)), parts)
         with repeatable(parts, self._device):
-            used = parameters_used(lambda: self._eager(args, kwargs, None, True))
-        self._reliance = Reliance(parts, used)
+            used, called = uses_of(lambda: self._eager(args, kwargs, None, True))
+        self._reliance = Reliance([*parts, *called], used)
         self._relied = self._program()
 
     def _find(

@@ -17,6 +17,7 @@ from pyro_mivae.infer.dual.views import (
     Writer,
     describe,
     fit,
+    full_shape,
     in_type_of,
     is_part,
     is_view,
@@ -63,6 +64,12 @@ class Binding:
     """
 
     def __init__(self, data_args: DataArgs | None = None) -> None:
+        if not (data_args is None or callable(data_args) or isinstance(data_args, Mapping)):
+            raise ValueError(
+                "data_args: expected a mapping of sites to the guide's arguments, for example "
+                "{'x': 'images'}, or a callable (generated, args, kwargs) -> (args, kwargs), found "
+                f"{data_args!r}"
+            )
         self.data_args = data_args
 
     def __call__(
@@ -210,21 +217,39 @@ def _takes_any_keyword(guide: Any) -> bool:
 
 
 def _no_place(
-    missing: list[str],
-    forward: Forward,
-    guide: Any,
-    args: Args,
-    kwargs: Kwargs,
+    missing: list[str], forward: Forward, guide: Any, args: Args, kwargs: Mapping[str, Any]
 ) -> str:
-    parameters = list(parameters_of(guide))
+    parameters = [n for n, p in parameters_of(guide).items() if p.kind is not p.VAR_POSITIONAL]
     named = {**dict(zip(parameters, args, strict=False)), **kwargs}
     sites = ", ".join(f"'{s}' {describe(forward.originals[s])}" for s in missing)
     arguments = ", ".join(f"{n}: {describe(v)}" for n, v in named.items()) or "none"
-    example = parameters[0] if parameters else "data"
+    site = missing[0]
+    fitting = [name for name, value in named.items() if _could_hold(value, forward, site)]
+    ways = []
+    if len(fitting) == 1:
+        ways.append(f"for example data_args={{'{site}': '{fitting[0]}'}}")
+    elif fitting:
+        ways.append(f"data_args={{'{site}': ...}} with one of {fitting}")
+    callable_ = "data_args=lambda generated, args, kwargs: (new_args, new_kwargs)"
+    if not parameters and not kwargs:
+        ways.append(
+            "give model and guide the data as an argument (they may be global variables now), or "
+            f"pass {callable_}"
+        )
+    else:
+        ways.append(f"pass a callable {callable_}")
+    ways.append(f"or data_args={{'{site}': None}} if the guide does not read it")
     return (
         "the guide has to read the generated data in place of the real ones, but no argument "
         f"is the value observed at {sites}, or a view of it (arguments: {arguments}). "
-        f"Say where it goes, for example data_args={{'{missing[0]}': '{example}'}} (None if the "
-        "guide does not read it), or pass a callable "
-        "data_args=lambda generated, args, kwargs: (new_args, new_kwargs)"
+        f"Say where it goes: {'; '.join(ways)}"
     )
+
+
+def _could_hold(argument: Any, forward: Forward, site: str) -> bool:
+    """Whether an argument has as many numbers as x' of a site, or as the whole of its data."""
+    if not isinstance(argument, Tensor):
+        return False
+    value = forward.generated[site]
+    whole = full_shape(value.shape, plate_frames(forward.trace, site))
+    return argument.numel() in (value.numel(), whole.numel()) and argument.numel() > 0

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
@@ -37,22 +38,40 @@ channel                      x'                   gradient
 CHANNELS: tuple[Channel, ...] = get_args(Channel)
 
 
-def check_channel(channel: str) -> None:
-    """Raises a ``ValueError`` that lists the channels unless `channel` is one."""
+def check_channel(channel: Any) -> Channel:
+    """Returns `channel` if it is one.
+
+    Raises:
+        TypeError: If it is left out: there is no default, as the choice decides what is learnt.
+        ValueError: If it is another word.
+    """
+    if channel is None:
+        raise TypeError(
+            "the channel has no default, since it decides what is learnt: pass channel=..., one of "
+            "'mean' (the mean of x', a score and no bound), 'sample' (draws, unbiased gradients), "
+            "'straight-through' (draws, the mean's gradient) or 'sleep' (draws, the guide alone "
+            "learns)"
+        )
     if channel not in CHANNELS:
         raise ValueError(f"unknown channel {channel!r}: expected one of {', '.join(CHANNELS)}")
+    checked: Channel = channel
+    return checked
 
 
 def has_useful_mean(fn: Any) -> bool:
     """Whether ``fn.mean`` is a value that data could have, decided by type.
 
     A Categorical's mean is NaN (without an exception), a Cauchy has none, and a
-    general transformed distribution does not define one.
+    general transformed distribution does not define one. Whether a mean is finite at its
+    parameters is looked at once, by
+    :func:`~pyro_mivae.infer.dual.first_look.require_finite_means`.
     """
     base = unwrap(fn)
     if isinstance(base, torch.distributions.MixtureSameFamily):
         return has_useful_mean(base.component_distribution)
-    if isinstance(base, RotatedPairs):
+    if isinstance(base, dist.MaskedMixture):
+        return has_useful_mean(base.component0) and has_useful_mean(base.component1)
+    if isinstance(base, RotatedPairs | dist.ZeroInflatedDistribution):
         return has_useful_mean(base.base_dist)
     meanless = (
         torch.distributions.Categorical,

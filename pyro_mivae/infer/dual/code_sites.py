@@ -109,11 +109,13 @@ class CodeSites:
         """The codes that the guide has, in its order."""
         drawn = latent_sites(guide_trace)
         if self.named is None:
+            latent = list(codes)
             codes = {name: dims for name, dims in codes.items() if name in drawn}
             if not codes:
                 raise ValueError(
-                    f"model and guide share no latent site (the guide's are {drawn}): there is no "
-                    "code to score"
+                    f"model and guide share no latent site (the model's are {latent}, the guide's "
+                    f"{drawn}): there is no code to score. Give the guide's sites the names of the "
+                    "model's"
                 )
         for name in codes:
             if name not in drawn:

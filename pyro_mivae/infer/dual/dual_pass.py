@@ -115,7 +115,7 @@ class DualPass:
     def __call__(self, call: Call) -> DualTerms:
         """Runs model and guide once on the arguments of both."""
         memory = self.memories(call)
-        with BatchNormWatch(memory.has_scores is not False and torch.is_grad_enabled()) as watch:
+        with BatchNormWatch(call) as watch:
             forward, guide_trace, codes = self.traces(call)
             if codes and self.num_samples > 1:
                 many = many_samples(
@@ -181,6 +181,9 @@ class DualPass:
             raise ValueError(
                 "the model generates no data in this call: it has no observed site"
                 + (f" besides observed={list(self.observed)}" if self.observed else "")
+                + ". Expected a pyro.sample(..., obs=data) with the data of the call (condition a "
+                "model without one: pyro.condition(model, data={'x': x})); pyro.factor and "
+                "pyro.deterministic generate nothing"
             )
         return forward, codes
 

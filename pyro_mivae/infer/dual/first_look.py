@@ -86,6 +86,8 @@ def look_at_codes(
 
 def _count(flags: Tensor) -> int | None:
     """How many are true; None for tensors that have no values (fake ones, the meta device)."""
+    if flags.is_meta:
+        return None
     try:
         return int(flags.sum())
     except RuntimeError as error:

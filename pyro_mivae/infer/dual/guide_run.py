@@ -12,6 +12,7 @@ from pyro.ops.provenance import detach_provenance, get_provenance, track_provena
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from pyro_mivae.infer.dual.binding import Binding, DataArgs
 from pyro_mivae.infer.dual.channel import Forward
@@ -119,9 +120,11 @@ class GuideRun:
             memory.blind = _unmoved(blind, trace, call)
         scored = [name for name in codes if name in names]
         if scored and memory.blind.issuperset(scored):
+            where = _where(self.bind(forward, call, memory), call)
             warnings.warn(
                 f"the guide ignores its data: q of the code sites {scored} does not depend on the "
-                "generated x', so the bound on the mutual information is at most 0",
+                f"generated x'{where}, so the bound on the "
+                "mutual information is at most 0",
                 stacklevel=2,
             )
         memory.followed = True
@@ -130,6 +133,16 @@ class GuideRun:
     def bind(self, forward: Forward, call: Call, memory: PairMemory) -> tuple[Args, Kwargs]:
         """The guide's arguments with x' in place of the data."""
         return self._bind(forward, forward.generated, call, memory)
+
+
+def _where(bound: tuple[Args, Kwargs], call: Call) -> str:
+    """Which arguments x' went to, for messages."""
+    originals, leaves = (
+        pytree.tree_leaves(part) for part in ((call.args, dict(call.kwargs)), bound)
+    )
+    pairs = zip(call.names_of_leaves(), originals, leaves, strict=False)
+    names = dict.fromkeys(name for name, original, leaf in pairs if leaf is not original)
+    return f" (in the argument {', '.join(names)})" if names else ""
 
 
 def gathering(trace: poutine.Trace, codes: Codes, blind: set[str]) -> list[dict[str, Any]]:

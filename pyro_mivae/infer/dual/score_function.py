@@ -12,6 +12,8 @@ from pyro.infer.util import MultiFrameTensor
 from torch import Tensor
 
 from pyro_mivae.infer.dual.channel import Forward
+from pyro_mivae.isolation import buffers_apart, remembered_roots
+from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.scoring import site_density
 from pyro_mivae.traces.sites import (
     Codes,
@@ -89,22 +91,30 @@ def leave_one_out(
 
 
 class BatchNormWatch:
-    """Notices batch normalisation by the batch's statistics: data then depend on each other."""
+    """The block of a dual pass: its modules write to copies of their buffers.
 
-    def __init__(self, active: bool) -> None:
-        self.active = active
+    Running statistics, as those of batch normalisation, thus stay those of the data, and x' is
+    normalised by its own batch.
+
+    Args:
+        call: The pair that runs in the block.
+
+    Attributes:
+        coupled: Whether data depend on each other, through normalisation by the batch's statistics.
+    """
+
+    def __init__(self, call: Call) -> None:
         self.coupled = False
+        roots = [*remembered_roots(call.model), *remembered_roots(call.guide)]
+        self._apart = buffers_apart(roots, self._look)
 
     def __enter__(self) -> BatchNormWatch:
-        if self.active:
-            register = torch.nn.modules.module.register_module_forward_pre_hook
-            self._handle = register(self._look)
+        self._apart.__enter__()
         return self
 
-    def _look(self, module: torch.nn.Module, inputs: Any) -> None:
+    def _look(self, module: torch.nn.Module) -> None:
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             self.coupled |= module.training or module.running_mean is None
 
-    def __exit__(self, *exception: object) -> None:
-        if self.active:
-            self._handle.remove()
+    def __exit__(self, *exception: Any) -> None:
+        self._apart.__exit__(*exception)

@@ -15,7 +15,7 @@ from pyro_mivae.infer.duality.halves import Generating, Recognizing, Values
 from pyro_mivae.isolation import forked_random
 from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.dependencies import dependencies
-from pyro_mivae.traces.sites import as_codes, latent_sites
+from pyro_mivae.traces.sites import as_codes, as_names, latent_sites
 
 
 class DualPair(NamedTuple):
@@ -204,7 +204,7 @@ def dualize(
     dual = DualPass(
         channel="sample",
         codes=as_codes(codes),
-        observed=(observed,) if isinstance(observed, str) else tuple(observed),
+        observed=as_names(observed),
         data_args=data_args,
     )
     if any(dims is not None for dims in (dual.code_sites.named or {}).values()):
