@@ -6,14 +6,18 @@ import torch
 from pyro.infer import config_enumerate
 from pyro.nn import PyroModule, PyroSample
 from pyro.ops.indexing import Vindex
-from structure import Net, Pair, Structure, information_of_table
+from structure import DRAWN, Net, Pair, Structure, information_of_table
 from torch import nn
 from torch.distributions import constraints
 
 SCHOOLS = torch.tensor(
     [[28.0, 15.0], [8, 10], [-3, 16], [7, 11], [-1, 9], [1, 11], [18, 10], [12, 18]]
-).double()
+)
 """Effects and their standard errors (Rubin 1981)."""
+
+
+def effects():
+    return SCHOOLS.to(torch.get_default_dtype())
 
 
 def schools(known, read):
@@ -46,7 +50,7 @@ def build_schools(size):
         return loc, log_scale.exp(), hyper + 2.0
 
     model, guide = schools(None, read)
-    return Pair(model, guide, (SCHOOLS,), 1)
+    return Pair(model, guide, (effects(),), 1)
 
 
 MU, TAU = 8.0, 10.0
@@ -59,11 +63,11 @@ def build_schools_fixed(size):
         precision = 1 + TAU**2 / sigma**2
         return unit * TAU * (y - MU) / sigma**2 / precision, precision.rsqrt(), None
 
-    return Pair(*schools((MU, TAU), read), (SCHOOLS,), 1)
+    return Pair(*schools((MU, TAU), read), (effects(),), 1)
 
 
 def exact_schools_fixed(pair):
-    return 0.5 * (1 + TAU**2 / SCHOOLS[:, 1] ** 2).log().sum().item(), 0.0
+    return 0.5 * (1 + TAU**2 / effects()[:, 1] ** 2).log().sum().item(), 0.0
 
 
 def place_effects(generated, args):
@@ -91,7 +95,7 @@ def toy_guide(obs, size):
     pyro.sample("p_C", dist.Beta(c[:, 0], c[:, 1]).to_event(1))
 
 
-FLIPS = 12
+FLIPS = 3
 
 
 def build_toy(size):
@@ -106,34 +110,37 @@ def exact_toy(pair):
     return -entropy.mean().item(), 0.0
 
 
-P_B, P_C = torch.tensor([0.2, 0.7]).double(), torch.tensor([0.1, 0.8]).double()
+P_B, P_C = (0.2, 0.7), (0.1, 0.8)
 
 
 def build_toy_labels(size):
     """The same with known tables, and B drawn by the guide from its exact posterior."""
 
+    p_b, p_c = torch.tensor(P_B), torch.tensor(P_C)
+
     def model(obs, size):
         with pyro.plate("data_plate", size):
             a = pyro.sample("A", dist.Bernoulli(0.5 * torch.ones(size)), obs=obs["A"])
-            b = pyro.sample("B", dist.Bernoulli(P_B[a.long()]))
-            pyro.sample("C", dist.Bernoulli(Vindex(P_C)[b.long()]), obs=obs["C"])
+            b = pyro.sample("B", dist.Bernoulli(p_b[a.long()]))
+            pyro.sample("C", dist.Bernoulli(Vindex(p_c)[b.long()]), obs=obs["C"])
 
     def guide(obs, size):
         unit = pyro.param("unit", torch.ones(()))
-        prior = P_B[obs["A"].long()]
-        each = [torch.where(obs["C"] > 0.5, p, 1 - p) for p in (P_C[0], P_C[1])]
+        prior = p_b[obs["A"].long()]
+        each = [torch.where(obs["C"] > 0.5, p, 1 - p) for p in p_c]
         probs = prior * each[1] / (prior * each[1] + (1 - prior) * each[0])
         with pyro.plate("data_plate", size):
             pyro.sample("B", dist.Bernoulli(logits=unit * probs.logit()))
 
-    obs = {"A": (torch.arange(size) % 4 == 0).double(), "C": torch.arange(size) % 2.0}
+    obs = {"A": (torch.arange(size) % 4 == 0) * 1.0, "C": torch.arange(size) % 2.0}
     return Pair(model, guide, (obs, size), size)
 
 
 def exact_toy_labels(pair):
     """I(B; C|A) of the data's A."""
-    table = torch.stack((1 - P_C, P_C), -1).log()
-    values = [information_of_table(table, torch.stack((1 - p, p))) for p in P_B]
+    c = torch.tensor(P_C)
+    table = torch.stack((1 - c, c), -1).log()
+    values = [information_of_table(table, torch.tensor([1 - p, p])) for p in P_B]
     return ((3 * values[0] + values[1]) / 4).item(), 0.0
 
 
@@ -192,7 +199,7 @@ STRUCTURES = [
         ("obs",),
         base="Trace",
         decoder=None,
-        repeats=300,
+        repeats=80,
     ),
     Structure(
         "eight schools, known hyperparameters",
@@ -202,7 +209,7 @@ STRUCTURES = [
         exact=exact_schools_fixed,
         attained=True,
         decoder=None,
-        repeats=300,
+        repeats=80,
     ),
     Structure(
         "toy mixture",
@@ -211,11 +218,12 @@ STRUCTURES = [
         ("A", "C"),
         codes="p_A",
         base="TraceEnum",
+        fallback="TraceEnum_ELBO reads values",
+        channels=DRAWN,
         exact=exact_toy,
         attained=True,
         decoder=None,
-        repeats=200,
-        sandwich="B",
+        repeats=80,
     ),
     Structure(
         "toy mixture, known tables",
@@ -225,6 +233,7 @@ STRUCTURES = [
         codes="B",
         observed=("A",),
         base="TraceEnum",
+        fallback="TraceEnum_ELBO reads values",
         exact=exact_toy_labels,
         attained=True,
         decoder=None,
@@ -237,6 +246,6 @@ STRUCTURES = [
         exact=exact_regression,
         attained=True,
         decoder=None,
-        repeats=300,
+        repeats=80,
     ),
 ]

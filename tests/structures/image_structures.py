@@ -225,6 +225,7 @@ STRUCTURES = [
         ("x",),
         codes="y",
         base="TraceEnum",
+        fallback="TraceEnum_ELBO reads values",
         exact=exact_label,
     ),
     Structure(
@@ -235,6 +236,7 @@ STRUCTURES = [
         codes="z",
         observed=("y",),
         base="TraceEnum",
+        fallback="TraceEnum_ELBO reads values",
         exact=exact_style,
         silent="encoder_y",
     ),
@@ -247,6 +249,5 @@ STRUCTURES = [
         data_args="callable",
         exact=exact_cvae,
         silent="baseline",
-        fallback="",
     ),
 ]

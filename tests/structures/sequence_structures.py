@@ -112,7 +112,7 @@ def exact_dmm(pair):
     return ((one + two) / 2).item(), 0.0
 
 
-STEPS, CELLS, NOISE = 2, 3, 0.3
+STEPS, CELLS, NOISE = 2, 3, 0.5
 
 
 class AIR(nn.Module):
@@ -181,7 +181,7 @@ def place_rows(generated, args):
 def exact_air(pair):
     """By draws of x', whose density is summed over nodes of the latents."""
     air = pair.known["air"]
-    nodes, weights = hermite(2, 8)
+    nodes, weights = hermite(2, 12)
     one = air.draw(nodes[:, :1], nodes[:, 1:])
     two = (one[:, None] + one).reshape(-1, CELLS)
     rows = torch.cat((torch.zeros(1, CELLS), one, two))
@@ -192,8 +192,8 @@ def exact_air(pair):
             (0.25 * weights[:, None] * weights).reshape(-1).log(),
         )
     )
-    present = torch.bernoulli(torch.full((400, 2, 1), 0.5)).cumprod(1)
-    objects = air.draw(torch.randn(400, 2, 1), torch.randn(400, 2, 1))
+    present = torch.bernoulli(torch.full((600, 2, 1), 0.5)).cumprod(1)
+    objects = air.draw(torch.randn(600, 2, 1), torch.randn(600, 2, 1))
     loc = (present * objects).sum(1)
     x = loc + NOISE * torch.randn_like(loc)
     density = [
@@ -216,7 +216,7 @@ class MixedHMM(nn.Module):
 
     def __init__(self):
         super().__init__()
-        draw = lambda *shape: nn.Parameter(torch.randn(shape))  # noqa: E731
+        draw = lambda *shape: nn.Parameter(2 * torch.randn(shape))  # noqa: E731
         self.decoder_group = draw(2)
         self.decoder_individual = draw(2)
         self.decoder_shift_g, self.decoder_shift_i = draw(2, STATES, STATES), draw(2, STATES, STATES)
@@ -295,7 +295,7 @@ STRUCTURES = [
         data_args="callable",
         base="Trace",
         exact=exact_dmm,
-        fallback="",
+        fallback="depends on the value of a tensor",
     ),
     Structure(
         "dmm, flows",
@@ -305,9 +305,9 @@ STRUCTURES = [
         data_args="callable",
         base="Trace",
         exact=exact_dmm,
-        fallback="",
+        fallback="depends on the value of a tensor",
     ),
-    Structure("air", build_air, place_rows, ("obs",), base="TraceGraph", exact=exact_air),
+    Structure("air", build_air, place_rows, ("obs",), base="TraceGraph", exact=exact_air, fallback="TraceGraph_ELBO follows"),
     Structure(
         "air, batch_size",
         lambda size: build_air(size, size // 2),
@@ -315,6 +315,7 @@ STRUCTURES = [
         ("obs",),
         base="TraceGraph",
         exact=exact_air,
+        fallback="TraceGraph_ELBO follows",
     ),
     Structure(
         "mixed HMM",
@@ -324,9 +325,10 @@ STRUCTURES = [
         codes="e_g",
         data_args="callable",
         base="TraceEnum",
+        fallback="TraceEnum_ELBO reads values",
         channels=("sample", "sleep"),
         refused=NO_MEAN,
         exact=exact_hmm,
-        repeats=300,
+        repeats=80,
     ),
 ]

@@ -50,7 +50,7 @@ class Structure:
         place: ``(generated, args) -> args``: where x' goes, written by hand.
         generated: Beginnings of the names of the sites that are data.
         codes: As in ``TraceMI_ELBO``; likewise `observed` and `base`, a key of ``BASES``.
-        data_args: None, a mapping, or ``"callable"``, which is `place`.
+        data_args: None, or ``"callable"``, which is `place`.
         refused: What the error says, for each channel that can't be.
         exact: The information in nats per datum and its standard error, of a pair.
         attained: Whether the guide is the exact posterior.
@@ -58,7 +58,6 @@ class Structure:
         fallback: What the reason says where the pair can't be compiled.
         decoder: A part of the names of the model's parameters; none of them learns by "sleep".
         silent: A part of the names of the parameters without a gradient.
-        prepare: The arguments of a batch of ``fit``; None where ``fit`` passes all.
         size: Data in a call whose values are compared.
         repeats: Calls whose values are averaged.
     """
@@ -89,14 +88,14 @@ class Structure:
             data_args = lambda generated, args, kwargs: (self.place(generated, args), kwargs)  # noqa: E731
         return {"codes": self.codes, "observed": self.observed, "data_args": data_args}
 
+    def sites_of(self, trace):
+        """The sites of a trace that are data."""
+        return [site for name, site in trace.nodes.items() if name.startswith(self.generated)]
+
     def written(self):
         """The settings as the table of the documentation writes them."""
         codes = "all" if self.codes is None else f"`{self.codes!r}`"
-        data_args = {None: "-", "callable": "a callable"}.get(str(self.data_args or None))
-        if self.data_args is None:
-            data_args = "-"
-        elif data_args is None:
-            data_args = f"`{self.data_args!r}`"
+        data_args = "a callable" if self.data_args else "-"
         observed = ", ".join(f"`{name!r}`" for name in self.observed) or "-"
         channels = "all" if self.channels == ALL else ", ".join(f"`{c}`" for c in self.channels)
         row = (self.name, data_args, codes, observed, self.base, channels)
