@@ -199,7 +199,7 @@ STRUCTURES = [
         ("obs",),
         base="Trace",
         decoder=None,
-        repeats=80,
+        repeats=40,
     ),
     Structure(
         "eight schools, known hyperparameters",
@@ -209,7 +209,7 @@ STRUCTURES = [
         exact=exact_schools_fixed,
         attained=True,
         decoder=None,
-        repeats=80,
+        repeats=40,
     ),
     Structure(
         "toy mixture",
@@ -223,7 +223,7 @@ STRUCTURES = [
         exact=exact_toy,
         attained=True,
         decoder=None,
-        repeats=80,
+        repeats=40,
     ),
     Structure(
         "toy mixture, known tables",
@@ -246,6 +246,6 @@ STRUCTURES = [
         exact=exact_regression,
         attained=True,
         decoder=None,
-        repeats=80,
+        repeats=40,
     ),
 ]

@@ -1,5 +1,7 @@
 """dmm with and without flows, air and the mixed HMM, small."""
 
+import itertools
+
 import pyro
 import pyro.distributions as dist
 import torch
@@ -192,8 +194,8 @@ def exact_air(pair):
             (0.25 * weights[:, None] * weights).reshape(-1).log(),
         )
     )
-    present = torch.bernoulli(torch.full((600, 2, 1), 0.5)).cumprod(1)
-    objects = air.draw(torch.randn(600, 2, 1), torch.randn(600, 2, 1))
+    present = torch.bernoulli(torch.full((300, 2, 1), 0.5)).cumprod(1)
+    objects = air.draw(torch.randn(300, 2, 1), torch.randn(300, 2, 1))
     loc = (present * objects).sum(1)
     x = loc + NOISE * torch.randn_like(loc)
     density = [
@@ -219,7 +221,10 @@ class MixedHMM(nn.Module):
         draw = lambda *shape: nn.Parameter(2 * torch.randn(shape))  # noqa: E731
         self.decoder_group = draw(2)
         self.decoder_individual = draw(2)
-        self.decoder_shift_g, self.decoder_shift_i = draw(2, STATES, STATES), draw(2, STATES, STATES)
+        self.decoder_shift_g, self.decoder_shift_i = (
+            draw(2, STATES, STATES),
+            draw(2, STATES, STATES),
+        )
         self.decoder_emission = draw(STATES, SYMBOLS)
         self.q = Net(INDIVIDUALS * LENGTH, 2)
 
@@ -274,9 +279,7 @@ def exact_hmm(pair):
             steps = (hmm.decoder_shift_g[g] + hmm.decoder_shift_i[i]).log_softmax(-1)
             emission = hmm.decoder_emission.log_softmax(-1)
             for chain in chains:
-                path = steps[0, chain[0]] + sum(
-                    steps[a, b] for a, b in zip(chain, chain[1:], strict=False)
-                )
+                path = steps[0, chain[0]] + sum(steps[a, b] for a, b in itertools.pairwise(chain))
                 letters = sum(emission[chain[t], words[:, t]] for t in range(LENGTH))
                 total = total + (path + letters).exp() * hmm.decoder_individual.softmax(-1)[i]
         log_lik[g] = total.log()
@@ -307,7 +310,15 @@ STRUCTURES = [
         exact=exact_dmm,
         fallback="depends on the value of a tensor",
     ),
-    Structure("air", build_air, place_rows, ("obs",), base="TraceGraph", exact=exact_air, fallback="TraceGraph_ELBO follows"),
+    Structure(
+        "air",
+        build_air,
+        place_rows,
+        ("obs",),
+        base="TraceGraph",
+        exact=exact_air,
+        fallback="TraceGraph_ELBO follows",
+    ),
     Structure(
         "air, batch_size",
         lambda size: build_air(size, size // 2),
@@ -329,6 +340,6 @@ STRUCTURES = [
         channels=("sample", "sleep"),
         refused=NO_MEAN,
         exact=exact_hmm,
-        repeats=80,
+        repeats=40,
     ),
 ]

@@ -1,4 +1,4 @@
-"""A structure of Pyro's documentation: its pair, its settings, and what is known of its information."""
+"""A structure of Pyro's documentation: its pair, its settings, and what is known of it."""
 
 import functools
 import itertools
@@ -16,7 +16,7 @@ from torch import nn
 
 ALL = ("mean", "sample", "straight-through", "sleep")
 DRAWN = ("sample", "straight-through", "sleep")
-NO_MEAN = {name: "no useful mean" for name in ("mean", "straight-through")}
+NO_MEAN = dict.fromkeys(("mean", "straight-through"), "no useful mean")
 BASES = {
     "TraceMeanField": TraceMeanField_ELBO,
     "Trace": Trace_ELBO,

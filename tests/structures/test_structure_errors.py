@@ -4,7 +4,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from bayes_structures import Regression, effects, toy_mixture
+from bayes_structures import toy_mixture
 from count_structures import build_lda, build_sparse_gamma
 from image_structures import CLASSES, PIXELS, SSVAE, build_cvae, images
 from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO, TraceGraph_ELBO
@@ -20,17 +20,16 @@ def terms(pair, *args, **options):
     return elbo.terms(*pair, *(args or ()))
 
 
-def test_a_classifier_has_no_latent_site():
-    """The second loss of ss_vae_M2: it stays an ELBO of Pyro, or has the weight 0."""
+def test_a_classifier_without_latent_sites_has_the_loss_of_its_base():
+    """The second loss of ss_vae_M2: no code, so no information."""
     vae = SSVAE()
     pair = vae.model_classify, vae.guide_classify
     args = images(6).reshape(6, PIXELS), torch.eye(CLASSES)[torch.arange(6) % CLASSES]
     losses = []
-    for elbo in (Trace_ELBO(), TraceMI_ELBO(channel="sample", elbo=Trace_ELBO(), mi_weight=0)):
+    for elbo in (Trace_ELBO(), TraceMI_ELBO(channel="sample", elbo=Trace_ELBO())):
         losses.append(SVI(*pair, pyro.optim.Adam({"lr": 0.0}), elbo).step(*args))
     assert losses[0] == losses[1]
-    with pytest.raises(ValueError, match="no latent site"):
-        terms(pair, *args)
+    assert terms(pair, *args)["mi"] == 0
 
 
 def test_cvae_without_data_args_is_asked_where_the_data_go():
@@ -39,10 +38,10 @@ def test_cvae_without_data_args_is_asked_where_the_data_go():
         terms((pair.model, pair.guide), *pair.args)
 
 
-def test_dmm_without_data_args_is_asked_where_the_data_go():
-    """x' is in the guide's second argument backwards: no view of what is observed."""
+def test_dmm_without_data_args_names_the_argument_that_it_does_not_read():
+    """x' went to the first argument; the guide reads the second one, which is backwards."""
     pair = build_dmm(6)
-    with pytest.raises(ValueError, match="data_args"):
+    with pytest.warns(UserWarning, match="the guide ignores its data.*in the argument 'batch'"):
         terms((pair.model, pair.guide), *pair.args)
 
 
@@ -59,7 +58,7 @@ def test_annealing_of_dmm_scales_the_term_as_it_scales_the_kl():
 
 
 def test_points_of_lda_have_no_density():
-    pair = build_lda(6)
+    pair = build_lda(6, fixed=True)
 
     def guide(data, batch_size=None):
         with pyro.plate("documents", 6, batch_size):
@@ -67,7 +66,11 @@ def test_points_of_lda_have_no_density():
             pyro.sample("doc_topics", dist.Delta(topics, event_dim=1))
 
     elbo = TraceEnum_ELBO(max_plate_nesting=2)
-    with pytest.raises(ValueError, match="'doc_topics' is a Delta.*write a guide with a density"):
+    delta = "'doc_topics' is a Delta.*write a guide with a density"
+    with (
+        pytest.warns(UserWarning, match="the guide ignores its data"),
+        pytest.raises(ValueError, match=delta),
+    ):
         terms((pair.model, guide), *pair.args, codes="doc_topics", elbo=elbo)
 
 
@@ -76,6 +79,9 @@ def test_parameters_of_each_datum_tell_nothing():
     pair = build_sparse_gamma(6)
 
     def guide(x):
+        for layer, size in {"top": 4, "mid": 4, "bottom": 6}.items():
+            with pyro.plate(f"w_{layer}_plate", size):
+                pyro.sample(f"w_{layer}", dist.Gamma(torch.ones(size), 1.0))
         with pyro.plate("data", len(x)):
             for layer in ("top", "mid", "bottom"):
                 shape = pyro.param(f"q_{layer}", torch.ones(6, 2))
@@ -96,26 +102,34 @@ def test_a_guide_without_data_tells_nothing_of_the_toy_mixture():
         terms((toy_mixture, guide), obs, 3, elbo=TraceEnum_ELBO(max_plate_nesting=1))
 
 
+@pytest.mark.parametrize("name", ["Bayesian regression", "eight schools"])
 @pytest.mark.parametrize("autoguide", [AutoDiagonalNormal, AutoNormal])
-def test_autoguides_of_a_regression_read_no_data(autoguide):
-    model = Regression()
-    guide = autoguide(model)
-    args = torch.randn(10, 2), torch.randn(10)
-    guide(*args)
-    if autoguide is AutoDiagonalNormal:
-        with pytest.raises(ValueError, match=r"is a Delta.*write a guide with a density"):
-            terms((model, guide), *args)
-    else:
-        with pytest.raises((ValueError, UserWarning), match="Delta|ignores its data"):
-            terms((model, guide), *args)
+def test_autoguides_read_no_data(name, autoguide):
+    pair = BY_NAME[name].build(1)
+    guide = autoguide(pair.model)
+    guide(*pair.args)
+    delta = r"is a Delta.*write a guide with a density"
+    with (
+        pytest.warns(UserWarning, match="the guide ignores its data"),
+        pytest.raises(ValueError, match=delta),
+    ):
+        terms((pair.model, guide), *pair.args)
 
 
-def test_autoguide_of_eight_schools_reads_no_data():
+@pytest.mark.xfail(
+    strict=True, reason="Call.names_of_leaves takes the name of **kwargs for that of an argument"
+)
+def test_the_warning_does_not_name_the_keywords_of_an_autoguide():
+    """``AutoGuide.forward(*args, **kwargs)``: the first argument has no name."""
     pair = BY_NAME["eight schools"].build(1)
-    guide = AutoDiagonalNormal(pair.model)
-    guide(effects())
-    with pytest.raises(ValueError, match=r"is a Delta.*write a guide with a density"):
-        terms((pair.model, guide), effects())
+    guide = AutoNormal(pair.model)
+    guide(*pair.args)
+    with (
+        pytest.warns(UserWarning, match="the guide ignores its data") as caught,
+        pytest.raises(ValueError, match="is a Delta"),
+    ):
+        terms((pair.model, guide), *pair.args)
+    assert "'kwargs'" not in str(caught[0].message)
 
 
 def test_a_mixed_hmm_whose_guide_is_empty_has_no_code():
