@@ -5,11 +5,13 @@ import pyro.distributions as dist
 import pytest
 import torch
 from bayes_structures import toy_mixture
-from count_structures import build_lda, build_sparse_gamma
+from count_structures import build_lda
+from gamma_structures import build_sparse_gamma
+from hmm_structures import build_hmm
 from image_structures import CLASSES, PIXELS, SSVAE, build_cvae, images
 from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO, TraceGraph_ELBO
 from pyro.infer.autoguide import AutoDiagonalNormal, AutoNormal
-from sequence_structures import build_dmm, build_hmm
+from sequence_structures import build_dmm
 from structure_models import BY_NAME
 
 from pyro_mivae.infer import TraceMI_ELBO
