@@ -26,6 +26,7 @@ EFFORT = {  # forward runs and draws, where other numbers serve
     "air": (2, 30),
     "air, batch_size": (2, 30),
 }
+SLOW = {"toy mixture", "air", "dmm, flows"}  # seconds each
 SIZE = 60
 
 
@@ -50,7 +51,10 @@ def test_the_term_is_at_most_the_information(name, float64):
         assert mean < exact + 4.5 * noise
 
 
-@pytest.mark.parametrize("name", BOUNDED)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in BOUNDED],
+)
 def test_the_sandwich_holds_the_information(name, float64):
     structure = BY_NAME[name]
     pair = structure.build(SIZE)
@@ -124,7 +128,7 @@ def test_the_schools_hyperparameters_are_bounded_from_below(float64):
     assert bounds.lower.mean < bounds.upper.mean
 
 
-@pytest.mark.parametrize("name", ["vae", "vae_comparison"])
+@pytest.mark.parametrize("name", ["vae"])
 def test_log_evidence_is_that_of_a_sum_over_nodes(name, float64):
     from structure import bernoulli_table, hermite
 
