@@ -43,7 +43,9 @@ class Call:
             parameters = list(inspect.signature(target).parameters.values())
         except (TypeError, ValueError):
             parameters = []
-        names = [p.name for p in parameters if p.kind is not p.VAR_POSITIONAL]
+        names = [
+            p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ]
         leaves = []
         for place, argument in enumerate(self.args):
             name = f"'{names[place]}'" if place < len(names) else f"number {place}"

@@ -23,7 +23,7 @@ from torch import Tensor
 from pyro_mivae.infer.dual.binding import DataArgs
 from pyro_mivae.infer.dual.channel import Channel, Forward, generate
 from pyro_mivae.infer.dual.code_sites import CodeSites
-from pyro_mivae.infer.dual.first_look import look_at_codes, require_finite_means
+from pyro_mivae.infer.dual.first_look import look_at_codes, require_finite_means, require_same_masks
 from pyro_mivae.infer.dual.fixed_scale import code_log_prob
 from pyro_mivae.infer.dual.guide_run import GuideRun, gathering
 from pyro_mivae.infer.dual.multisample import ManySamples, many_samples
@@ -156,6 +156,7 @@ class DualPass:
             return forward, poutine.Trace(), {}
         guide_trace = self.run_guide(forward, codes, call, self.memories(call))
         codes = self.code_sites.shared(codes, guide_trace)
+        require_same_masks(forward, guide_trace, codes)
         look_at_codes(forward, guide_trace, codes, self.memories(call), self.code_scale)
         return forward, guide_trace, codes
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pyro_mivae.infer.dual.channel import Channel, Forward
 from pyro_mivae.infer.guide_checks import require_code_support
 from pyro_mivae.infer.pair_memory import PairMemory
 from pyro_mivae.infer.supports import EDGE_REMEDY, at_edge
-from pyro_mivae.traces.sites import Codes, unwrap
+from pyro_mivae.traces.sites import Codes, latent_sites, masks_of, unwrap
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +48,65 @@ def require_finite_means(forward: Forward, channel: Channel, memory: PairMemory)
                 "channel='sample' or channel='sleep'"
             )
     memory.means_checked = True
+
+
+def require_same_masks(forward: Forward, guide_trace: Any, codes: Codes) -> None:
+    """Refuses a code whose density model and guide leave out for different data.
+
+    Where a mask depends on noise, the guide draws its own, and log q and log p would be sums over
+    different data.
+
+    Args:
+        forward: The forward run.
+        guide_trace: The guide at the codes.
+        codes: The code sites.
+
+    Raises:
+        ValueError: If the masks of a code differ.
+    """
+    for name in codes:
+        device = forward.trace.nodes[name]["value"].device
+        masks = [masks_of(trace.nodes[name], device) for trace in (forward.trace, guide_trace)]
+        if _same_masks(*masks):
+            continue
+        noise = [site for site in latent_sites(forward.trace) if site not in codes]
+        noise = [site for site in noise if site not in forward.generated]
+        raise ValueError(
+            f"the code site '{name}' is masked for other data in the guide than in the model, so "
+            "that the guide's density and the prior's are of different data"
+            + (
+                f": add the sites that the mask depends on, among {noise}, to codes"
+                if noise
+                else ""
+            )
+            + ", or give both the same mask"
+        )
+
+
+def _same_masks(one: list[Tensor], other: list[Tensor]) -> bool:
+    if not one and not other:
+        return True
+    if len(one) == len(other) and all(map(_same_view, one, other)):
+        return True
+    try:
+        each = [functools.reduce(torch.logical_and, m) if m else None for m in (one, other)]
+        first, second = (torch.ones(()).bool() if mask is None else mask for mask in each)
+        device = (one or other)[0].device
+        first, second = first.to(device), second.to(device)
+        return bool((first == second).all())
+    except RuntimeError:  # tensors without values
+        return True
+
+
+def _same_view(one: Tensor, other: Tensor) -> bool:
+    """Whether two masks are the same numbers in memory."""
+    if one.untyped_storage()._cdata != other.untyped_storage()._cdata:
+        return False
+    return (one.shape, one.stride(), one.storage_offset()) == (
+        other.shape,
+        other.stride(),
+        other.storage_offset(),
+    )
 
 
 def look_at_codes(
