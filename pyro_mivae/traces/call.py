@@ -43,7 +43,8 @@ class Call:
             parameters = list(inspect.signature(target).parameters.values())
         except (TypeError, ValueError):
             parameters = []
-        names = [p.name for p in parameters if p.kind is not p.VAR_POSITIONAL]
+        single = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        names = [p.name for p in parameters if p.kind in single]
         leaves = []
         for place, argument in enumerate(self.args):
             name = f"'{names[place]}'" if place < len(names) else f"number {place}"

@@ -160,6 +160,7 @@ def test_sandwich(spec):
             subsample="no",
         ),
         guide=["exact"],
+        codes=["all", "c"],
     )
 )
 def test_log_evidence_of_an_exact_guide(spec):
