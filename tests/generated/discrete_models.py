@@ -17,7 +17,6 @@ from oracles import Bernoulli, Categorical, OneHotCategorical
 from torch import nn
 
 
-
 @dataclass(frozen=True)
 class Discrete:
     layout: Layout
@@ -95,9 +94,7 @@ class Pair:
         return value.argmax(-1) if name == "c" and self.spec.code == "one-hot" else value.long()
 
     def _read(self, args, kwargs):
-        return self.layout.unpack(
-            args, kwargs, self.tables.events, [v.dtype for v in self.values]
-        )
+        return self.layout.unpack(args, kwargs, self.tables.events, [v.dtype for v in self.values])
 
     def _model(self, masks, *args, **kwargs):
         t, spec, layout = self.tables, self.spec, self.layout
@@ -199,8 +196,10 @@ class Pair:
         ranges = [codes, noises, *itertools.chain(*[tops[kind] for kind in self.spec.data])]
         table = torch.tensor(list(itertools.product(*map(range, ranges))))
         depth = self.layout.depth
-        spread = lambda v: v.reshape(len(v), *[1] * depth, *v.shape[1:]).expand(  # noqa: E731
-            len(v), *self.layout.batch, *v.shape[1:]
+        spread = (
+            lambda v: v.reshape(len(v), *[1] * depth, *v.shape[1:]).expand(  # noqa: E731
+                len(v), *self.layout.batch, *v.shape[1:]
+            )
         )
         column, xs, drawn = 2, [], []
         for value, mask, event in zip(self.values, self.masks, self.tables.events, strict=True):
@@ -249,7 +248,10 @@ class Pair:
 
     def elbo(self, rows=...):
         """E_q[log p(c, u, x) - log q(c, u|x)] of every row."""
-        log_q, log_p = self.log_guide(self.values, self.masks), self.log_joint(self.values, self.masks)
+        log_q, log_p = (
+            self.log_guide(self.values, self.masks),
+            self.log_joint(self.values, self.masks),
+        )
         return (log_q.exp() * (log_p - log_q)).flatten(-2).sum(-1)[rows]
 
 

@@ -138,7 +138,9 @@ class Layout:
             elif self.mask == "entry":
                 mask = torch.rand(self.batch + event, generator=generator) < 0.6
             else:
-                row = one if self.mask == "all" else torch.rand(self.batch, generator=generator) < 0.6
+                row = (
+                    one if self.mask == "all" else torch.rand(self.batch, generator=generator) < 0.6
+                )
                 mask = row.reshape(self.batch + (1,) * len(event)).expand(self.batch + event)
             masks.append(mask.clone())
         return masks

@@ -11,7 +11,6 @@ from pyro.infer import config_enumerate
 
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.information import (
-    aggregate_information,
     elbo_decomposition,
     log_evidence,
     sandwich,
@@ -26,7 +25,7 @@ def elbo_of(pair, channel="sample", **settings):
     return TraceMI_ELBO(channel=channel, elbo=pair.layout.elbo(), **settings)
 
 
-@examples(25)
+@examples(15)
 @given(
     discretes(layouts(TAKEN, ["trace", "graph"])),
     st.sampled_from(["sample", "sleep"]),
@@ -47,11 +46,16 @@ def test_terms_of_the_very_draws(spec, channel):
         torch.testing.assert_close(mi, expected, atol=tolerance, rtol=tolerance)
 
 
-@examples(8)
+@examples(6)
 @given(
     discretes(
         layouts(
-            TAKEN, ["trace", "graph"], rows=2, plate="one", particles=1, subsample="both",
+            TAKEN,
+            ["trace", "graph"],
+            rows=2,
+            plate="one",
+            particles=1,
+            subsample="both",
             dtype=torch.float64,
         ),
         code=["bit", "category"],
@@ -71,7 +75,10 @@ def test_expected_value_and_gradient(spec, channel):
             pyro.set_rng_seed(1)  # which rows are taken
             term = elbo._dual(_call(pair))
             grads = torch.autograd.grad(term.differentiable, parameters, allow_unused=True)
-            flat = [torch.zeros_like(p) if g is None else g for g, p in zip(grads, parameters, strict=True)]
+            flat = [
+                torch.zeros_like(p) if g is None else g
+                for g, p in zip(grads, parameters, strict=True)
+            ]
             return torch.cat([term.value.detach().reshape(1), *[g.reshape(-1) for g in flat]])
 
         got = expectation(value_and_gradient)
@@ -93,7 +100,7 @@ def _call(pair):
     return Call(pair.model, pair.guide, pair.args, pair.kwargs)
 
 
-@examples(12)
+@examples(6)
 @given(discretes(layouts(TAKEN, ["enum"], masks=PLAIN_MASKS)))
 def test_enumerated_elbo(spec):
     with fresh(spec.layout.seed), torch.no_grad():
@@ -109,7 +116,7 @@ def test_enumerated_elbo(spec):
         torch.testing.assert_close(terms["elbo"], known, atol=tolerance, rtol=tolerance)
 
 
-@examples(12)
+@examples(6)
 @given(discretes(layouts(TAKEN, ["trace"], masks=PLAIN_MASKS, rows=200, particles=1)))
 def test_sandwich(spec):
     with fresh(spec.layout.seed), torch.no_grad():
@@ -137,12 +144,15 @@ def test_sandwich(spec):
         assert abs(low.mean - float(pair.bound().mean())) < 5 * low.standard_error + slack
 
 
-@examples(10)
+@examples(4)
 @given(
     discretes(
         layouts(
-            ["whole", "strided", "transposed", "slice", "integers"], ["trace"], masks=PLAIN_MASKS,
-            plate="one", subsample="no",
+            ["whole", "strided", "transposed", "slice", "integers"],
+            ["trace"],
+            masks=PLAIN_MASKS,
+            plate="one",
+            subsample="no",
         ),
         noise=[False],
     )

@@ -142,7 +142,9 @@ def part_writer(original: Tensor, leaf: Tensor) -> Writer:
         shown.as_strided(original.shape, original.stride(), offset).fill_(True)
         shape, stride = leaf.shape, leaf.stride()
         return torch.where(
-            shown.as_strided(shape, stride), placed.as_strided(shape, stride), target.to(value.dtype)
+            shown.as_strided(shape, stride),
+            placed.as_strided(shape, stride),
+            target.to(value.dtype),
         )
 
     return write
