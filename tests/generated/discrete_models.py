@@ -197,7 +197,7 @@ class Pair:
         table = torch.tensor(list(itertools.product(*map(range, ranges))))
         depth = self.layout.depth
         spread = (
-            lambda v: v.reshape(len(v), *[1] * depth, *v.shape[1:]).expand(  # noqa: E731
+            lambda v: v.reshape(len(v), *[1] * depth, *v.shape[1:]).expand(
                 len(v), *self.layout.batch, *v.shape[1:]
             )
         )
