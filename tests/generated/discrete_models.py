@@ -196,10 +196,8 @@ class Pair:
         ranges = [codes, noises, *itertools.chain(*[tops[kind] for kind in self.spec.data])]
         table = torch.tensor(list(itertools.product(*map(range, ranges))))
         depth = self.layout.depth
-        spread = (
-            lambda v: v.reshape(len(v), *[1] * depth, *v.shape[1:]).expand(
-                len(v), *self.layout.batch, *v.shape[1:]
-            )
+        spread = lambda v: v.reshape(len(v), *[1] * depth, *v.shape[1:]).expand(
+            len(v), *self.layout.batch, *v.shape[1:]
         )
         column, xs, drawn = 2, [], []
         for value, mask, event in zip(self.values, self.masks, self.tables.events, strict=True):

@@ -1,7 +1,7 @@
 """Linear-Gaussian pairs: information, bounds and log-evidence of every row in closed form.
 
 Normal numbers n = (c, u) ~ N(m, t²) make the data, x ~ N(W n + b + B y, s²) with y given. The code
-site may be a bijection of its normal numbers, and may be reparameterised: neither changes any value.
+may be a bijection of its normal numbers, and may be reparameterised: no value changes.
 """
 
 from dataclasses import dataclass
@@ -199,7 +199,7 @@ class Pair:
         return q_c, q_u
 
     def pointwise(self, record):
-        """What the term has to be for the draws of one run: log q(code|x') - log p(code), by row."""
+        """The term at the draws of one run: log q(code|x') - log p(code), by row."""
         t, spec = self.tables, self.spec
         rows = slice(None) if record["rows"] is None else record["rows"]
         y = t.y[rows] if spec.covariate != "no" else torch.zeros_like(t.y[rows])

@@ -59,7 +59,7 @@ def test_terms_and_gradients_of_the_very_draws(spec, channel):
             )
 
 
-@examples(6)
+@examples(5)
 @given(
     gaussians(
         layouts(TAKEN, BASES, masks=("no", "entry", "row", "handler"), plate="one"),
@@ -84,7 +84,7 @@ def test_many_samples_of_an_exact_guide(spec, samples):
             torch.testing.assert_close(mi, known[0].detach(), atol=tolerance, rtol=tolerance)
 
 
-@examples(6)
+@examples(5)
 @given(
     gaussians(
         layouts(
@@ -113,7 +113,7 @@ def test_bounds_of_many_rows(spec):
         assert (pair.bound() < pair.information() + 1e-4).all()
 
 
-@examples(6)
+@examples(5)
 @given(
     gaussians(
         layouts(TAKEN, ["trace"], masks=("no", "entry", "row", "handler"), rows=300, particles=1)
@@ -152,7 +152,7 @@ def test_sandwich(spec):
             )
 
 
-@examples(6)
+@examples(5)
 @given(
     gaussians(
         layouts(

@@ -60,7 +60,10 @@ def named_arguments(fn: Any, args: Args, kwargs: Mapping[str, Any]) -> dict[str 
     single = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     names: list[str | int] = [p.name for p in parameters if p.kind in single]
     names += range(len(names), len(args))
-    return {**dict(zip(names, args, strict=False)), **kwargs}
+    named = dict(zip(names, args, strict=False))
+    for name, argument in kwargs.items():
+        named[name] = argument
+    return named
 
 
 class Binding:
