@@ -196,9 +196,11 @@ class Pair:
         ranges = [codes, noises, *itertools.chain(*[tops[kind] for kind in self.spec.data])]
         table = torch.tensor(list(itertools.product(*map(range, ranges))))
         depth = self.layout.depth
-        spread = lambda v: v.reshape(len(v), *[1] * depth, *v.shape[1:]).expand(
-            len(v), *self.layout.batch, *v.shape[1:]
-        )
+
+        def spread(v):
+            aligned = v.reshape(len(v), *[1] * depth, *v.shape[1:])
+            return aligned.expand(len(v), *self.layout.batch, *v.shape[1:])
+
         column, xs, drawn = 2, [], []
         for value, mask, event in zip(self.values, self.masks, self.tables.events, strict=True):
             raw = table[:, column : column + 2] if event else table[:, column]
