@@ -1,7 +1,7 @@
 """Linear-Gaussian pairs: information, bounds and log-evidence of every row in closed form.
 
-Normal numbers n = (c, u) ~ N(m, t²) make the data, x ~ N(W n + b + B y, s²) with y given. The
-code site may be a bijection of its normal numbers, and may be reparameterised: no value changes.
+Normal numbers n = (c, u) ~ N(m, t²) make the data, x ~ N(W n + b + B y, s²) with y given. The code
+may be a bijection of its normal numbers, and may be reparameterised: no value changes.
 """
 
 from dataclasses import dataclass
@@ -199,7 +199,7 @@ class Pair:
         return q_c, q_u
 
     def pointwise(self, record):
-        """What the term has to be for the draws of a run: log q(code|x') - log p(code), by row."""
+        """The term at the draws of one run: log q(code|x') - log p(code), by row."""
         t, spec = self.tables, self.spec
         rows = slice(None) if record["rows"] is None else record["rows"]
         y = t.y[rows] if spec.covariate != "no" else torch.zeros_like(t.y[rows])
@@ -226,8 +226,23 @@ class Pair:
 
     def bound(self):
         """E[log q(code|x') - log p(code)] of every row under the model, for factorised guides."""
+        spec, dims = self.spec, self.bound_by_dimension()
+        k = {"all": dims.shape[-1], "c": spec.code_dim, "slice": 1}[spec.codes]
+        value = dims[..., :k].sum(-1)
+        return value * self.tables.masks[0][..., 0] if self.layout.mask == "all" else value
+
+    def kl_by_dimension(self):
+        """KL(q(n_d|x) || p(n_d)) of every row and dimension of factorised guides."""
         t, spec = self.tables, self.spec
-        k = {"all": len(t.m), "c": spec.code_dim, "slice": 1}[spec.codes]
+        y = t.y if spec.covariate != "no" else torch.zeros_like(t.y)
+        q_c, q_u = self.densities(torch.cat(t.values, -1), y, t.counted)
+        parts = [q_c.base_dist, q_u(None).base_dist]
+        q = dist.Normal(*(torch.cat([getattr(p, n) for p in parts], -1) for n in ("loc", "scale")))
+        return torch.distributions.kl_divergence(q, dist.Normal(t.m, t.log_t.exp()))
+
+    def bound_by_dimension(self):
+        """The bound on I(n_d; x') of every row and dimension, for factorised guides."""
+        t, spec = self.tables, self.spec
         counted = t.counted.to(t.W.dtype)
         covariance = torch.linalg.inv(t.precision(t.counted))
         s2 = (2 * t.log_s).exp()
@@ -240,8 +255,7 @@ class Pair:
         second = by_z**2 @ (2 * t.log_t).exp() + (gain**2 @ (counted * s2)[..., None])[..., 0]
         variance = covariance.diagonal(dim1=-2, dim2=-1) * (2 * t.log_width).exp()
         log_q = -0.5 * (variance.log() + (second + constant**2) / variance)
-        value = (log_q + t.log_t + 0.5)[..., :k].sum(-1)
-        return value * t.masks[0][..., 0] if self.layout.mask == "all" else value
+        return log_q + t.log_t + 0.5
 
     def log_evidence(self):
         """log p(x | y) of every row, of the entries that count."""

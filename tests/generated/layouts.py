@@ -4,7 +4,6 @@ A family (`discrete_models`, `gaussian_models`) says what the distributions are 
 values; a `Layout` says everything else that users vary.
 """
 
-import itertools
 import os
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -71,7 +70,11 @@ class Layout:
     @property
     def part(self):
         """How many rows a call takes."""
-        return max(1, self.rows - 1) if self.subsample in ("both", "guide") else self.rows
+        return max(1, self.rows - 1) if self.indexed else self.rows
+
+    @property
+    def indexed(self):
+        return self.subsample in ("both", "guide")
 
     @property
     def factor(self):
@@ -105,13 +108,7 @@ class Layout:
                 )
             if self.plate == "grid":
                 stack.enter_context(pyro.plate("views", 2, dim=-1))
-            indexed = self.subsample in ("both", "guide")
-            self.last["index"] = index if indexed else slice(None)
-            yield (lambda value: value[index]) if indexed else (lambda value: value)
-
-    @property
-    def last(self):
-        return _LAST
+            yield (lambda value: value[index]) if self.indexed else (lambda value: value)
 
     def masked(self, fn, mask, event_dim):
         """The distribution with its mask inside, where this layout has it there."""
@@ -148,18 +145,22 @@ class Layout:
             masks.append(mask.clone())
         return masks
 
+    def _is_table(self, shapes):
+        # Slices of a subsampled argument are refused: the message asks for data_args.
+        return self.taken == "slice" and all(shapes) and not (self.indexed and len(shapes) > 1)
+
     def pack(self, values):
         """Arguments and keywords of model and guide that hold the data."""
-        if self.taken in ("slice", "index") and all(v.dim() > self.depth for v in values):
+        if self._is_table([v.shape[self.depth :] for v in values]):
             return (torch.cat(values, -1),), {}
-        if self.taken == "reshape" and self.subsample not in ("both", "guide"):
+        if self.taken == "reshape" and not self.indexed:
             return tuple(v.reshape(-1) for v in values), {}
         if self.taken == "strided":
             doubled = [torch.stack([v, v + 1], -1) for v in values]
             return tuple(v[..., 0] for v in doubled), {}
         if self.taken == "transposed":
-            turned = [v.permute(*reversed(range(v.dim()))).contiguous() for v in values]
-            return tuple(v.permute(*reversed(range(v.dim()))) for v in turned), {}
+            backwards = lambda v: v.permute(tuple(reversed(range(v.dim()))))  # noqa: E731
+            return tuple(backwards(backwards(v).contiguous()) for v in values), {}
         if self.taken == "convert":
             other = torch.float32 if self.dtype == torch.float64 else torch.float64
             return tuple(v.to(other) if v.is_floating_point() else v for v in values), {}
@@ -173,13 +174,9 @@ class Layout:
 
     def unpack(self, args, kwargs, shapes, like):
         """All rows of each site's data, from the arguments."""
-        if self.taken in ("slice", "index") and all(shapes):
-            ends = torch.tensor([0] + [s[0] for s in shapes]).cumsum(0).tolist()
-            parts = itertools.pairwise(ends)
-            if self.taken == "slice":
-                return [args[0][..., a:b] for a, b in parts]
-            return [args[0][..., torch.arange(a, b)] for a, b in parts]
-        if self.taken == "reshape" and self.subsample not in ("both", "guide"):
+        if self._is_table(shapes):
+            return list(args[0].split([shape[0] for shape in shapes], -1))
+        if self.taken == "reshape" and not self.indexed:
             return [v.reshape(self.batch + s) for v, s in zip(args, shapes, strict=True)]
         if self.taken == "dict":
             args = tuple(args[0].values())
@@ -210,10 +207,6 @@ class Layout:
     def elbo(self):
         settings = {"strict_enumeration_warning": False} if self.base == "enum" else {}
         return BASES[self.base](max_plate_nesting=self.depth, **settings)
-
-
-_LAST = {}
-"""Which rows the last call took."""
 
 
 class Model(nn.Module):

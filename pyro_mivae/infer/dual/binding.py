@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from pyro_mivae.infer.dual.channel import Forward
 from pyro_mivae.infer.dual.sources import require_no_copy, source_of
 from pyro_mivae.infer.dual.views import (
+    Frames,
     Writer,
     describe,
     fit,
@@ -47,11 +48,22 @@ def parameters_of(fn: Any) -> Mapping[str, inspect.Parameter]:
 
 def argument_of(value: Tensor, fn: Any, args: Args, kwargs: Mapping[str, Any]) -> str | None:
     """Names the parameter of `fn` whose argument holds `value` or a view of it."""
-    names = [n for n, p in parameters_of(fn).items() if p.kind is not p.VAR_POSITIONAL]
-    for name, argument in [*zip(names, args, strict=False), *kwargs.items()]:
+    for name, argument in named_arguments(fn, args, kwargs).items():
         if any(is_view(value, leaf) for leaf in pytree.tree_leaves(argument)):
-            return name
+            return str(name)
     return None
+
+
+def named_arguments(fn: Any, args: Args, kwargs: Mapping[str, Any]) -> dict[str | int, Any]:
+    """Returns the arguments by the parameters' names, those of ``*args`` by their positions."""
+    parameters = parameters_of(fn).values()
+    single = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    names: list[str | int] = [p.name for p in parameters if p.kind in single]
+    names += range(len(names), len(args))
+    named = dict(zip(names, args, strict=False))
+    for name, argument in kwargs.items():
+        named[name] = argument
+    return named
 
 
 class Binding:
@@ -165,9 +177,18 @@ class Binding:
         key = (site, tuple((i, leaf.shape, leaf.dtype) for i, leaf in tensors))
         if key not in memory.places:  # a GPU would have to be waited for
             memory.places[key] = source_of(site, forward, call, frames)
-        return [
-            (i, lambda leaf, value: scatter(leaf, value, frames)) for i in memory.places[key]
-        ], True
+        return [(i, _source_writer(original, frames)) for i in memory.places[key]], True
+
+
+def _source_writer(original: Tensor, frames: Frames) -> Writer:
+    """Puts x' in the argument that its data were taken from, which may hold no other data."""
+
+    def write(leaf: Tensor, value: Tensor) -> Tensor:
+        if leaf.numel() == full_shape(original.shape, frames).numel():
+            return scatter(leaf, value, frames)
+        return value.reshape(leaf.shape)  # all of a call's data, of which the plate says more
+
+    return write
 
 
 def _check_place(site: str, value: Tensor, original: Tensor, other: str | None) -> None:
@@ -219,15 +240,15 @@ def _takes_any_keyword(guide: Any) -> bool:
 def _no_place(
     missing: list[str], forward: Forward, guide: Any, args: Args, kwargs: Mapping[str, Any]
 ) -> str:
-    parameters = [n for n, p in parameters_of(guide).items() if p.kind is not p.VAR_POSITIONAL]
-    named = {**dict(zip(parameters, args, strict=False)), **kwargs}
+    parameters = parameters_of(guide)
+    named = named_arguments(guide, args, kwargs)
     sites = ", ".join(f"'{s}' {describe(forward.originals[s])}" for s in missing)
     arguments = ", ".join(f"{n}: {describe(v)}" for n, v in named.items()) or "none"
     site = missing[0]
     fitting = [name for name, value in named.items() if _could_hold(value, forward, site)]
     ways = []
     if len(fitting) == 1:
-        ways.append(f"for example data_args={{'{site}': '{fitting[0]}'}}")
+        ways.append(f"for example data_args={{'{site}': {fitting[0]!r}}}")
     elif fitting:
         ways.append(f"data_args={{'{site}': ...}} with one of {fitting}")
     callable_ = "data_args=lambda generated, args, kwargs: (new_args, new_kwargs)"

@@ -133,11 +133,19 @@ def part_writer(original: Tensor, leaf: Tensor) -> Writer:
     offset = original.storage_offset() - first
 
     def write(target: Tensor, value: Tensor) -> Tensor:
-        strided = torch.empty(last + 1 - first, dtype=value.dtype, device=value.device)
-        strided = strided.as_strided_scatter(target.to(value.dtype), leaf.shape, leaf.stride(), 0)
+        # The gradient of as_strided_scatter is wrong for the tensor that it writes into (torch
+        # 2.14), and `target` may hold another site's x': it writes into zeros.
+        zeros = torch.zeros(last + 1 - first, dtype=value.dtype, device=value.device)
         value = value.reshape(original.shape)
-        strided = strided.as_strided_scatter(value, original.shape, original.stride(), offset)
-        return strided.as_strided(leaf.shape, leaf.stride(), 0)
+        placed = zeros.as_strided_scatter(value, original.shape, original.stride(), offset)
+        shown = torch.zeros_like(zeros, dtype=torch.bool)
+        shown.as_strided(original.shape, original.stride(), offset).fill_(True)
+        shape, stride = leaf.shape, leaf.stride()
+        return torch.where(
+            shown.as_strided(shape, stride),
+            placed.as_strided(shape, stride),
+            target.to(value.dtype),
+        )
 
     return write
 
