@@ -118,6 +118,7 @@ def test_a_contender_that_fails_has_a_row_with_its_error(monkeypatch):
     assert row.reason == "does not run: TypeError: renamed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mi", [False, True])
 def test_all_compute_the_same_loss(mi, one_thread):
     problem = contenders.Problem(mi, contenders.synthetic_images(80), 20)
@@ -134,6 +135,7 @@ def test_all_compute_the_same_loss(mi, one_thread):
         assert error < 2, name
 
 
+@pytest.mark.slow
 def test_a_fresh_process_gives_start_up_and_memory():
     found = peers.fresh_process(contenders.HAND_WRITTEN, "VAE", 10, 2)
     assert 0 < found["alone"] < found["first"] < 200
@@ -148,6 +150,7 @@ def test_peers_smoke_writes_nothing_by_default():
     assert "nan" not in done.stdout
 
 
+@pytest.mark.slow
 def test_scaling_smoke_writes_table_figure_and_csv(tmp_path):
     flags = ("--smoke", "--peak-tflops", "1", "--write", "--out", str(tmp_path))
     done = program("benchmarks.scaling", *flags)

@@ -255,6 +255,7 @@ def measured(training, folder):
     (out / "information.json").write_text(json.dumps({"curves": curves}))
 
 
+@pytest.mark.slow
 def test_report_of_simulated_runs(tmp_path, monkeypatch):
     from experiments.poster import figures as _poster_figures
     from experiments.poster import report as _poster_report

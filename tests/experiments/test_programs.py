@@ -100,6 +100,7 @@ def test_metrics_add_up(smoke):
     assert metrics["log_evidence"]["num_images"] == 20
 
 
+@pytest.mark.slow
 def test_draws_are_read_by_arviz_and_figures_redrawn_from_the_folder_alone(smoke):
     data = az.from_netcdf(smoke / "posterior.nc")
     assert {"posterior", "prior", "observed_data", "sample_stats"} <= set(data.groups())
@@ -121,6 +122,7 @@ def infogan(tmp_path_factory, without_rendering):
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_with_a_category(infogan):
     assert json.loads((infogan / "config.json").read_text())["settings"]["model"]["code_dim"] == 2
     metrics = json.loads((infogan / "metrics.json").read_text())
@@ -144,6 +146,7 @@ def test_a_run_with_a_category(infogan):
     assert any(row["mi/d/straight-through"] for row in rows if row["split"] == "train")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unrendered")
 def test_a_run_with_a_category_goes_on_and_prints_its_accuracy(infogan, capsys):
     assert mnist.main(["--resume", str(infogan), "--steps", "25"]) == 0
@@ -154,6 +157,7 @@ def test_a_run_with_a_category_goes_on_and_prints_its_accuracy(infogan, capsys):
     assert "KL of the category d" in table
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unrendered")
 def test_information_of_a_run_with_a_category(infogan, tmp_path):
     out = tmp_path / "information"
@@ -162,6 +166,7 @@ def test_information_of_a_run_with_a_category(infogan, tmp_path):
     assert curves["coords"]["codes"] == ["c", "z", "d", "c, z, d"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unrendered")
 @pytest.mark.parametrize(
     ("flags", "estimator"),
@@ -189,6 +194,7 @@ def test_other_arms(flags, estimator, tmp_path, capsys):
     assert ("score of standard deviation 1" in table) == ("--code-scale" in flags)
 
 
+@pytest.mark.slow
 def test_information_of_a_run(smoke, tmp_path, capsys):
     out = tmp_path / "information"
     flags = [str(smoke), "--smoke", "--out", str(out)]
@@ -281,6 +287,7 @@ def test_resume_refuses_other_settings(smoke, capsys):
     assert "--mi-weight would change" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unrendered")
 def test_resume_trains_on_and_equals_one_long_run(smoke, tmp_path):
     flags = ["--smoke", "--prior", "uniform"]
@@ -313,6 +320,7 @@ def test_bad_flags_say_what_to_do(capsys, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(tmp_path):
     folder = tmp_path / "run"

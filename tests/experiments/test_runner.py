@@ -256,6 +256,7 @@ def engine(study, *runs):
 
 
 # `timeout` and Slurm send SIGTERM to the process and to its group: it comes twice.
+@pytest.mark.slow
 @pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM, signal.SIGTERM]])
 def test_ctrl_c_stops_after_a_checkpoint(study, signals):
     process = engine(study, "a --seconds 60", "b --seconds 60", "c --seconds 60")
@@ -287,6 +288,7 @@ def test_a_deaf_run_is_killed_after_a_while(study, monkeypatch):
     assert "exit code -9" in outcome.note
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG")
 def test_a_run_dies_with_its_killed_engine_and_goes_on_in_the_next(study):
     process = engine(study, "a --seconds 3", "deaf --deaf --seconds 3")

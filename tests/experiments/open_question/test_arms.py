@@ -316,6 +316,7 @@ def test_the_simulated_files_of_the_report_are_like_a_real_one(whole):
     assert real["generator"]["measured"] == made["generator"]["measured"]
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("arms")
 def test_a_run_that_was_killed_between_two_seeds_goes_on(whole, tmp_path, cache):
     folder = tmp_path / "run"

@@ -40,6 +40,7 @@ def test_the_bound_beside_a_category_is_shown_alone(tmp_path):
     assert "| 3.00 (0); of c alone 1.25 | 0 of 2 |" in text
 
 
+@pytest.mark.slow
 def test_report_of_a_part_of_the_study(tmp_path):
     every = blocks()
     assert write_report(every, tmp_path) is None

@@ -34,6 +34,7 @@ def data(digits, cache):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STUDY_LAWS)
 def test_every_data_set_is_made(data, name):
     made = data(name)
