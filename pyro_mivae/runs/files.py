@@ -77,7 +77,7 @@ def remove_leftovers(folder: Path) -> list[Path]:
 
 
 def is_alive(process: int) -> bool:
-    """Whether a process of this machine runs; one that only waits to be reaped does not."""
+    """Tells whether a process of this machine runs; one that only waits to be reaped does not."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -79,6 +79,7 @@ def test_slant_of_a_line_is_what_was_set():
         np.testing.assert_allclose(measure(drawn)["slant"], slant, atol=0.02)
 
 
+@pytest.mark.slow
 def test_measured_factors_follow_those_that_were_set(data, found):
     assert found.attrs["unmeasured"] == 0
     for name, least in (("thickness", 0.96), ("slant", 0.999)):
@@ -93,6 +94,7 @@ def test_measured_factors_follow_those_that_were_set(data, found):
         assert abs(rank) < 4 / np.sqrt(NUMBER)
 
 
+@pytest.mark.slow
 def test_thickness_slant_and_digit_are_independent_and_follow_their_laws(data):
     factors = data.train.factors
     assert list(factors) == ["thickness", "slant"]
@@ -108,6 +110,7 @@ def test_thickness_slant_and_digit_are_independent_and_follow_their_laws(data):
         assert stats.chi2_contingency(table).pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_what_the_digits_themselves_had_does_not_come_through(data, found, digits, cache):
     own = measured(digits.train, cache_dir=cache).isel(image=data.train.sources.numpy())
     for name in ("thickness", "slant"):

@@ -128,6 +128,7 @@ def test_measurements_are_kept_by_what_was_measured(digits, tmp_path):
 # Data.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", [UNIFORM, NORMAL], ids=str)
 def test_thickness_follows_its_law_within_each_digit(make, law):
     data = make(law)
@@ -140,6 +141,7 @@ def test_thickness_follows_its_law_within_each_digit(make, law):
     assert data.laws == {"thickness": law}
 
 
+@pytest.mark.slow
 def test_laws_are_told_apart_after_resampling(make, digits, cache):
     before = measured(digits.train, cache_dir=cache)["thickness"].values
     for law, other in ((UNIFORM, NORMAL), (NORMAL, UNIFORM)):

@@ -85,6 +85,7 @@ def test_the_brief_has_these_laws():
             assert isinstance(law, Uniform) or law.reach >= 2.59 * law.scale
 
 
+@pytest.mark.slow
 def test_sizes_of_d3_to_d5_are_those_that_are_meant(data):
     share = {}
     for name in ("D3", "D4", "D5"):
