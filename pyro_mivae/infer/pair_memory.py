@@ -17,7 +17,7 @@ class PairMemory:
     Attributes:
         support_checked: Whether the supports of guide and prior were compared.
         kl_estimators: ``"analytic"`` or ``"sampled"`` by latent site.
-        has_scores: Whether the dual pass has score-function terms; None until a run has shown it.
+        has_scores: Whether some dual pass with gradients had score-function terms.
         followed: Whether x' was followed through the guide.
         blind: The guide's sites whose density does not depend on x'.
         places: The arguments, by their place, that x' of a site goes to, where the model took it
@@ -32,7 +32,7 @@ class PairMemory:
 
     support_checked: bool = False
     kl_estimators: dict[str, str] = field(default_factory=dict)
-    has_scores: bool | None = None
+    has_scores: bool = False
     followed: bool = False
     blind: set[str] = field(default_factory=set)
     places: dict[Hashable, list[int]] = field(default_factory=dict)

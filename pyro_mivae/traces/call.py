@@ -9,10 +9,33 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pyro import poutine
+from torch import nn
 from torch.utils import _pytree as pytree
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
+
+
+def parameters_of(fn: Any) -> Mapping[str, inspect.Parameter]:
+    """Names the parameters of a model or guide; empty where there is no signature."""
+    fn = poutine.unwrap(fn)
+    target = fn.forward if isinstance(fn, nn.Module) else fn
+    try:
+        return inspect.signature(target).parameters
+    except (TypeError, ValueError):
+        return {}
+
+
+def named_arguments(fn: Any, args: Args, kwargs: Mapping[str, Any]) -> dict[str | int, Any]:
+    """Returns the arguments by the parameters' names, those of ``*args`` by their positions."""
+    parameters = parameters_of(fn).values()
+    single = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    names: list[str | int] = [p.name for p in parameters if p.kind in single]
+    names += range(len(names), len(args))
+    named = dict(zip(names, args, strict=False))
+    for name, argument in kwargs.items():
+        named[name] = argument
+    return named
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,22 +60,12 @@ class Call:
 
     def names_of_leaves(self) -> list[str]:
         """Names the leaves of the arguments, after the guide's parameters, for messages."""
-        try:
-            target = poutine.unwrap(self.guide)
-            target = getattr(target, "forward", target)
-            parameters = list(inspect.signature(target).parameters.values())
-        except (TypeError, ValueError):
-            parameters = []
-        names = [
-            p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        named = named_arguments(self.guide, self.args, self.kwargs)
+        return [
+            f"number {name}" if isinstance(name, int) else f"'{name}'"
+            for name, argument in named.items()
+            for _ in pytree.tree_leaves(argument)
         ]
-        leaves = []
-        for place, argument in enumerate(self.args):
-            name = f"'{names[place]}'" if place < len(names) else f"number {place}"
-            leaves += [name] * len(pytree.tree_leaves(argument))
-        for key, argument in self.kwargs.items():
-            leaves += [f"'{key}'"] * len(pytree.tree_leaves(argument))
-        return leaves
 
     def trace_guide(self) -> poutine.Trace:
         """Runs the guide and returns its trace."""

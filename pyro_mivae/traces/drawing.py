@@ -33,12 +33,16 @@ def draw(site: Mapping[str, Any]) -> Any:
             "distribution with a sampler, or mi_weight=0"
         ) from error
     except (ValueError, RuntimeError) as error:
-        if words := non_finite_parameters(site["fn"]):
-            raise NonFiniteError(
-                f"site '{site['name']}' can't be drawn: its {type(unwrap(site['fn'])).__name__} "
-                f"has {words}"
-            ) from error
+        if reason := _not_finite(site):
+            raise NonFiniteError(reason) from error
         raise
+
+
+def _not_finite(site: Mapping[str, Any]) -> str:
+    """Why a site can't be drawn, if a parameter is not finite; else empty."""
+    words = non_finite_parameters(site["fn"])
+    name = type(unwrap(site["fn"])).__name__
+    return f"site '{site['name']}' can't be drawn: its {name} has {words}" if words else ""
 
 
 def non_finite_parameters(fn: Any) -> str:
@@ -71,10 +75,8 @@ def explain(error: BaseException) -> str:
         if isinstance(local, dict) and local.get("type") == "sample":
             site = local
         frame = frame.tb_next
-    words = "" if site is None else non_finite_parameters(site["fn"])
-    if words:
-        name = type(unwrap(site["fn"])).__name__
-        return f"site '{site['name']}' can't be drawn: its {name} has {words}"
+    if site is not None and (reason := _not_finite(site)):
+        return reason
     text = str(error)
     if "found invalid values" in text and any(word in text for word in ("nan", "inf")):
         # torch's check names distribution and parameter, and then prints all values.

@@ -21,6 +21,12 @@ Dims = slice | int | list[int]
 Codes = Mapping[str, Dims | None]
 """Code sites; None where the whole site is code."""
 
+_WRAPPERS = (
+    torch.distributions.Independent,
+    dist.MaskedDistribution,
+    dist.ExpandedDistribution,
+)
+
 
 def as_codes(codes: str | Iterable[str] | Codes | None) -> dict[str, Dims | None] | None:
     """Makes a mapping of sites to dimensions from what a user may write for it."""
@@ -49,12 +55,7 @@ def as_names(names: str | Iterable[str]) -> tuple[str, ...]:
 
 def unwrap(fn: Any) -> Any:
     """Removes ``.to_event()``, ``.mask()`` and generic ``.expand()`` wrappers."""
-    wrappers = (
-        torch.distributions.Independent,
-        dist.MaskedDistribution,
-        dist.ExpandedDistribution,
-    )
-    while isinstance(fn, wrappers):
+    while isinstance(fn, _WRAPPERS):
         fn = fn.base_dist
     return fn
 
@@ -140,8 +141,7 @@ def _is_mere_point(site: Mapping[str, Any]) -> bool:
 def masks_of(site: Mapping[str, Any], device: torch.device) -> list[Tensor]:
     """Returns the masks around a site and in its distribution, over batch and event dimensions."""
     fn, masks = site["fn"], [(site["mask"], site["fn"].event_dim)]
-    wrappers = torch.distributions.Independent | dist.MaskedDistribution | dist.ExpandedDistribution
-    while isinstance(fn, wrappers):
+    while isinstance(fn, _WRAPPERS):
         if isinstance(fn, dist.MaskedDistribution):
             masks.append((fn._mask, fn.event_dim))
         fn = fn.base_dist

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
-from pyro import poutine
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -28,22 +25,12 @@ from pyro_mivae.infer.dual.views import (
     whole_writer,
 )
 from pyro_mivae.infer.pair_memory import PairMemory
-from pyro_mivae.traces.call import Args, Call, Kwargs
+from pyro_mivae.traces.call import Args, Call, Kwargs, named_arguments, parameters_of
 
 Rebind = Callable[[dict[str, Tensor], Args, Kwargs], tuple[Args, Kwargs]]
 DataArgs = Mapping[str, str | int | None] | Rebind
 """``{"site": "argument"}`` (a name, a position, or None where the guide does not
 read the site), or ``(generated, args, kwargs) -> (args, kwargs)``."""
-
-
-def parameters_of(fn: Any) -> Mapping[str, inspect.Parameter]:
-    """Names the parameters of a model or guide; empty where there is no signature."""
-    fn = poutine.unwrap(fn)
-    target = fn.forward if isinstance(fn, torch.nn.Module) else fn
-    try:
-        return inspect.signature(target).parameters
-    except (TypeError, ValueError):
-        return {}
 
 
 def argument_of(value: Tensor, fn: Any, args: Args, kwargs: Mapping[str, Any]) -> str | None:
@@ -52,18 +39,6 @@ def argument_of(value: Tensor, fn: Any, args: Args, kwargs: Mapping[str, Any]) -
         if any(is_view(value, leaf) for leaf in pytree.tree_leaves(argument)):
             return str(name)
     return None
-
-
-def named_arguments(fn: Any, args: Args, kwargs: Mapping[str, Any]) -> dict[str | int, Any]:
-    """Returns the arguments by the parameters' names, those of ``*args`` by their positions."""
-    parameters = parameters_of(fn).values()
-    single = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    names: list[str | int] = [p.name for p in parameters if p.kind in single]
-    names += range(len(names), len(args))
-    named = dict(zip(names, args, strict=False))
-    for name, argument in kwargs.items():
-        named[name] = argument
-    return named
 
 
 class Binding:

@@ -8,10 +8,10 @@ import pyro.distributions as dist
 from pyro import poutine
 from torch import Tensor
 
-from pyro_mivae.infer.dual.binding import argument_of, parameters_of
+from pyro_mivae.infer.dual.binding import argument_of
 from pyro_mivae.infer.dual.channel import Forward
 from pyro_mivae.infer.pair_memory import PairMemory
-from pyro_mivae.traces.call import Call
+from pyro_mivae.traces.call import Call, parameters_of
 from pyro_mivae.traces.sites import (
     Codes,
     Dims,

@@ -136,9 +136,8 @@ class DualPass:
             terms, scores = self._score(forward, guide_trace, codes, memory)
         if scores and watch.coupled and not memory.has_scores:
             warnings.warn(_COUPLED, stacklevel=2)
-        if torch.is_grad_enabled():
-            memory.has_scores = memory.has_scores or bool(scores)
-        if scores:
+        if scores:  # only where gradients are enabled
+            memory.has_scores = True
             terms.surrogate = self._surrogate(terms, scores, watch.coupled)
         return terms
 
@@ -151,13 +150,14 @@ class DualPass:
             return self.traces(call)
 
     def _traces(self, call: Call) -> tuple[Forward, poutine.Trace, Codes]:
+        memory = self.memories(call)
         forward, codes = self.generate(call)
         if not codes:  # all of them are observed in this call
             return forward, poutine.Trace(), {}
-        guide_trace = self.run_guide(forward, codes, call, self.memories(call))
+        guide_trace = self.run_guide(forward, codes, call, memory)
         codes = self.code_sites.shared(codes, guide_trace)
         require_same_masks(forward, guide_trace, codes)
-        look_at_codes(forward, guide_trace, codes, self.memories(call), self.code_scale)
+        look_at_codes(forward, guide_trace, codes, memory, self.code_scale)
         return forward, guide_trace, codes
 
     def generate(self, call: Call) -> tuple[Forward, Codes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from pyro import poutine
@@ -37,16 +37,12 @@ def source_of(site: str, forward: Forward, call: Call, frames: Frames) -> list[i
     Returns:
         The argument's place among the leaves of the arguments; empty if it is not certain.
     """
-    leaves, spec = pytree.tree_flatten((call.args, dict(call.kwargs)))
-    marked = [
-        track_provenance(leaf, frozenset({index})) if isinstance(leaf, Tensor) else leaf
-        for index, leaf in enumerate(leaves)
-    ]
-    args, kwargs = pytree.tree_unflatten(marked, spec)
+    leaves = pytree.tree_leaves((call.args, dict(call.kwargs)))
+    marked = _marked(call, [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)])
     original = forward.originals[site]
     try:
         with torch.no_grad(), undisturbed([call.model], original.device), poutine.block():
-            trace = run_again(call.model, args, kwargs, plate_indices(forward.trace))
+            trace = run_again(call.model, marked.args, marked.kwargs, plate_indices(forward.trace))
     except Exception as error:  # foreign code may reject marked tensors
         logger.debug("could not follow the arguments through the model: %s", error)
         return []
@@ -57,6 +53,14 @@ def source_of(site: str, forward: Forward, call: Call, frames: Frames) -> list[i
         return []
     [index] = sources
     return [index] if _same(original, leaves[index], frames) else []
+
+
+def _marked(call: Call, places: Collection[int]) -> Call:
+    """The call with marks on the leaves of its arguments at these places."""
+    leaves, spec = pytree.tree_flatten((call.args, dict(call.kwargs)))
+    for index in places:
+        leaves[index] = track_provenance(leaves[index], frozenset({index}))
+    return call.with_arguments(*pytree.tree_unflatten(leaves, spec))
 
 
 def _same(original: Tensor, leaf: Tensor, frames: Frames) -> bool:
@@ -91,7 +95,7 @@ def require_no_copy(sources: Mapping[str, list[int]], call: Call) -> None:
     Raises:
         ValueError: If the guide reads another argument that holds the same numbers.
     """
-    leaves, spec = pytree.tree_flatten((call.args, dict(call.kwargs)))
+    leaves = pytree.tree_leaves((call.args, dict(call.kwargs)))
     bound = {index for places in sources.values() for index in places}
     copies: dict[int, str] = {}
     for site, places in sources.items():
@@ -101,16 +105,11 @@ def require_no_copy(sources: Mapping[str, list[int]], call: Call) -> None:
                     copies[index] = site
     if not copies:
         return
-    marked = [
-        track_provenance(leaf, frozenset({index})) if index in copies else leaf
-        for index, leaf in enumerate(leaves)
-    ]
-    args, kwargs = pytree.tree_unflatten(marked, spec)
     try:
         parts = [call.model, call.guide]
         device = leaves[next(iter(copies))].device
         with torch.no_grad(), undisturbed(parts, device), poutine.block():
-            trace = poutine.trace(call.guide).get_trace(*args, **kwargs)
+            trace = _marked(call, copies).trace_guide()
             trace.compute_log_prob()
     except Exception as error:
         logger.debug("could not follow the arguments through the guide: %s", error)
