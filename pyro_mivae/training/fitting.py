@@ -19,10 +19,7 @@ from pyro_mivae.runs.history import History
 from pyro_mivae.traces.drawing import naming_draws
 from pyro_mivae.training import parallel
 from pyro_mivae.training.discovery import check_small_batches, discover
-from pyro_mivae.training.loop import (
-    Callback,
-    Loop,
-)
+from pyro_mivae.training.loop import Callback, Loop
 from pyro_mivae.training.objective import Objective
 from pyro_mivae.training.parallel import make_fabric
 from pyro_mivae.training.record import make_record
@@ -144,9 +141,9 @@ def fit(
         loop = Loop(
             fabric, objective, wrapped, optim, stored, batches, log_every, callbacks, folder
         )
-        loop.record = make_record(batches, unwrapped)
         with holding(fabric, folder):
             if folder is not None:
+                loop.record = make_record(batches, unwrapped)
                 begin(loop, folder, steps, resume=resume)
             loop.run(steps, checkpoint_every, progress)
     return loop.history
