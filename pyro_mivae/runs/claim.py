@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,14 +15,15 @@ from pyro_mivae.runs.lock import LOCK, check_unlocked, locked
 def new_folder(path: Path) -> Path:
     """Makes a folder that was not there: `path`, or the first free of path-2, path-3, ..."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    for number in itertools.count(1):
-        folder = path if number == 1 else path.with_name(f"{path.name}-{number}")
+    folder, number = path, 1
+    while True:
         try:
             folder.mkdir()
         except FileExistsError:
-            continue
-        return folder
-    raise AssertionError("unreachable")
+            number += 1
+            folder = path.with_name(f"{path.name}-{number}")
+        else:
+            return folder
 
 
 class Claim:
