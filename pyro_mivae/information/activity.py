@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from pyro_mivae.batches import Prepare, batches
 from pyro_mivae.infer.dual.channel import has_useful_mean
+from pyro_mivae.information.batching import Batching
 from pyro_mivae.information.dimension_terms import by_datum, pair
 from pyro_mivae.information.estimate import mean_and_error
 from pyro_mivae.information.posteriors import data_dims
@@ -27,42 +26,47 @@ _MEAN_DRAWS = 100
 """Draws for a posterior mean that has no closed form."""
 
 
-def use(
-    model: Any,
-    guide: Any,
-    tensors: list[Tensor],
-    names: list[str],
-    batch_size: int,
-    prepare: Prepare | None,
-    progress: bool,
-) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, Tensor]]:
-    """Measures the variance of posterior means with its error, and losses by resampling."""
-    means: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in names}
-    losses: dict[str, list[Tensor]] = {name: [] for name in names}
-    dims: dict[str, int] = {}
-    with tqdm(total=len(tensors[0]), unit="datum", disable=None if progress else True) as bar:
-        for args, count in batches(tensors, batch_size, prepare):
-            model_trace, guide_trace = pair(Call(model, guide, args))
-            if not dims:
-                for place, trace in enumerate((model_trace, guide_trace)):
-                    wanted = names if place else observed_sites(trace)
-                    run = lambda *args, at=place: pair(Call(model, guide, args))[at]  # noqa: E731
-                    dims |= data_dims(run, tensors, prepare, trace, wanted, count)
-            for name in names:
-                site = guide_trace.nodes[name]
-                mean, noise = (
-                    by_datum(part, site, dims[name], count, site["fn"].event_shape)
-                    for part in _posterior_mean(site["fn"])
-                )
-                means[name].append((mean, noise))
-                losses[name].append(_resampling_loss(model, args, model_trace, name, dims, count))
-            bar.update(count)
-    joined = {}
-    for name, parts in means.items():
-        mean, noise = (torch.cat(part) for part in zip(*parts, strict=True))
-        size = len(dimension_shape(guide_trace.nodes[name]["fn"]))
-        joined[name] = _variance_and_error(mean, noise, size)
-    return joined, {name: torch.cat(parts) for name, parts in losses.items()}
+class UseTerms:
+    """Posterior means of every dimension, and what is lost without it.
+
+    Its :meth:`by_site` gives for each site the variance of the posterior means with its error, and
+    the losses by resampling, ``(N, *event_shape)``.
+    """
+
+    def __init__(self, model: Any, guide: Any, sites: Sequence[str]) -> None:
+        self.model, self.guide, self.sites = model, guide, sites
+        self._means: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in sites}
+        self._losses: dict[str, list[Tensor]] = {name: [] for name in sites}
+        self._sizes: dict[str, int] = {}
+        self._dims: dict[str, int] = {}
+
+    def add(self, args: tuple[Any, ...], count: int, batching: Batching) -> None:
+        """Adds the terms of a batch of `count` data."""
+        traces = pair(Call(self.model, self.guide, args))
+        model_trace, guide_trace = traces
+        if not self._dims:
+            for place, names in enumerate((observed_sites(model_trace), self.sites)):
+                run = lambda *args, at=place: pair(Call(self.model, self.guide, args))[at]  # noqa: E731
+                self._dims |= data_dims(run, batching, traces[place], names, count)
+        for name in self.sites:
+            site, dim = guide_trace.nodes[name], self._dims[name]
+            mean, noise = (
+                by_datum(part, site, dim, count, site["fn"].event_shape)
+                for part in _posterior_mean(site["fn"])
+            )
+            self._means[name].append((mean, noise))
+            self._sizes[name] = len(dimension_shape(site["fn"]))
+            loss = _resampling_loss(self.model, args, model_trace, name, self._dims, count)
+            self._losses[name].append(loss)
+
+    def by_site(self) -> dict[str, tuple[tuple[Tensor, Tensor], Tensor]]:
+        """Joins what was added, by site."""
+        joined = {}
+        for name, parts in self._means.items():
+            mean, noise = (torch.cat(part) for part in zip(*parts, strict=True))
+            variance = _variance_and_error(mean, noise, self._sizes[name])
+            joined[name] = variance, torch.cat(self._losses[name])
+        return joined
 
 
 def _variance_and_error(means: Tensor, noise: Tensor, dims: int) -> tuple[Tensor, Tensor]:

@@ -13,16 +13,16 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from pyro_mivae.batches import Data, Prepare, as_tensors
-from pyro_mivae.information.aggregate_scores import (
-    Scores,
+from pyro_mivae.batches import Data, Prepare
+from pyro_mivae.information.aggregate_densities import (
+    Densities,
+    aggregate_densities,
     blocks,
     by_site,
-    score,
 )
+from pyro_mivae.information.batching import Batching
 from pyro_mivae.information.estimate import Estimate, mean_and_error
 from pyro_mivae.information.posteriors import Batch, posteriors
-from pyro_mivae.isolation import evaluation
 from pyro_mivae.traces.sites import Codes
 
 logger = logging.getLogger(__name__)
@@ -116,26 +116,20 @@ def aggregate_information(
         Hoffman and Johnson (2016), *ELBO surgery: yet another way to carve up the variational
         evidence lower bound*.
     """
-    tensors = as_tensors(data)
-    with evaluation(guide, device=tensors[0].device, seed=seed):
-        batches = posteriors(
-            guide,
-            tensors,
-            codes=codes,
-            num_samples=num_samples,
-            batch_size=batch_size,
-            prepare=prepare,
-        )
-        run = [batch for _, batch in batches]
-        return information(run, score(run, progress=progress))
+    batching = Batching.of(data, batch_size, prepare, seed, progress)
+    with batching.evaluation(guide):
+        run = [
+            batch for _, batch in posteriors(guide, batching, codes=codes, num_samples=num_samples)
+        ]
+        return information(run, aggregate_densities(run, progress=progress))
 
 
-def information(run: list[Batch], scores: Scores) -> AggregateInformation:
+def information(run: list[Batch], densities: Densities) -> AggregateInformation:
     """Computes the information from densities under the aggregate; warns if it is saturated."""
     num_data = sum(batch.count for batch in run)
-    mean, error = mean_and_error(per_datum(scores.own_each - scores.each, num_data))
+    mean, error = mean_and_error(per_datum(densities.own_each - densities.each, num_data))
     result = AggregateInformation(
-        Estimate.of(per_datum(scores.own - scores.joint, num_data)),
+        Estimate.of(per_datum(densities.own - densities.joint, num_data)),
         num_data,
         by_site(mean, run[0]),
         by_site(error, run[0]),
@@ -186,21 +180,25 @@ def pairwise_information(
     Raises:
         ValueError: As in :func:`aggregate_information`, or if a site does not factorise.
     """
-    tensors = as_tensors(data)
+    batching = Batching.of(data, batch_size, prepare, seed, progress)
+    with batching.evaluation(guide):
+        run = [batch for _, batch in posteriors(guide, batching, codes=codes)]
+        return pairwise(run, progress=progress)
+
+
+def pairwise(run: list[Batch], *, progress: bool) -> xr.Dataset:
+    """Computes :func:`pairwise_information` from the posteriors of all data, a draw of each."""
+    for name, density in run[0].densities.items():
+        if not density.factorised:
+            raise ValueError(
+                f"the posterior of site '{name}' does not factorise over its dimensions: "
+                f"expected a univariate distribution with .to_event(), found {density.fn}"
+            )
     total = squares = torch.zeros((), dtype=torch.float64)
-    with evaluation(guide, device=tensors[0].device, seed=seed):
-        batches = posteriors(guide, tensors, codes=codes, batch_size=batch_size, prepare=prepare)
-        run = [batch for _, batch in batches]
-        for name, density in run[0].densities.items():
-            if not density.factorised:
-                raise ValueError(
-                    f"the posterior of site '{name}' does not factorise over its dimensions: "
-                    f"expected a univariate distribution with .to_event(), found {density.fn}"
-                )
-        for _, scores, both in blocks(run, pairs=True, progress=progress):
-            terms = both - scores.each[:, :, None] - scores.each[:, None, :]
-            total, squares = total + terms.sum(0), squares + (terms**2).sum(0)
-    num_data = len(tensors[0])
+    for _, densities, both in blocks(run, pairs=True, progress=progress):
+        terms = both - densities.each[:, :, None] - densities.each[:, None, :]
+        total, squares = total + terms.sum(0), squares + (terms**2).sum(0)
+    num_data = sum(batch.count for batch in run)
     mean = total / num_data
     variance = (squares / num_data - mean**2).clamp(min=0) / (num_data - 1)
     names = [

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 import xarray as xr
 from torch import Tensor
 
-from pyro_mivae.batches import Data, Prepare, as_tensors, batches
+from pyro_mivae.batches import Data, Prepare
 from pyro_mivae.infer.dual.binding import DataArgs
 from pyro_mivae.infer.dual.channel import Channel, check_channel
-from pyro_mivae.information.activity import use
-from pyro_mivae.information.aggregate import aggregate_information, pairwise_information
-from pyro_mivae.information.dimension_terms import kl_by_datum, mi_by_datum, shared_sites
+from pyro_mivae.information.activity import UseTerms
+from pyro_mivae.information.aggregate import information, pairwise
+from pyro_mivae.information.aggregate_densities import aggregate_densities
+from pyro_mivae.information.batching import Batching
+from pyro_mivae.information.dimension_terms import (
+    BoundTerms,
+    KlTerms,
+    by_datum_of,
+    shared_sites,
+)
 from pyro_mivae.information.estimate import mean_and_error
-from pyro_mivae.isolation import evaluation
+from pyro_mivae.information.posteriors import posteriors
 from pyro_mivae.runs.groups import NATS, make_group
 from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.sites import as_codes
@@ -85,47 +92,48 @@ def per_dimension(
     """
     for channel in channels:
         check_channel(channel)
-    tensors = as_tensors(data)
-    first = [tensor[:aggregate_size] for tensor in tensors]
+    batching = Batching.of(data, batch_size, prepare, seed, progress)
+    first = batching.first(aggregate_size)
     sites = None if codes is None else list(as_codes(codes) or {})
-    settings: dict[str, Any] = {"batch_size": batch_size, "prepare": prepare, "seed": seed}
-    with evaluation(model, guide, device=tensors[0].device, seed=seed):
-        args, _ = next(batches(tensors, batch_size, prepare))
+    with batching.evaluation(model, guide):
+        args, _ = next(iter(batching))
         names, unknown = shared_sites(Call(model, guide, args))
     names = names if sites is None else sites
     known = [name for name in names if name not in unknown]
-    attrs: dict[str, Any] = {"num_data": len(tensors[0]), "aggregate_size": len(first[0])}
+    attrs: dict[str, Any] = {"num_data": batching.num_data, "aggregate_size": first.num_data}
     for name in names:
         if name in unknown:
             attrs[f"mi_{name}"] = f"not measured by dimension: {unknown[name]}"
+    use = UseTerms(model, guide, names)
     variables: dict[str, Any] = {}
-    if known:
-        kls = kl_by_datum(model, guide, tensors, sites=known, **settings)
-        aggregate = aggregate_information(guide, first, codes=known, progress=progress, **settings)
-        binding: dict[str, Any] = {"observed": observed, "data_args": data_args}
-        bounds = [
-            mi_by_datum(model, guide, tensors, channel=channel, sites=known, **binding, **settings)
-            for channel in channels
-        ]
-        for name in known:
-            _add(variables, "kl", name, *mean_and_error(kls[name]))
-            by_channel = [mean_and_error(terms[name]) for terms in bounds]
-            mean, error = (torch.stack(part) for part in zip(*by_channel, strict=True))
-            _add(variables, "mi", name, mean, error, lead=("channel",))
-            error = aggregate.dimension_information_standard_error[name]
-            _add(variables, "aggregate_mi", name, aggregate.dimension_information[name], error)
-    with evaluation(model, guide, device=tensors[0].device, seed=seed):
-        means, losses = use(model, guide, tensors, names, batch_size, prepare, progress)
-    for name in names:
-        _add(variables, "activity", name, *means[name], units="")
-        _add(variables, "resampling_loss", name, *mean_and_error(losses[name]))
-    group = make_group(variables, {"channel": list(channels)}, **attrs)
-    try:
-        both = pairwise_information(guide, first, codes=known, progress=progress, **settings)
-    except ValueError as error:  # no factorised guide
-        group.attrs["pairwise_mi"] = f"not measured: {error}"
+    if not known:
+        _add_use(variables, by_datum_of([use], batching)[0])
+        group = make_group(variables, {"channel": list(channels)}, **attrs)
+        group.attrs["pairwise_mi"] = "not measured: no site's marginals are known"
         return group
-    return group.merge(both, combine_attrs="override")
+    bounds = [
+        BoundTerms(model, guide, channel, known, observed=observed, data_args=data_args)
+        for channel in channels
+    ]
+    kls, used, *terms = by_datum_of([KlTerms(model, guide, known), use, *bounds], batching)
+    with first.evaluation(guide):
+        run = [batch for _, batch in posteriors(guide, first, codes=known)]
+        aggregate = information(run, aggregate_densities(run, progress=progress))
+        try:
+            both = pairwise(run, progress=progress)
+        except ValueError as reason:  # no factorised guide
+            both = None
+            attrs["pairwise_mi"] = f"not measured: {reason}"
+    for name in known:
+        _add(variables, "kl", name, *mean_and_error(kls[name]))
+        by_channel = [mean_and_error(each[name]) for each in terms]
+        mean, error = (torch.stack(part) for part in zip(*by_channel, strict=True))
+        _add(variables, "mi", name, mean, error, lead=("channel",))
+        error = aggregate.dimension_information_standard_error[name]
+        _add(variables, "aggregate_mi", name, aggregate.dimension_information[name], error)
+    _add_use(variables, used)
+    group = make_group(variables, {"channel": list(channels)}, **attrs)
+    return group if both is None else group.merge(both, combine_attrs="override")
 
 
 def as_lists(group: xr.Dataset) -> dict[str, dict[str, Any]]:
@@ -155,6 +163,13 @@ def site_dims(site: str, event_shape: Sequence[int]) -> tuple[str, ...]:
     if len(event_shape) <= 1:
         return (f"{site}_dim",) * len(event_shape)
     return tuple(f"{site}_dim_{number}" for number in range(len(event_shape)))
+
+
+def _add_use(variables: dict[str, Any], used: Mapping[str, Any]) -> None:
+    for name, (variance, losses) in used.items():
+        mean, error = variance
+        _add(variables, "activity", name, mean, error, units="")
+        _add(variables, "resampling_loss", name, *mean_and_error(losses))
 
 
 def _add(

@@ -9,18 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_mivae.batches import Data, Prepare, as_tensors
+from pyro_mivae.batches import Data, Prepare
 from pyro_mivae.infer.guide_checks import require_same_measure_of
 from pyro_mivae.information.aggregate import (
     AggregateInformation,
     information,
     per_datum,
 )
-from pyro_mivae.information.aggregate_scores import by_site, score, together
+from pyro_mivae.information.aggregate_densities import aggregate_densities, by_site, together
+from pyro_mivae.information.batching import Batching
 from pyro_mivae.information.densities import Density, sum_inside
 from pyro_mivae.information.estimate import Estimate, mean_and_error
 from pyro_mivae.information.posteriors import Batch, posteriors, require_plate
-from pyro_mivae.isolation import evaluation
 from pyro_mivae.traces.dependencies import dependencies
 from pyro_mivae.traces.importance import density
 from pyro_mivae.traces.rerun import run_again
@@ -111,25 +111,18 @@ def elbo_decomposition(
         evidence lower bound*; Chen, Li, Grosse and Duvenaud (2018), *Isolating sources of
         disentanglement in variational autoencoders*, eq. 2.
     """
-    tensors = as_tensors(data)
+    batching = Batching.of(data, batch_size, prepare, seed, progress)
     run, likelihoods, priors, priors_each = [], [], [], []
-    with evaluation(model, guide, device=tensors[0].device, seed=seed):
+    with batching.evaluation(model, guide):
         scoring = _Scoring(model)
-        for args, batch in posteriors(
-            guide,
-            tensors,
-            codes=codes,
-            num_samples=num_samples,
-            batch_size=batch_size,
-            prepare=prepare,
-        ):
+        for args, batch in posteriors(guide, batching, codes=codes, num_samples=num_samples):
             run.append(batch)
             log_x, log_p, log_p_each = scoring(args, batch)
             likelihoods.append(log_x)
             priors.append(log_p)
             priors_each.append(log_p_each)
-        scores = score(run, progress=progress)
-    num_data = len(tensors[0])
+        densities = aggregate_densities(run, progress=progress)
+    num_data = batching.num_data
     log_x, log_p, log_p_each = (torch.cat(p) for p in (likelihoods, priors, priors_each))
 
     def mean(terms: Tensor) -> Estimate:
@@ -138,15 +131,15 @@ def elbo_decomposition(
     note = scoring.note
     total_correlation = each = each_error = None
     if not note:
-        total_correlation = mean(scores.joint - scores.each.sum(1))
-        by_dimension = mean_and_error(per_datum(scores.each - log_p_each, num_data))
+        total_correlation = mean(densities.joint - densities.each.sum(1))
+        by_dimension = mean_and_error(per_datum(densities.each - log_p_each, num_data))
         each, each_error = (by_site(columns, run[0]) for columns in by_dimension)
     return ElboDecomposition(
-        elbo=mean(log_x + log_p - scores.own),
+        elbo=mean(log_x + log_p - densities.own),
         log_likelihood=mean(log_x),
-        kl=mean(scores.own - log_p),
-        information=information(run, scores),
-        marginal_kl=mean(scores.joint - log_p),
+        kl=mean(densities.own - log_p),
+        information=information(run, densities),
+        marginal_kl=mean(densities.joint - log_p),
         total_correlation=total_correlation,
         dimension_kl=each,
         dimension_kl_standard_error=each_error,

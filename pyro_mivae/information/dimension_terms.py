@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 from pyro.ops.provenance import detach_provenance
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from pyro_mivae.batches import Data, Prepare, as_tensors, batches
+from pyro_mivae.batches import Data, Prepare
 from pyro_mivae.infer.dual.binding import DataArgs
 from pyro_mivae.infer.dual.channel import Channel
 from pyro_mivae.infer.dual.dual_pass import DualPass
 from pyro_mivae.infer.guide_checks import require_same_measure
+from pyro_mivae.information.batching import Batching
 from pyro_mivae.information.posteriors import data_dims, require_plate, require_roots
-from pyro_mivae.isolation import evaluation
 from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.dependencies import dependencies, entangled_sites
 from pyro_mivae.traces.rerun import latent_values, plate_indices, run_again
@@ -62,19 +62,9 @@ def mi_per_dimension(
             a multivariate normal, a site depends on other latents in the guide (then q of it alone
             is not known), or is in no plate of the data.
     """
-    return _means(
-        mi_by_datum(
-            model,
-            guide,
-            data,
-            channel=channel,
-            observed=observed,
-            data_args=data_args,
-            batch_size=batch_size,
-            prepare=prepare,
-            seed=seed,
-        )
-    )
+    batching = Batching.of(data, batch_size, prepare, seed)
+    terms = BoundTerms(model, guide, channel, observed=observed, data_args=data_args)
+    return _means(by_datum_of([terms], batching)[0])
 
 
 def kl_per_dimension(
@@ -105,86 +95,120 @@ def kl_per_dimension(
     Raises:
         ValueError: If the marginals of a site are not known, or it is in no plate of the data.
     """
-    return _means(
-        kl_by_datum(model, guide, data, batch_size=batch_size, prepare=prepare, seed=seed)
-    )
+    batching = Batching.of(data, batch_size, prepare, seed)
+    return _means(by_datum_of([KlTerms(model, guide)], batching)[0])
 
 
-def mi_by_datum(
-    model: Any,
-    guide: Any,
-    data: Data,
-    *,
-    channel: Channel,
-    batch_size: int,
-    prepare: Prepare | None,
-    seed: int,
-    sites: Iterable[str] | None = None,
-    observed: str | Iterable[str] = (),
-    data_args: DataArgs | None = None,
-) -> dict[str, Tensor]:
-    """Computes the terms of :func:`mi_per_dimension`, ``(N, *event_shape)`` by site."""
-    tensors = as_tensors(data)
-    dual = DualPass(channel=channel, codes=None, observed=as_names(observed), data_args=data_args)
-    by_site: dict[str, list[Tensor]] = {}
-    dims: dict[str, int] = {}
-    with evaluation(model, guide, device=tensors[0].device, seed=seed):
-        for args, count in batches(tensors, batch_size, prepare):
-            forward, guide_trace, codes = dual.traces(Call(model, guide, args))
-            if not dims:
-                names = list(codes if sites is None else sites)
-                require_roots(names, dependencies(guide, args, {}))
-                run = lambda *args: dual.traces(Call(model, guide, args))[1]  # noqa: E731
-                dims = data_dims(run, tensors, prepare, guide_trace, names, count)
-            for name, dim in dims.items():
-                q, p = guide_trace.nodes[name], forward.trace.nodes[name]
-                log_q = log_prob(marginals(q["fn"], name), q["value"], name)
-                log_p = log_prob(marginals(p["fn"], name), p["value"], name)
-                terms = detach_provenance(log_q - log_p)
-                by_site.setdefault(name, []).append(by_datum(terms, q, dim, count))
-    return {name: torch.cat(terms) for name, terms in by_site.items()}
+class DimensionTerms(Protocol):
+    """Terms of every dimension of latent sites, gathered batch by batch."""
+
+    model: Any
+    guide: Any
+
+    def add(self, args: tuple[Any, ...], count: int, batching: Batching) -> None:
+        """Adds the terms of a batch of `count` data."""
+
+    def by_site(self) -> dict[str, Any]:
+        """Joins what was added, by site."""
 
 
-def kl_by_datum(
-    model: Any,
-    guide: Any,
-    data: Data,
-    *,
-    batch_size: int,
-    prepare: Prepare | None,
-    seed: int,
-    sites: Iterable[str] | None = None,
-) -> dict[str, Tensor]:
-    """Computes the terms of :func:`kl_per_dimension`, ``(N, *event_shape)`` by site."""
-    tensors = as_tensors(data)
-    by_site: dict[str, list[Tensor]] = {}
-    dims: dict[str, int] = {}
-    with evaluation(model, guide, device=tensors[0].device, seed=seed):
-        for args, count in batches(tensors, batch_size, prepare):
-            model_trace, guide_trace = pair(Call(model, guide, args))
-            shared = [name for name in latent_sites(guide_trace) if name in model_trace]
-            if not dims:
-                names = shared if sites is None else list(sites)
-                if unknown := sorted(set(names) - set(shared)):
-                    raise ValueError(
-                        f"codes names the site '{unknown[0]}', which model and guide do not share; "
-                        f"their latent sites are {shared}"
-                    )
-                run = lambda *args: pair(Call(model, guide, args))[1]  # noqa: E731
-                dims = data_dims(run, tensors, prepare, guide_trace, names, count)
-                require_same_measure(model_trace, guide_trace, names)
-                sampled = entangled_sites(Call(model, guide, args), model_trace, guide_trace)
-            for name, dim in dims.items():
-                site = guide_trace.nodes[name]
-                q, p = (marginals(t.nodes[name]["fn"], name) for t in (guide_trace, model_trace))
-                try:
-                    kl = None if name in sampled else kl_divergence(q, p)
-                except NotImplementedError:
-                    kl = None
-                if kl is None:
-                    kl = log_prob(q, site["value"], name) - log_prob(p, site["value"], name)
-                by_site.setdefault(name, []).append(by_datum(kl, site, dim, count))
-    return {name: torch.cat(terms) for name, terms in by_site.items()}
+def by_datum_of(measures: Sequence[DimensionTerms], batching: Batching) -> list[dict[str, Any]]:
+    """Reads the data once for all measures of one pair, and joins the terms of each."""
+    model, guide = measures[0].model, measures[0].guide
+    with batching.evaluation(model, guide):
+        for args, count in batching.with_progress("dimensions"):
+            for measure in measures:
+                measure.add(args, count, batching)
+    return [measure.by_site() for measure in measures]
+
+
+class BoundTerms:
+    """Terms of :func:`mi_per_dimension`, ``(N, *event_shape)`` by site."""
+
+    def __init__(
+        self,
+        model: Any,
+        guide: Any,
+        channel: Channel,
+        sites: Iterable[str] | None = None,
+        *,
+        observed: str | Iterable[str] = (),
+        data_args: DataArgs | None = None,
+    ) -> None:
+        self.model, self.guide, self.sites = model, guide, sites
+        self._dual = DualPass(
+            channel=channel, codes=None, observed=as_names(observed), data_args=data_args
+        )
+        self._parts: dict[str, list[Tensor]] = {}
+        self._dims: dict[str, int] = {}
+
+    def add(self, args: tuple[Any, ...], count: int, batching: Batching) -> None:
+        """Adds the terms of a batch of `count` data."""
+        forward, guide_trace, codes = self._dual.traces(Call(self.model, self.guide, args))
+        if not self._dims:
+            names = list(codes if self.sites is None else self.sites)
+            require_roots(names, dependencies(self.guide, args, {}))
+            self._dims = data_dims(self._run, batching, guide_trace, names, count)
+        for name, dim in self._dims.items():
+            q, p = guide_trace.nodes[name], forward.trace.nodes[name]
+            log_q = log_prob(marginals(q["fn"], name), q["value"], name)
+            log_p = log_prob(marginals(p["fn"], name), p["value"], name)
+            terms = detach_provenance(log_q - log_p)
+            self._parts.setdefault(name, []).append(by_datum(terms, q, dim, count))
+
+    def by_site(self) -> dict[str, Tensor]:
+        """Joins what was added, by site."""
+        return {name: torch.cat(parts) for name, parts in self._parts.items()}
+
+    def _run(self, *args: Any) -> Any:
+        return self._dual.traces(Call(self.model, self.guide, args))[1]
+
+
+class KlTerms:
+    """Terms of :func:`kl_per_dimension`, ``(N, *event_shape)`` by site."""
+
+    def __init__(self, model: Any, guide: Any, sites: Iterable[str] | None = None) -> None:
+        self.model, self.guide, self.sites = model, guide, sites
+        self._parts: dict[str, list[Tensor]] = {}
+        self._dims: dict[str, int] = {}
+        self._sampled: frozenset[str] = frozenset()
+
+    def add(self, args: tuple[Any, ...], count: int, batching: Batching) -> None:
+        """Adds the terms of a batch of `count` data."""
+        call = Call(self.model, self.guide, args)
+        model_trace, guide_trace = pair(call)
+        if not self._dims:
+            names = self._names(model_trace, guide_trace)
+            self._dims = data_dims(self._run, batching, guide_trace, names, count)
+            require_same_measure(model_trace, guide_trace, names)
+            self._sampled = frozenset(entangled_sites(call, model_trace, guide_trace))
+        for name, dim in self._dims.items():
+            site = guide_trace.nodes[name]
+            q, p = (marginals(t.nodes[name]["fn"], name) for t in (guide_trace, model_trace))
+            try:
+                kl = None if name in self._sampled else kl_divergence(q, p)
+            except NotImplementedError:
+                kl = None
+            if kl is None:
+                kl = log_prob(q, site["value"], name) - log_prob(p, site["value"], name)
+            self._parts.setdefault(name, []).append(by_datum(kl, site, dim, count))
+
+    def by_site(self) -> dict[str, Tensor]:
+        """Joins what was added, by site."""
+        return {name: torch.cat(parts) for name, parts in self._parts.items()}
+
+    def _names(self, model_trace: Any, guide_trace: Any) -> list[str]:
+        shared = [name for name in latent_sites(guide_trace) if name in model_trace]
+        names = shared if self.sites is None else list(self.sites)
+        if unknown := sorted(set(names) - set(shared)):
+            raise ValueError(
+                f"codes names the site '{unknown[0]}', which model and guide do not share; "
+                f"their latent sites are {shared}"
+            )
+        return names
+
+    def _run(self, *args: Any) -> Any:
+        return pair(Call(self.model, self.guide, args))[1]
 
 
 def pair(call: Call) -> tuple[Any, Any]:

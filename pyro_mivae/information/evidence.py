@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import pyro
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from pyro_mivae.batches import Data, Prepare, as_tensors, batches
+from pyro_mivae.batches import Data, Prepare
 from pyro_mivae.infer.guide_checks import require_same_measure
+from pyro_mivae.information.batching import Batching, Run
 from pyro_mivae.information.dimension_terms import pair
 from pyro_mivae.information.edges import EdgeDraws
 from pyro_mivae.information.estimate import Estimate
 from pyro_mivae.information.posteriors import data_dims
 from pyro_mivae.information.proposal import Proposal, depth
-from pyro_mivae.isolation import evaluation
 from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.dependencies import dependencies
 from pyro_mivae.traces.importance import plates, proposed, shared_cells
@@ -123,27 +122,22 @@ def log_evidence(
     """
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, found {num_samples}")
-    tensors = as_tensors(data)
+    batching = Batching.of(data, batch_size, prepare, seed, progress)
     diagnostics, place, edges = [], None, EdgeDraws()
     # A draw where the density is 0 has no weight, and is no error.
-    with (
-        evaluation(model, guide, device=tensors[0].device, seed=seed),
-        pyro.validation_enabled(False),
-        tqdm(total=len(tensors[0]), unit="datum", disable=None if progress else True) as bar,
-    ):
-        for args, count in batches(tensors, batch_size, prepare):
+    with batching.evaluation(model, guide), pyro.validation_enabled(False):
+        for args, count in batching.with_progress("log-evidence"):
             call = Call(model, guide, args)
             model_trace, guide_trace = pair(call)
             if place is None:
                 _check_given(as_names(observed), call, model_trace)
                 run = lambda *args: pair(Call(model, guide, args))[0]  # noqa: E731
-                place = _data_dim(run, tensors, prepare, model_trace, guide_trace, count)
+                place = _data_dim(run, batching, model_trace, guide_trace, count)
             proposal = _proposal(
                 call, model_trace, guide_trace, as_names(observed), parallel, edges
             )
             weights = torch.cat(list(proposal.draws(num_samples)))
             diagnostics.append(_diagnose(weights.movedim(place, 1).reshape(num_samples, count, -1)))
-            bar.update(count)
     per_datum, effective, pareto_k = (torch.cat(parts) for parts in zip(*diagnostics, strict=True))
     result = LogEvidence(per_datum, num_samples, effective, pareto_k, edges.note())
     if result.note:
@@ -205,9 +199,8 @@ def _check_given(given: tuple[str, ...], call: Call, model_trace: Any) -> None:
 
 
 def _data_dim(
-    run: Callable[..., Any],
-    tensors: list[Tensor],
-    prepare: Prepare | None,
+    run: Run,
+    batching: Batching,
     model_trace: Any,
     guide_trace: Any,
     count: int,
@@ -217,7 +210,7 @@ def _data_dim(
     shared = shared_cells(model_trace, guide_trace, observed)
     if count not in plates(model_trace.nodes[observed[0]]).values():
         raise ValueError(_not_in_plate(model_trace, count))
-    dim = data_dims(run, tensors, prepare, model_trace, observed[:1], count)[observed[0]]
+    dim = data_dims(run, batching, model_trace, observed[:1], count)[observed[0]]
     if dim not in [frame.dim for frame in shared.frames]:
         raise ValueError(_not_in_plate(model_trace, count))
     return dim

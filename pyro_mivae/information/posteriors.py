@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyro_mivae.batches import Prepare, arguments, batches
+from pyro_mivae.information.batching import Batching, Run
 from pyro_mivae.information.densities import Density
 from pyro_mivae.traces.dependencies import dependencies
 from pyro_mivae.traces.importance import plates
@@ -47,22 +47,18 @@ class Batch:
 
 def posteriors(
     guide: Any,
-    tensors: list[Tensor],
+    batching: Batching,
     *,
     codes: str | Iterable[str] | Codes | None = None,
     num_samples: int = 1,
-    batch_size: int = 500,
-    prepare: Prepare | None = None,
 ) -> Iterator[tuple[tuple[Any, ...], Batch]]:
     """Runs a guide once on every batch of the data.
 
     Args:
         guide: A Pyro guide.
-        tensors: Data of equal length.
+        batching: The data.
         codes: Names of the latent sites that count; None for all.
         num_samples: Draws of each datum.
-        batch_size: Data in a batch.
-        prepare: Makes the guide's arguments from a batch.
 
     Yields:
         The guide's arguments, and its posteriors there.
@@ -74,12 +70,12 @@ def posteriors(
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, found {num_samples}")
     wanted, dims = as_codes(codes), dict[str, int]()
-    for args, count in batches(tensors, batch_size, prepare):
+    for args, count in batching:
         trace = poutine.trace(guide).get_trace(*args)
         if not dims:
             names = _code_sites(trace, wanted)
             require_roots(names, dependencies(guide, args, {}))
-            dims = data_dims(poutine.trace(guide).get_trace, tensors, prepare, trace, names, count)
+            dims = data_dims(poutine.trace(guide).get_trace, batching, trace, names, count)
         sites = {name: trace.nodes[name] for name in dims}
         for name, site in sites.items():
             require_plate(site, {dims[name]}, count)
@@ -125,9 +121,8 @@ def require_roots(names: Iterable[str], upstream: Mapping[str, frozenset[str]]) 
 
 
 def data_dims(
-    run: Callable[..., Any],
-    tensors: list[Tensor],
-    prepare: Prepare | None,
+    run: Run,
+    batching: Batching,
     trace: Any,
     names: Iterable[str],
     count: int,
@@ -136,8 +131,7 @@ def data_dims(
 
     Args:
         run: Makes a trace from the arguments of a batch.
-        tensors: The data.
-        prepare: Makes the arguments from a batch.
+        batching: The data.
         trace: That of a batch.
         names: The sites.
         count: The number of data in the batch.
@@ -148,11 +142,10 @@ def data_dims(
     candidates = {name: plate_dims(trace.nodes[name], count) for name in names}
     if any(len(dims) > 1 for dims in candidates.values()):
         # Another plate happens to be as large: with a datum less or more it is not.
-        twice = [torch.cat([tensor[:1], tensor[:1]]) for tensor in tensors]
-        other = [tensor[: count - 1] for tensor in tensors] if count > 1 else twice
-        again = run(*arguments(other, prepare))
+        args, size = batching.other_size(count)
+        again = run(*args)
         for name, dims in candidates.items():
-            dims &= plate_dims(again.nodes[name], len(other[0]))
+            dims &= plate_dims(again.nodes[name], size)
     for name, dims in candidates.items():
         require_plate(trace.nodes[name], dims, count)
     return {name: min(dims) for name, dims in candidates.items()}

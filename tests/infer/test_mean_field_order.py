@@ -7,7 +7,8 @@ import torch
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 
 from pyro_mivae.infer import TraceMI_ELBO
-from pyro_mivae.information.dimension_terms import kl_by_datum
+from pyro_mivae.information.batching import Batching
+from pyro_mivae.information.dimension_terms import KlTerms, by_datum_of
 from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.dependencies import entangled_sites
 
@@ -154,7 +155,7 @@ def test_buffers_are_left_alone():
 
 def test_kl_by_datum_of_a_guide_that_runs_bottom_up():
     x = X[:5000]
-    kl = kl_by_datum(model, bottom_up, [x], batch_size=5000, prepare=None, seed=0)
+    kl = by_datum_of([KlTerms(model, bottom_up)], Batching.of(x, 5000, None, 0))[0]
     s1, s2 = SCALES
     mean, var = x[0] / 2, s1**2
     # E[log q(z1|x) - log p(z1|z2)]: minus the entropy, plus half the mean square of z1 - z2.

@@ -14,6 +14,7 @@ from pyro_mivae.distributions import (
     LogitNormal,
     ProbitNormal,
 )
+from pyro_mivae.information.batching import Batching
 from pyro_mivae.information.posteriors import posteriors
 from pyro_mivae.training import evaluation
 
@@ -177,7 +178,7 @@ FAMILIES = {
 def drawn(guide, data, *, samples=1, batch_size=500):
     """The draws that a measurement of seed 0 makes: by site, those of a datum side by side."""
     with evaluation(guide, device=data.device):
-        run = list(posteriors(guide, [data], num_samples=samples, batch_size=batch_size))
+        run = list(posteriors(guide, Batching.of(data, batch_size, None, 0), num_samples=samples))
     return {
         name: torch.cat([b.draws[name].movedim(q.position, 0).flatten(0, 1) for _, b in run])
         for name, q in run[0][1].densities.items()

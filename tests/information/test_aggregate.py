@@ -29,7 +29,7 @@ from pyro_mivae.distributions import (
     IntervalBeta,
     LogitNormal,
 )
-from pyro_mivae.information import aggregate_scores as pairs
+from pyro_mivae.information import aggregate_densities as pairs
 from pyro_mivae.information.aggregate import aggregate_information, pairwise_information
 from pyro_mivae.information.decomposition import elbo_decomposition
 from pyro_mivae.traces.sites import dimension_shape

@@ -1,4 +1,4 @@
-"""The aggregate posterior: every draw scored under the posterior of every datum."""
+"""The aggregate posterior: the density of every draw under the posterior of every datum."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tqdm import tqdm
 from pyro_mivae.information.posteriors import Batch
 
 _ELEMENTS = 2**19
-"""Numbers that are scored at once: more leave the cache, with fewer the threads wait."""
+"""Numbers that are computed at once: more leave the cache, with fewer the threads wait."""
 
 
 @dataclass(frozen=True)
-class Scores:
-    """Densities at draws, nats in double precision; the draws of a datum are next to each other.
+class Densities:
+    """The log-densities of draws, in double precision; draws of a datum are next to each other.
 
     Attributes:
         own: log q(z|x) of the datum that was drawn from, shape ``(draws,)``.
@@ -34,8 +34,8 @@ class Scores:
     each: Tensor
 
 
-def score(run: list[Batch], *, progress: bool) -> Scores:
-    r"""Scores all draws under the aggregate :math:`q(z) = \frac{1}{N} \sum_j q(z|x_j)`.
+def aggregate_densities(run: list[Batch], *, progress: bool) -> Densities:
+    r"""Computes densities under the aggregate :math:`q(z) = \frac{1}{N} \sum_j q(z|x_j)`.
 
     Args:
         run: The posteriors of all data.
@@ -45,28 +45,28 @@ def score(run: list[Batch], *, progress: bool) -> Scores:
         ValueError: If a density is NaN.
     """
     tables: list[Tensor] = []
-    for rows, scores, _ in blocks(run, pairs=False, progress=progress):
+    for rows, densities, _ in blocks(run, pairs=False, progress=progress):
         # Small tensors kept among large ones that come and go would fragment the memory.
-        parts = (scores.own, scores.own_each, scores.joint, scores.each)
+        parts = (densities.own, densities.own_each, densities.joint, densities.each)
         tables = tables or [part.new_empty(_num_draws(run), *part.shape[1:]) for part in parts]
         for table, part in zip(tables, parts, strict=True):
             table[rows] = part
-    return Scores(*tables)
+    return Densities(*tables)
 
 
 def blocks(
     run: list[Batch], *, pairs: bool, progress: bool
-) -> Iterator[tuple[slice, Scores, Tensor]]:
-    """Scores a block of draws at a time, so that memory does not grow with the number of pairs.
+) -> Iterator[tuple[slice, Densities, Tensor]]:
+    """Takes a block of draws at a time, so that memory does not grow with the number of pairs.
 
     Args:
         run: The posteriors of all data.
-        pairs: Whether to score every two dimensions, too.
+        pairs: Whether every two dimensions are taken, too.
         progress: Whether to show a progress bar (on a terminal).
 
     Yields:
-        Which draws, their scores, and with `pairs` (else empty) log q(z_a, z_b) under the aggregate
-        of factorised posteriors, shape ``(draws, dimensions, dimensions)``.
+        Which draws, their densities, and with `pairs` (else empty) log q(z_a, z_b) under the
+        aggregate of factorised posteriors, shape ``(draws, dimensions, dimensions)``.
 
     Raises:
         ValueError: If a density is NaN.
@@ -78,23 +78,25 @@ def blocks(
     }
     numbers = max(b.count for b in run) * sum(value[0].numel() for value in values.values())
     size, total = max(1, _ELEMENTS // numbers), _num_draws(run)
-    with tqdm(total=total, unit="draw", disable=None if progress else True) as bar:
+    with tqdm(
+        total=total, desc="aggregate posterior", unit="draw", disable=None if progress else True
+    ) as bar:
         for start in range(0, total, size):
             rows = slice(start, min(start + size, total))
             block = {n: value[rows].unsqueeze(positions[n]) for n, value in values.items()}
-            scores, both = _score(run, block, rows, pairs)
-            if bool(scores.joint.isnan().any()):
+            densities, both = _densities(run, block, rows, pairs)
+            if bool(densities.joint.isnan().any()):
                 raise ValueError(
                     "a density of the guide is NaN: its parameters are not finite for some data"
                 )
-            yield rows, scores, both
+            yield rows, densities, both
             bar.update(rows.stop - rows.start)
 
 
-def _score(
+def _densities(
     run: list[Batch], block: dict[str, Tensor], rows: slice, pairs: bool
-) -> tuple[Scores, Tensor]:
-    """Scores draws that have size 1 where batches have their data."""
+) -> tuple[Densities, Tensor]:
+    """Computes the densities of draws that have size 1 where batches have their data."""
     datum = torch.arange(rows.start, rows.stop) // run[0].num_samples
     own, own_each = [], []
     sums: list[Tensor] = []
@@ -110,7 +112,7 @@ def _score(
         own_each.append(each[mine, :, datum[mine] - before])
         before = end
     joint, each, both = (log_sum - math.log(before) for log_sum in sums)
-    return Scores(torch.cat(own), torch.cat(own_each), joint, each), both
+    return Densities(torch.cat(own), torch.cat(own_each), joint, each), both
 
 
 def together(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
