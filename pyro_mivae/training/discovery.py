@@ -6,6 +6,8 @@ import gc
 import logging
 import warnings
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pyro
@@ -59,18 +61,32 @@ def discover(
 
     args, _ = batches(0)
     trace, reports = poutine.trace(param_only=True), _Reports(device)
-    with undisturbed(parts, device), torch.no_grad(), watching(look), trace, reports:
-        objective.elbo.loss(*parts, *args)
-    sites = dict(trace.trace.nodes)
-    del trace
-    if any(reference() is not None for reference in called.values()):
-        gc.collect()  # modules that the run has made for itself
+    with _new_objects_alone():
+        with undisturbed(parts, device), torch.no_grad(), watching(look), trace, reports:
+            objective.elbo.loss(*parts, *args)
+        sites = dict(trace.trace.nodes)
+        del trace
+        if any(reference() is not None for reference in called.values()):
+            gc.collect()  # modules that the run has made for itself
     seen = [module for module in (reference() for reference in called.values()) if module]
     reported = {id(start) for start in reports.starts.values()}
     objective.hold(_roots(objective, parts, seen, reported))
     objective.to(device)
     stored = _stored(objective, sites, reports.starts)
     return _trained(objective, owners, seen, reported, stored), stored
+
+
+@contextmanager
+def _new_objects_alone() -> Iterator[None]:
+    """Keeps a garbage collection inside from walking all that was there before."""
+    if gc.get_freeze_count():  # the caller's own
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def make_local(module: nn.Module) -> None:
