@@ -20,7 +20,7 @@ FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 PAGES = [
-    "guide/own-model.md",
+    pytest.param("guide/own-model.md", marks=pytest.mark.slow),
     "guide/add-a-prior.md",
     "guide/priors.md",
     "theory/which-information.md",

@@ -14,8 +14,6 @@ from pyro_mivae.datasets import (
 )
 from pyro_mivae.morphometry import measure, skeletons, steps
 
-pytestmark = pytest.mark.xdist_group("digits")
-
 THICKNESS, SLANT = Uniform(1.5, 4.5), Normal(0.1, 0.25, reach=1.0)
 NUMBER = 1_000
 
@@ -147,6 +145,7 @@ def test_more_images_than_digits_use_each_equally_often(few, tmp_path):
     assert made.train.factors["thickness"].to_series().nunique() == 20
 
 
+@pytest.mark.slow
 def test_no_ink_is_lost_at_the_border(digits):
     images = digits.test.images[:60].numpy()
     for thickness, slant in ((4.5, 1.1), (5.25, -0.9), (9.0, 0.0), (1.5, 1.3)):

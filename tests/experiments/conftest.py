@@ -7,7 +7,7 @@ from experiments.mnist import program as mnist
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory):
-    """A run of the main job, in this process. Its tests are in the group "smoke"."""
+    """A run of the main job, in this process."""
     folder = tmp_path_factory.mktemp("runs") / "smoke"
     assert mnist.main(["--smoke", "--prior", "uniform", "--out", str(folder)]) == 0
     return folder

@@ -25,8 +25,6 @@ from pyro_mivae.datasets import load_digits
 from pyro_mivae.morphometry import UNITS, measure
 from pyro_mivae.plotting import redraw
 
-pytestmark = pytest.mark.xdist_group("smoke")
-
 ROOT = Path(__file__).parents[2]
 PROGRAMS = sorted(path.parent.name for path in (ROOT / "experiments").glob("*/__main__.py"))
 FIGURES = {
@@ -226,6 +224,7 @@ def test_information_of_a_run(smoke, tmp_path, capsys):
     assert numbers["curves"]["coords"]["guide"] == ["own"]
 
 
+@pytest.mark.slow
 def test_what_the_codes_of_a_run_tell(smoke, tmp_path, capsys):
     out = tmp_path / "codes"
     assert _codes.main([str(smoke), "--smoke", "--out", str(out)]) == 0
@@ -255,6 +254,7 @@ def test_information_needs_a_run(tmp_path, capsys):
     assert "name the folder of a run" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_factors_of_the_digits(tmp_path, capsys):
     assert factors.main(["--smoke", "--out", str(tmp_path)]) == 0
     assert "500 digits of mnist-5k, of which 0 could not be measured" in capsys.readouterr().out

@@ -468,7 +468,7 @@ def swept(smoke, tmp_path_factory):
     return folder
 
 
-@pytest.mark.xdist_group("smoke")
+@pytest.mark.slow
 def test_sweep_leaves_a_table_and_a_figure(swept):
     with (swept / "sweep.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -483,7 +483,7 @@ def test_sweep_leaves_a_table_and_a_figure(swept):
     assert 500 < height < width
 
 
-@pytest.mark.xdist_group("smoke")
+@pytest.mark.slow
 def test_sweep_goes_on_and_tells_what_fails(swept, tmp_path, capsys):
     folder = tmp_path / "sweep"
     shutil.copytree(swept, folder)
@@ -499,7 +499,7 @@ def test_sweep_goes_on_and_tells_what_fails(swept, tmp_path, capsys):
     assert "choose another --out" in found.err
 
 
-@pytest.mark.xdist_group("smoke")
+@pytest.mark.slow
 def test_sweep_tells_the_class_accuracy_of_a_category(swept, tmp_path, capsys):
     folder = tmp_path / "sweep"
     shutil.copytree(swept, folder)

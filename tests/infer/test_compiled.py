@@ -84,6 +84,7 @@ def test_our_vae_has_the_eager_loss_and_gradients(float64, base, channel):
     assert_same(elbo, vae, [images()])
 
 
+@pytest.mark.slow
 def test_inductor_has_the_eager_loss_and_gradients():
     vae = small_vae(prior="uniform")
     elbo = TraceMI_ELBO(channel="straight-through", codes="c", mi_weight=0.7)
@@ -93,6 +94,7 @@ def test_inductor_has_the_eager_loss_and_gradients():
     assert graph.compile_seconds > 0
 
 
+@pytest.mark.slow
 def test_inductors_own_random_numbers_agree_in_distribution(float64):
     model = LinearGaussian()
     elbo = TraceMI_ELBO(channel="sample")
@@ -107,6 +109,7 @@ def test_inductors_own_random_numbers_agree_in_distribution(float64):
     assert abs(terms["log_likelihood"] - expected["log_likelihood"]) / 4000 < 0.15
 
 
+@pytest.mark.slow
 def test_random_numbers_of_no_use_are_drawn_all_the_same(float64):
     # The guide's own noise in the dual pass; a backend drops what nothing depends on.
     elbo = TraceMI_ELBO(channel="mean", codes="c", num_dual_particles=2)
@@ -125,6 +128,7 @@ def test_the_linear_gaussian(float64, base):
     assert_same(TraceMI_ELBO(channel="sample", elbo=base()), model, [model.data(7)])
 
 
+@pytest.mark.slow
 def test_several_particles_and_samples(float64):
     model = GaussianBernoulli()
     base = TraceMeanField_ELBO(num_particles=2)
@@ -229,6 +233,7 @@ def test_single_precision_weights_do_not_promote():
     assert function(images()).dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_a_new_shape_compiles_once_and_an_old_one_never_again(float64):
     vae = small_vae()
     counter = CompileCounterWithBackend("aot_eager")
@@ -246,6 +251,7 @@ def test_a_new_shape_compiles_once_and_an_old_one_never_again(float64):
     assert [graph.shapes for graph in function.graphs] == [[(6, 8, 8)], [(4, 8, 8)]]
 
 
+@pytest.mark.slow
 def test_too_many_shapes_warn_once_and_run_eagerly(float64):
     vae = small_vae()
     elbo = TraceMI_ELBO(channel="mean", codes="c")
@@ -314,6 +320,7 @@ def test_a_program_that_only_reads_values_is_recorded(float64):
     assert function.fallback is None
 
 
+@pytest.mark.slow
 def test_a_missing_compiler_means_eager_mode(float64):
     from torch._inductor import config
     from torch._inductor.utils import fresh_inductor_cache
@@ -399,6 +406,7 @@ class Pair(nn.Module):
         self.model, self.guide = Decoding(), Encoding()
 
 
+@pytest.mark.slow
 def test_what_changes_is_noticed(float64, caplog):
     vae = Pair()
     x = torch.randn(4, 3)
@@ -578,6 +586,7 @@ def test_a_subsampled_plate(float64):
     assert_same(elbo, model, [x], model=pair[0], guide=pair[1])
 
 
+@pytest.mark.slow
 def test_mixed_precision_is_captured():
     vae = small_vae()
     x = images(32)
@@ -616,6 +625,7 @@ def test_fit_compiled_trains_as_eager_does(float64, tmp_path):
         assert {name: b[name] for name in numbers} == pytest.approx(numbers, rel=1e-7)
 
 
+@pytest.mark.slow
 def test_fit_takes_what_was_compiled_for_a_pair_that_is_trained_anew(float64):
     x = torch.randn(24, 3)
     vae, elbo = Pair(), TraceMI_ELBO(channel="mean", codes="c", mi_weight=0.5)

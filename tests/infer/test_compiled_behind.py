@@ -63,7 +63,10 @@ def step(function, owner, seed=4):
     return [loss.detach(), *[p.grad.clone() for p in parameters]]
 
 
-@pytest.mark.parametrize("backend", ["eager", "aot_eager", "inductor"])
+@pytest.mark.parametrize(
+    "backend",
+    ["eager", *(pytest.param(name, marks=pytest.mark.slow) for name in ("aot_eager", "inductor"))],
+)
 def test_modes_and_buffers_are_those_of_eager_mode(backend):
     x = 2 + torch.randn(6, 3)
     elbo = TraceMI_ELBO(channel="sample", codes="z", mi_weight=0.7, num_dual_particles=2)

@@ -376,6 +376,7 @@ def test_redraw_from_the_folder_alone(tmp_path, drawn):
             assert not box.overlaps(other_box), f"{one.get_text()!r} is on {other.get_text()!r}"
 
 
+@pytest.mark.slow
 def test_redraw_of_a_run_with_a_category(tmp_path, drawn):
     write_run(tmp_path, add=with_category)
     assert tuple(redraw(tmp_path)) == (*FIGURES, "categories", "categories_by_class")
@@ -386,6 +387,7 @@ def test_redraw_of_a_run_with_a_category(tmp_path, drawn):
     assert tuple(redraw(tmp_path)) == (*FIGURES[:4], "categories")
 
 
+@pytest.mark.slow
 def test_redraw_leaves_out_what_was_not_measured(tmp_path):
     write_run(tmp_path, "information", "constant_data")
     assert tuple(redraw(tmp_path)) == FIGURES[:4]

@@ -312,6 +312,7 @@ def modules_like(values):
     return model, guide
 
 
+@pytest.mark.slow
 def test_refitting_a_guide_with_parameters_in_the_store():
     def model(x):
         shift = pyro.param("shift", torch.tensor(1.0))

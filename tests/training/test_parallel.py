@@ -312,9 +312,9 @@ def ranks(tmp_path_factory):
     return (*found, folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("channel", CHANNELS)
-@pytest.mark.xdist_group("ranks")
 def test_gradients_weights_and_terms_are_those_of_one_process(ranks, channel, size):
     torch.manual_seed(0)
     one = train_given(size, channel, 1, (Model(), Guide()))
@@ -332,7 +332,7 @@ def test_gradients_weights_and_terms_are_those_of_one_process(ranks, channel, si
             assert row == pytest.approx(expected, abs=1e-6)  # Fabric gives them in float32
 
 
-@pytest.mark.xdist_group("ranks")
+@pytest.mark.slow
 def test_ranks_share_each_batch_in_the_order_of_one_process_and_draw_on_their_own(ranks):
     zero, one = (rank["drawing"] for rank in ranks[:2])
     order = permutation(64, 0, 0)[:16]
@@ -344,7 +344,7 @@ def test_ranks_share_each_batch_in_the_order_of_one_process_and_draw_on_their_ow
     assert zero["rows"] == one["rows"]
 
 
-@pytest.mark.xdist_group("ranks")
+@pytest.mark.slow
 def test_the_score_function_gradient_has_the_expectation_of_one_process(ranks):
     def mean_and_error(gradients):
         gradients = gradients.double()
@@ -359,13 +359,13 @@ def test_the_score_function_gradient_has_the_expectation_of_one_process(ranks):
     assert (one.abs() > 12 * error).all()  # a factor of two would be seen
 
 
-@pytest.mark.xdist_group("ranks")
+@pytest.mark.slow
 def test_parameters_without_gradient_are_left_alone(ranks):
     # Weight decay would move one whose gradient is zero.
     assert 3.0 in [float(p) for p in ranks[0]["drawing"]["state"]]
 
 
-@pytest.mark.xdist_group("ranks")
+@pytest.mark.slow
 def test_rank_0_writes_and_is_called_back(ranks):
     folder = ranks[2]
     assert (folder / "own-0" / "checkpoint.ckpt").exists()
@@ -373,7 +373,7 @@ def test_rank_0_writes_and_is_called_back(ranks):
     assert (ranks[0]["events"], ranks[1]["events"]) == (7, 0)
 
 
-@pytest.mark.xdist_group("ranks")
+@pytest.mark.slow
 def test_resumed_equals_uninterrupted_bit_for_bit_on_every_rank(ranks):
     for rank in ranks[:2]:
         whole, resumed = rank["drawing"], rank["resumed"]
@@ -381,7 +381,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit_on_every_rank(ranks):
         assert torch.equal(whole["draws"][-1], resumed["draws"][-1])
 
 
-@pytest.mark.xdist_group("ranks")
+@pytest.mark.slow
 def test_a_checkpoint_keeps_each_ranks_random_state_and_one_process_can_go_on(ranks, caplog):
     folder = ranks[2] / "own-0"
     states = [s["cpu"] for s in load_checkpoint(folder)["random"]]
@@ -393,19 +393,20 @@ def test_a_checkpoint_keeps_each_ranks_random_state_and_one_process_can_go_on(ra
     assert load_checkpoint(folder)["step"] == 14
 
 
-@pytest.mark.xdist_group("ranks")
+@pytest.mark.slow
 def test_all_ranks_stop_at_a_signal_that_one_receives(ranks):
     message = "stopped by SIGTERM after step 8"
     assert [rank["stopped"]["message"] for rank in ranks[:2]] == [message] * 2
 
 
-@pytest.mark.xdist_group("ranks")
+@pytest.mark.slow
 def test_all_ranks_stop_at_a_term_of_one_that_is_not_finite(ranks):
     assert ranks[0]["broken"]["type"] == "NonFiniteError"
     assert "is nan at step 5" in ranks[0]["broken"]["message"]
     assert ranks[0]["broken"] == ranks[1]["broken"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -414,7 +415,6 @@ def test_all_ranks_stop_at_a_term_of_one_that_is_not_finite(ranks):
         ("other", "runs in 2 processes already"),
     ],
 )
-@pytest.mark.xdist_group("ranks")
 def test_what_several_processes_can_not_do(ranks, name, words):
     for rank in ranks[:2]:
         assert rank[name]["type"] == "ValueError"
@@ -499,7 +499,6 @@ def smoke(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("torchrun")
 def test_the_experiment_in_two_processes(smoke):
     folder, out = smoke
     assert out.count("run folder:") == 1
@@ -519,7 +518,6 @@ def worker(agent, rank):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("torchrun")
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the worker in /proc")
 def test_torchrun_resumes_after_a_worker_was_killed(smoke, tmp_path):
     folder = tmp_path / "run"

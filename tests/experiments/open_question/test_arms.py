@@ -286,7 +286,7 @@ def whole(tmp_path_factory, cache):
     return folder
 
 
-@pytest.mark.xdist_group("arms")
+@pytest.mark.slow
 def test_what_a_seed_leaves(whole):
     found = numbers_of(whole)
     assert list(found) == ["seed0.json", "seed1.json", "seed2.json"]
@@ -305,7 +305,7 @@ def test_what_a_seed_leaves(whole):
     assert json.loads((whole / "metrics.json").read_text())["seeds"] == [0, 1, 2]
 
 
-@pytest.mark.xdist_group("arms")
+@pytest.mark.slow
 def test_the_simulated_files_of_the_report_are_like_a_real_one(whole):
     real, made = json.loads((whole / "seed0.json").read_text()), simulated(0)
     assert real.keys() == made.keys()
@@ -317,7 +317,6 @@ def test_the_simulated_files_of_the_report_are_like_a_real_one(whole):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("arms")
 def test_a_run_that_was_killed_between_two_seeds_goes_on(whole, tmp_path, cache):
     folder = tmp_path / "run"
     flags = [*TINY, "--cache-dir", str(cache), "--out", str(folder)]
@@ -344,7 +343,7 @@ def test_a_run_that_was_killed_between_two_seeds_goes_on(whole, tmp_path, cache)
     assert numbers_of(folder) == numbers_of(whole)
 
 
-@pytest.mark.xdist_group("arms")
+@pytest.mark.slow
 def test_a_run_that_was_stopped_within_a_seed_leaves_no_part_of_it(
     whole, tmp_path, cache, monkeypatch
 ):
@@ -367,7 +366,7 @@ def test_a_run_that_was_stopped_within_a_seed_leaves_no_part_of_it(
     assert numbers_of(folder) == numbers_of(whole)
 
 
-@pytest.mark.xdist_group("arms")
+@pytest.mark.slow
 def test_other_settings_are_not_mixed_into_a_folder(whole, cache, capsys):
     flags = ["--smoke", "--num-seeds", "4", "--cache-dir", str(cache), "--out", str(whole)]
     assert _arms.main(flags) == 1

@@ -15,8 +15,6 @@ from pyro_mivae.datasets import (
 )
 from pyro_mivae.morphometry import measure
 
-pytestmark = pytest.mark.xdist_group("digits")
-
 NUMBER = 1_000
 
 
@@ -102,6 +100,7 @@ def test_sizes_of_d3_to_d5_are_those_that_are_meant(data):
         assert share["D4"][factor] == pytest.approx(share["D3"][factor], rel=0.25)
 
 
+@pytest.mark.slow
 def test_laws_exchanged_leave_order_and_ranks_alone(data):
     for one, other, factors in (
         ("D3", "D4", ("thickness", "slant")),
@@ -151,6 +150,7 @@ def test_controls_keep_the_digits_own_thickness(data, digits, cache):
         assert distances[0] < 0.06 < 0.12 < distances[1]
 
 
+@pytest.mark.slow
 def test_d0_is_the_digits_themselves(data, digits):
     made = data("D0")
     assert made.laws == {}

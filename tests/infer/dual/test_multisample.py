@@ -143,7 +143,6 @@ def numerical_gradient(oracle, value, step=1e-5):
     return torch.stack(columns)
 
 
-@pytest.mark.xdist_group("enumerated")
 class TestEnumerated:
     """One bit of code, one of data, two data: every outcome of all draws is visited."""
 
