@@ -56,12 +56,13 @@ def inference_data(
 
     ==================== ========================================================================
     prior                ``c``: chain, draw, c_dim
-    prior_predictive     ``x`` and its mean ``x_mean``: chain, draw, height, width
+    prior_predictive     ``x`` and its mean ``x_mean``: chain, draw, height, width; here and below
+                         chain, draw, plane, height, width for images with channels
     posterior            ``c``: chain, draw, image, c_dim
     posterior_predictive ``x``, ``x_mean``: chain, draw, image, height, width; only of the first
                          `predictive_draws` draws, as its attribute ``note`` says
     observed_data        ``x``: image, height, width
-    constant_data        ``label``: image; ``grey``: image, height, width
+    constant_data        ``label``: image; ``grey``, uint8: image, height, width
     log_likelihood       ``x``: log p(x|c, z), chain, draw, image
     sample_stats         ``lp``: log p(x, c, z) and ``log_q``: log q(c, z|x), chain, draw, image;
                          ``kl_c``: image, analytic or a mean of the draws (attribute
@@ -76,9 +77,9 @@ def inference_data(
 
     Args:
         vae: Trained VAE, on the device of `x`.
-        x: Data as the model reads them, shape (N, height, width).
+        x: Data as the model reads them, shape (N, *image_shape).
         labels: Classes of the data, integers (N,).
-        images: Grey values of the data, uint8 (N, height, width).
+        images: Grey or colour values of the data, uint8 (N, *image_shape).
         draws: Number of posterior draws for each image.
         prior_draws: Number of draws from the prior.
         predictive_draws: Number of posterior draws whose images are kept; images take most of the
@@ -99,6 +100,8 @@ def inference_data(
             f"draws={draws}, prior_draws={prior_draws}, predictive_draws={predictive_draws}"
         )
     decode = vae.model.decode
+    pixels = IMAGE[1:] if len(vae.image_shape) == 2 else ("plane", *IMAGE[1:])
+    image = ("image", *pixels)
     with evaluation(vae, device=x.device, seed=seed):
         p = {site: prior() for site, prior in vae.priors.items()}
         imagined = {site: p[site].sample((prior_draws,)) for site in p}
@@ -115,7 +118,7 @@ def inference_data(
             start["d"] = q["d"].mode[traversal_image]
         values = vae.priors["c"].quantile(start["c"].new_tensor(quantiles), start["c"]).T
         stops: dict[str, Any] = {
-            "x_mean": (("c_dim", "quantile", *IMAGE[1:]), decode(*_traverse(start, values)).mean),
+            "x_mean": (("c_dim", "quantile", *pixels), decode(*_traverse(start, values)).mean),
             "value": (("c_dim", "quantile"), values),
         }
         densities = {"lp": log_likelihood + _total(log_p), "log_q": _total(log_q)}
@@ -134,22 +137,22 @@ def inference_data(
             "prior": make_group(
                 {s: ((*DRAWS, f"{s}_dim"), _compact(v)[None]) for s, v in imagined.items()}
             ),
-            "prior_predictive": _predictive(decode(*imagined.values()), IMAGE[1:]),
+            "prior_predictive": _predictive(decode(*imagined.values()), pixels),
             "posterior": make_group(
                 {s: ((*DRAWS, "image", f"{s}_dim"), _compact(v)[None]) for s, v in latents.items()}
             ),
             "posterior_predictive": _predictive(
-                decode(*kept), IMAGE, note=f"the first {predictive_draws} of {draws} draws only"
+                decode(*kept), image, note=f"the first {predictive_draws} of {draws} draws only"
             ),
-            "observed_data": make_group({"x": (IMAGE, _compact(x))}),
+            "observed_data": make_group({"x": (image, _compact(x))}),
             "log_likelihood": make_group({"x": ((*DRAWS, "image"), log_likelihood[None], NATS)}),
             "sample_stats": make_group(stats),
             "traversal": make_group(stops, {"quantile": quantiles}, image=traversal_image),
         }
         if "d" in p:
             images_of = decode(*_each_category(imagined)).mean
-            groups["categories"] = make_group({"x_mean": (("row", "d_dim", *IMAGE[1:]), images_of)})
-    constant = {"label": ("image", labels), "grey": (IMAGE, images)}
+            groups["categories"] = make_group({"x_mean": (("row", "d_dim", *pixels), images_of)})
+    constant = {"label": ("image", labels), "grey": (image, images)}
     groups["constant_data"] = make_group({n: v for n, v in constant.items() if v[1] is not None})
     if information is not None:
         _check_information(information, {site: prior.dim for site, prior in vae.priors.items()})
@@ -215,8 +218,8 @@ def _check(
     shape = tuple(vae.image_shape)
     if tuple(x.shape[1:]) != shape or len(x) == 0 or not x.is_floating_point():
         raise ValueError(
-            f"x: expected floats of shape (N, {shape[0]}, {shape[1]}) as the model reads them, "
-            f"found {x.dtype} of shape {tuple(x.shape)}; vae.likelihood.observe(images) makes them"
+            f"x: expected floats of shape (N, {', '.join(map(str, shape))}) as the model reads "
+            f"them, found {x.dtype} of shape {tuple(x.shape)}; vae.observe(images) makes them"
         )
     if labels is not None and labels.shape != x.shape[:1]:
         raise ValueError(

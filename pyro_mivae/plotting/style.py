@@ -101,25 +101,46 @@ def legend_below(axes: Axes, height: float = -0.16) -> None:
 
 
 def mosaic(images: NDArray[Any], title: str) -> tuple[Figure, Axes]:
-    """Tiles images (rows, columns, height, width) in [0, 1]; ticks are at the tiles' centres.
+    """Tiles images in [0, 1]; ticks are at the tiles' centres.
 
-    0 is white, 1 black; tiles of NaN, and the gaps, are pale.
+    Grey images, (rows, columns, height, width), have 0 in white and 1 in black. Of images with
+    planes, (rows, columns, planes, height, width), three are red, green and blue; other numbers of
+    planes are drawn in grey, side by side. Tiles of NaN, and the gaps, are pale.
     """
-    rows, columns, height, width = images.shape
-    tiles = np.pad(images, ((0, 0), (0, 0), (1, 0), (1, 0)), constant_values=np.nan)
-    canvas = tiles.transpose(0, 2, 1, 3).reshape(rows * (height + 1), columns * (width + 1))
-    canvas = np.pad(canvas, ((0, 1), (0, 1)), constant_values=np.nan)
-    size = (0.85 * columns + 2, 0.85 * rows * height / width + 1.2)
+    num_wide = 1 if images.ndim == 4 or images.shape[2] == 3 else images.shape[2]
+    images = _beside(images)
+    rows, columns, *planes, height, width = images.shape
+    around = ((0, 0),) * (images.ndim - 2)
+    tiles = np.pad(images, (*around, (1, 0), (1, 0)), constant_values=np.nan)
+    # Each of (planes, rows, height, columns, width) in turn.
+    order = (*range(2, 2 + len(planes)), 0, tiles.ndim - 2, 1, tiles.ndim - 1)
+    canvas = tiles.transpose(order).reshape(*planes, rows * (height + 1), columns * (width + 1))
+    canvas = np.pad(canvas, ((0, 0),) * len(planes) + ((0, 1), (0, 1)), constant_values=np.nan)
+    tall = 0.85 * rows * num_wide * height / width
+    size = (0.85 * columns * num_wide + 2, tall + 1.2)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     axes.set_facecolor(PALE)
-    axes.imshow(canvas, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+    if planes:  # what is NaN has no opacity
+        opaque = np.isfinite(canvas).all(0, keepdims=True)
+        coloured = np.concatenate([np.clip(np.nan_to_num(canvas), 0, 1), opaque])
+        axes.imshow(np.moveaxis(coloured, 0, -1), interpolation="nearest")
+    else:
+        axes.imshow(canvas, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
     axes.set_xticks((np.arange(columns) + 0.5) * (width + 1))
     axes.set_yticks((np.arange(rows) + 0.5) * (height + 1))
     axes.tick_params(length=0, labelsize=MEDIUM)
     axes.spines[:].set_visible(False)
     axes.set_title(title, fontsize=LARGE)
     return figure, axes
+
+
+def _beside(images: NDArray[Any]) -> NDArray[Any]:
+    """Images as they are drawn: with three planes, or with none, all planes side by side."""
+    if images.ndim == 4 or images.shape[2] == 3:
+        return images
+    rows, columns, planes, height, width = images.shape
+    return np.moveaxis(images, 2, 3).reshape(rows, columns, height, planes * width)
 
 
 def mi_name(channel: str) -> str:

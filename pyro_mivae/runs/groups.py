@@ -25,6 +25,7 @@ FILE = "posterior.nc"
 NATS = {"units": "nats"}
 DRAWS = ("chain", "draw")
 IMAGE = ("image", "height", "width")
+"""Dimensions of images; those with channels have ``plane`` before ``height``."""
 
 Variables = Mapping[str, tuple[Any, ...]]
 """Dimensions, values (tensors of any device, or arrays) and, if any, attributes, by name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pyro.distributions as dist
 import torch
@@ -19,31 +20,50 @@ class Likelihood(nn.Module):
     """p(x|z) given the decoder's output, and how images become x.
 
     A subclass defines :meth:`forward`; images are uint8, x is a float tensor.
+    :class:`~pyro_mivae.vae.modules.Generator` makes the image's dimensions events where they are
+    none yet, so that one likelihood serves images with and without channels.
     """
 
     def forward(self, output: Tensor) -> Distribution:
-        """Makes the distribution of x, event_shape the image's, from the decoder's output."""
+        """Makes the distribution of x, independent pixels or more, from the decoder's output."""
         raise NotImplementedError
 
     def observe(self, images: Tensor) -> Tensor:
-        """Makes the data x of uint8 images ``(..., height, width)``; grey values by default."""
+        """Makes the data x of uint8 images of any shape; values in [0, 1] by default.
+
+        Raises:
+            TypeError: If the images are not uint8 (they would be divided by 255 twice).
+        """
+        if images.dtype != torch.uint8:
+            raise TypeError(
+                f"images: expected uint8, 0 to 255, found {images.dtype}; don't rescale"
+            )
         return images / 255.0
 
 
 class _Pixels(Factorised):
     """Bernoulli pixels; the same log-density as ``Independent``'s in fewer passes over them."""
 
+    def to_event(self, reinterpreted_batch_ndims: int | None = None) -> Any:
+        """Makes more of the batch's last dimensions events: those of an image with channels."""
+        if reinterpreted_batch_ndims is None:
+            reinterpreted_batch_ndims = len(self.batch_shape)
+        number = self.reinterpreted_batch_ndims + reinterpreted_batch_ndims
+        return _Pixels(self.base_dist, number, validate_args=self._validate_args)
+
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
         logits = self.base_dist.logits
         # Equal to minus binary_cross_entropy_with_logits, at half its time on a CPU.
-        log_prob: Tensor = (value * logits - softplus(logits)).sum((-2, -1))
+        log_prob: Tensor = (value * logits - softplus(logits)).sum(
+            tuple(range(-self.reinterpreted_batch_ndims, 0))
+        )
         return log_prob
 
 
 class Bernoulli(Likelihood):
-    """Binary pixels; x is a binarised image.
+    """Binary pixels; x is a binarised image, each channel for itself.
 
     Args:
         binarization: ``"dynamic"`` draws each pixel anew with its grey value as the
@@ -79,7 +99,7 @@ class Grey(Likelihood):
 
 
 class Gaussian(Likelihood):
-    """Grey pixels with Gaussian noise of one learnt standard deviation.
+    """Grey or coloured pixels with Gaussian noise of one learnt standard deviation.
 
     Args:
         scale: Initial standard deviation.

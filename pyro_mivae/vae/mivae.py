@@ -5,7 +5,8 @@ With InfoGAN's structure a category ``"d"`` is a code, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -49,15 +50,17 @@ class MIVAE(nn.Module):
         noise_posterior: Guide family of the noise, by name; None for the prior's default.
         likelihood: Likelihood p(x|c, z), or its name (see
             :data:`~pyro_mivae.vae.likelihoods.LIKELIHOODS`).
-        encoder: ``"mlp"`` (the poster's), ``"conv"``, a module from images ``(..., height,
-            width)`` to the posteriors' raw parameters, or a callable that makes one from
+        encoder: ``"mlp"`` (the poster's), ``"conv"``, a module from images ``(...,
+            *image_shape)`` to the posteriors' raw parameters, or a callable that makes one from
             their number.
         decoder: ``"mlp"``, ``"conv"``, a module from ``(..., code_dim + noise_dim +
             categories)`` to images, or a callable that makes one from the number of its inputs.
-        image_shape: Height and width.
+        image_shape: (height, width), or (channels, height, width), as (3, 32, 32) for colours.
 
     Raises:
-        ValueError: If a name is unknown or a prior's dimension does not fit.
+        TypeError: If `image_shape` holds anything but whole numbers.
+        ValueError: If a name is unknown, a prior's dimension does not fit, or `image_shape` is
+            neither two nor three positive numbers.
 
     References:
         Kingma and Welling (2014), *Auto-encoding variational Bayes*; Ducau and Trénous
@@ -78,9 +81,10 @@ class MIVAE(nn.Module):
         likelihood: str | Likelihood = "bernoulli",
         encoder: Network = "mlp",
         decoder: Network = "mlp",
-        image_shape: tuple[int, int] = (28, 28),
+        image_shape: Sequence[int] = (28, 28),
     ) -> None:
         super().__init__()
+        image_shape = _shape(image_shape)
         priors = {"c": _prior("prior", prior, "code_dim", code_dim)}
         families = {"c": priors["c"].posterior(posterior)}
         if noise_dim:
@@ -106,6 +110,7 @@ class MIVAE(nn.Module):
             priors,
             _network("decoder", decoder, decoders, num_latent, image_shape),
             likelihood,
+            image_shape,
         )
 
     @property
@@ -117,18 +122,18 @@ class MIVAE(nn.Module):
         """Makes the data x of uint8 images, in the model's dtype.
 
         Args:
-            images: Shape ``(N, height, width)``, or one image ``(height, width)``.
+            images: Shape ``(N, *image_shape)``, or one image ``image_shape``.
 
         Raises:
-            ValueError: If the images have another size than the networks, or a channel dimension.
+            TypeError: If the images are not uint8.
+            ValueError: If the images have another shape than the networks.
         """
-        if tuple(images.shape[-2:]) != tuple(self.image_shape) or images.dim() not in (2, 3):
-            squeeze = images.dim() == 4 and images.shape[1] == 1
+        shape, lead = self.image_shape, images.dim() - len(self.image_shape)
+        if lead not in (0, 1) or tuple(images.shape[lead:]) != shape:
             raise ValueError(
-                f"expected images of shape (N, *{tuple(self.image_shape)}), found "
-                f"{tuple(images.shape)}"
-                + (": take the channel off, images.squeeze(1)" if squeeze else "")
-                + ". Another size is set by MIVAE(image_shape=...)"
+                f"expected images of shape (N, {', '.join(map(str, shape))}), found "
+                f"{tuple(images.shape)}{_remedy(tuple(images.shape), shape)}. Another size is set "
+                "by MIVAE(image_shape=...)"
             )
         return self.likelihood.observe(images).to(self.model.latent_loc.dtype)
 
@@ -156,7 +161,7 @@ def _network(
     network: Network,
     choices: dict[str, Any],
     size: int,
-    image_shape: tuple[int, int],
+    image_shape: tuple[int, ...],
 ) -> nn.Module:
     if isinstance(network, nn.Module):
         return network
@@ -169,3 +174,38 @@ def _network(
         )
     module: nn.Module = choices[network](size, image_shape=image_shape)
     return module
+
+
+def _shape(image_shape: Sequence[int]) -> tuple[int, ...]:
+    try:
+        shape = tuple(operator.index(size) for size in image_shape)
+    except TypeError as error:
+        raise TypeError(
+            "image_shape: expected whole numbers, (height, width) or (channels, height, width), "
+            f"found {image_shape!r}"
+        ) from error
+    if len(shape) not in (2, 3) or min(shape) < 1:
+        raise ValueError(
+            "image_shape: expected (height, width) or (channels, height, width) of positive "
+            f"numbers, as (28, 28) or (3, 32, 32), found {image_shape!r}"
+        )
+    return shape
+
+
+def _remedy(images: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    """What turns images of another layout into those of a shape, "" where nothing does."""
+    if len(shape) == 2 and len(images) == 4 and images[2:] == shape:
+        if images[1] == 1:
+            return ": take the channel off, images.squeeze(1)"
+        return f": keep the channels by MIVAE(image_shape={images[1:]})"
+    if len(shape) == 2 and len(images) == 4 and images[1:3] == shape:
+        channels = (images[3], *shape)
+        return (
+            ": put the channels before height and width, images.permute(0, 3, 1, 2), and set "
+            f"MIVAE(image_shape={channels})"
+        )
+    if len(shape) == 3 and images[1:] == (*shape[1:], shape[0]):
+        return ": put the channels before height and width, images.permute(0, 3, 1, 2)"
+    if len(shape) == 3 and shape[0] == 1 and images[1:] == shape[1:]:
+        return ": add the channel, images.unsqueeze(1)"
+    return ""

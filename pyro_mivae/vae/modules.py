@@ -41,15 +41,27 @@ def _broadcast(latents: tuple[Tensor, ...]) -> list[Tensor]:
 
 
 class Generator(nn.Module):
-    r"""The model :math:`p(c)\,p(z)\,p(d)\,p(x|c,z,d)` of a :class:`~pyro_mivae.vae.MIVAE`."""
+    r"""The model :math:`p(c)\,p(z)\,p(d)\,p(x|c,z,d)` of a :class:`~pyro_mivae.vae.MIVAE`.
+
+    Args:
+        priors: Prior of each latent, by site.
+        decoder: Module from latents to what the likelihood reads.
+        likelihood: Likelihood p(x|c, z, d).
+        image_shape: Shape of one image, (height, width) or (channels, height, width).
+    """
 
     latent_loc: Tensor
     latent_scale: Tensor
 
     def __init__(
-        self, priors: dict[str, Prior], decoder: nn.Module, likelihood: Likelihood
+        self,
+        priors: dict[str, Prior],
+        decoder: nn.Module,
+        likelihood: Likelihood,
+        image_shape: tuple[int, ...],
     ) -> None:
         super().__init__()
+        self.image_shape = torch.Size(image_shape)
         self.name = f"generator{next(_numbers)}"
         self.priors = nn.ModuleDict(priors)
         self.decoder = decoder
@@ -69,15 +81,31 @@ class Generator(nn.Module):
         Args:
             latents: Values of the sites in the order of the priors, (..., dim) each, whose leading
                 dimensions broadcast.
+
+        Raises:
+            ValueError: If decoder and likelihood make images of another shape.
         """
         latent = torch.cat(_broadcast(latents), -1)
         if not self._standard:
             latent = (latent - self.latent_loc) / self.latent_scale
         distribution: Distribution = self.likelihood(self.decoder(latent))
+        # Pixels that are no event yet, as the channels of a likelihood for (height, width).
+        if len(distribution.event_shape) < len(self.image_shape):
+            lacking = len(self.image_shape) - len(distribution.event_shape)
+            distribution = distribution.to_event(min(lacking, len(distribution.batch_shape)))
+        shape = distribution.batch_shape + distribution.event_shape
+        if shape != latent.shape[:-1] + self.image_shape:
+            sizes = ", ".join(map(str, self.image_shape))
+            raise ValueError(
+                f"decoder and likelihood: expected {tuple(latent.shape[:-1])} images of the shape "
+                f"({sizes}), which is image_shape, found the shape {tuple(shape)}. Let the decoder "
+                f"map latents (..., {latent.shape[-1]}) to (..., {sizes}), or set "
+                "MIVAE(image_shape=...)"
+            )
         return distribution
 
     def forward(self, x: Tensor) -> Tensor:
-        """Generates x, shape ``(batch, height, width)``; observed in the ELBO."""
+        """Generates x, shape ``(batch, *image_shape)``; observed in the ELBO."""
         _register(self.name, self)
         with pyro.plate("data", len(x), dim=-1, device=x.device):
             latents = [pyro.sample(name, prior()) for name, prior in self.priors.items()]
@@ -103,7 +131,7 @@ class Recognizer(nn.Module):
         return {name: q(part) for (name, q), part in zip(families.items(), raw, strict=True)}
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Draws the latents of x, shape ``(batch, height, width)``."""
+        """Draws the latents of x, shape ``(batch, *image_shape)``."""
         _register(self.name, self)
         with pyro.plate("data", len(x), dim=-1, device=x.device):
             return {
