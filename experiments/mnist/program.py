@@ -31,7 +31,7 @@ from pyro_mivae import inference_data, plotting, runs
 from pyro_mivae.datasets import Digits, load_digits
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.runs import groups
-from pyro_mivae.runs.lock import FolderInUseError, locked
+from pyro_mivae.runs.lock import FolderInUseError
 from pyro_mivae.training import (
     Event,
     Interrupted,
@@ -112,7 +112,7 @@ def _data(config: Config, folder: Path) -> Literal["auto", "mnist", "mnist-5k"]:
 
 def _instead(folder: Path) -> str:
     """What else can be done with a folder that exists."""
-    if not (folder / runs.CONFIG).is_file():
+    if not runs.is_run(folder):
         return ", or delete it by hand"
     return f", go on with --resume {folder}, or replace it with --overwrite"
 
@@ -145,7 +145,7 @@ def _claim(
         folder = folder if output.out is not None else runs.new_folder(folder)
         claim = stack.enter_context(runs.claimed(folder, overwrite=output.overwrite))
     else:
-        stack.enter_context(locked(folder))
+        stack.enter_context(runs.resumed(folder))
         check_same_data(folder, digits)
     if resume and (done := load_checkpoint(folder)["step"]) > config.training.steps:
         raise ValueError(

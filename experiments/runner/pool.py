@@ -117,6 +117,8 @@ def report_outcomes(outcomes: Sequence[Outcome], folder: Path) -> int:
     for status, text in words.items():
         if status in by_status:
             print(f"{len(by_status[status])} {text}")
+    for outcome in by_status.get("busy", []):
+        print(f"  {outcome.name}: {outcome.note}")
     for outcome in by_status.get("failed", []):
         print(f"error: {outcome.name}: {outcome.note}\n  log: {outcome.log}", file=sys.stderr)
     print(f"study folder: {folder}")

@@ -11,14 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from experiments.runner.lock import (
-    POLL,
-    Lock,
-    acquire,
-    wait,
-)
 from experiments.tables import read_json
 from pyro_mivae import runs
+from pyro_mivae.runs.flock import POLL, Lock, acquire, owner_of, wait
 from pyro_mivae.training.checkpoints import has_checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -87,12 +82,14 @@ class Outcome:
 def execute(run: Run, study: Study, patient: bool) -> Outcome:
     """Executes one run, unless it is done or (but for the `patient`) another process has it."""
     log = study.folder / "logs" / f"{run.name}.log"
+    status: Any
     started = time.monotonic()
     try:
         path = study.folder / ".study" / f"{run.name}.lock"
         lock = wait(path, study.stop.exists) if patient else acquire(path)
         if lock is None:
-            return Outcome(run.name, "stopped" if study.stop.exists() else "busy", log)
+            status = "stopped" if study.stop.exists() else "busy"
+            return Outcome(run.name, status, log, owner_of(path))
         try:
             status, note = _execute(run, study, lock, log)
         finally:
@@ -133,7 +130,7 @@ def _execute(run: Run, study: Study, lock: Lock, log: Path) -> tuple[Any, str]:
         finally:
             _kill(process)
     if not ours:
-        return "busy", "another machine took it over"
+        return "busy", f"another machine took it over ({owner_of(lock.path)})"
     if process.returncode == 0:
         if (folder / run.result).exists():
             return "done", ""

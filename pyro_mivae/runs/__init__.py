@@ -3,12 +3,13 @@
 The groups of a run's netCDF file are in :mod:`pyro_mivae.runs.groups`, which needs xarray.
 """
 
-from pyro_mivae.runs.claim import Claim, claimed, new_folder
+from pyro_mivae.runs.claim import Claim, claimed, new_folder, resumed
 from pyro_mivae.runs.folder import (
     CONFIG,
     HISTORY,
     METRICS,
     commit,
+    is_run,
     read_config,
     versions,
     write_config,
@@ -24,8 +25,10 @@ __all__ = [
     "History",
     "claimed",
     "commit",
+    "is_run",
     "new_folder",
     "read_config",
+    "resumed",
     "versions",
     "write_config",
     "write_json",

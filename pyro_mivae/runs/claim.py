@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from pyro_mivae.runs.files import remove_leftovers
-from pyro_mivae.runs.folder import CONFIG, HISTORY
+from pyro_mivae.runs.flock import one_at_a_time
+from pyro_mivae.runs.folder import CONFIG, HISTORY, is_run
 from pyro_mivae.runs.lock import LOCK, check_unlocked, locked
 
 
@@ -48,9 +49,11 @@ class Claim:
         if not _is_unfinished(self.folder):
             self.settle()
             return
-        shutil.rmtree(self.folder)
-        if self._aside is not None:
-            self._aside.rename(self.folder)
+        # An error that ends the run, as of a disk that was removed, is not hidden by another one.
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._aside is not None and not self.folder.exists():
+            with suppress(OSError):
+                self._aside.rename(self.folder)
 
 
 @contextmanager
@@ -70,37 +73,72 @@ def claimed(folder: Path, *, overwrite: bool = False) -> Iterator[Claim]:
             folder is not a run.
         FolderInUseError: If a training has it.
     """
-    aside = folder.with_name(f".{folder.name}.replaced")
-    if folder.exists():
-        check_unlocked(folder)
-    if aside.is_dir():  # a claim was killed
-        if not folder.exists() or _is_unfinished(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-            aside.rename(folder)
-        else:
-            shutil.rmtree(aside)
-    replaces = folder.exists() and (not folder.is_dir() or not _is_unfinished(folder))
-    if replaces and not (folder / CONFIG).is_file():
-        raise FileExistsError(
-            f"{folder} exists and is not a run (it has no {CONFIG}): it is left alone"
-        )
-    if replaces and not overwrite:
-        raise FileExistsError(f"{folder} exists and holds a run")
-    if replaces:
-        folder.rename(aside)
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        with one_at_a_time(folder.parent):
+            aside = _set_aside(folder, overwrite=overwrite)
+            folder.mkdir(exist_ok=True)
+            stack.enter_context(locked(folder))
         for name in (CONFIG, HISTORY):
             (folder / name).unlink(missing_ok=True)
         remove_leftovers(folder)
-        claim = Claim(folder, aside if replaces else None)
+        claim = Claim(folder, aside)
         try:
             yield claim
         finally:
             claim._finish()
 
 
+@contextmanager
+def resumed(folder: Path) -> Iterator[None]:
+    """Locks the folder of a run that goes on, and removes what killed processes left.
+
+    Raises:
+        FileNotFoundError: If `folder` is not a run.
+        FolderInUseError: If a training has it.
+    """
+    if not (folder / CONFIG).is_file():
+        raise FileNotFoundError(f"{folder} is not a run: it has no {CONFIG}")
+    with locked(folder):
+        remove_leftovers(folder)
+        if not _is_unfinished(folder):
+            shutil.rmtree(_aside(folder), ignore_errors=True)
+        yield
+
+
+def _set_aside(folder: Path, *, overwrite: bool) -> Path | None:
+    """Renames the run that is to be replaced, if there is one, and returns where it is."""
+    if folder.exists():
+        check_unlocked(folder)
+    aside = _aside(folder)
+    if aside.is_dir():  # a claim was killed
+        if _is_unfinished(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            aside.rename(folder)
+        else:
+            shutil.rmtree(aside)
+    if _is_unfinished(folder):
+        return None
+    if not is_run(folder):
+        raise FileExistsError(
+            f"{folder} exists and is not a run (it has no {CONFIG} of this library): it is left "
+            "alone"
+        )
+    if not overwrite:
+        raise FileExistsError(f"{folder} exists and holds a run")
+    folder.rename(aside)
+    return aside
+
+
+def _aside(folder: Path) -> Path:
+    """Where a run waits until the one that replaces it has started well."""
+    folder = folder.resolve()
+    return folder.with_name(f".{folder.name}.replaced")
+
+
 def _is_unfinished(folder: Path) -> bool:
     """Whether a folder has nothing but what a run writes before its first checkpoint."""
+    if not folder.is_dir():
+        return not folder.exists()
     names = {path.name for path in folder.iterdir() if not path.name.endswith(".tmp")}
-    return names <= {CONFIG, HISTORY, LOCK}
+    return names <= {LOCK} or (names <= {CONFIG, HISTORY, LOCK} and is_run(folder))

@@ -61,6 +61,15 @@ def read_config(folder: Path) -> dict[str, Any]:
     return dict(config)
 
 
+def is_run(folder: Path) -> bool:
+    """Tells whether a folder has a ``config.json`` that this library wrote."""
+    try:
+        written_by = read_config(folder).get("versions")
+    except (OSError, ValueError):
+        return False
+    return isinstance(written_by, dict) and "pyro-mivae" in written_by
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Writes JSON atomically; numbers that are not finite become null, as JSON has none."""
     write_atomically(path, json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")

@@ -1,23 +1,31 @@
-"""A lock on a folder: one process at a time trains in it, and others learn who that is."""
+"""Locks on folders: one process at a time trains in one, and others learn who that is."""
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from pyro_mivae.runs.files import is_alive, process_stat
+from pyro_mivae.runs.files import is_alive
+from pyro_mivae.runs.flock import (
+    Lock,
+    NoFlockError,
+    acquire,
+    machine,
+    new_token,
+    owner_of,
+    read_record,
+    try_flock,
+    write_record,
+)
 
 LOCK = ".training.lock"
-"""Name of the lock's file in the folder; it is there while a process trains."""
-UNREADABLE_AFTER = 60.0
-"""Seconds after which a lock without an owner counts as that of a process killed while making it"""
+"""Name of the lock's file in a folder; it is there while a process trains in it."""
+TRIES = 3
+"""Looks at a lock before it counts as held: another process may only look at it, too."""
 
 # Folders that this process has locked, by the lock's file: process, thread.
 _held: dict[Path, tuple[int, int]] = {}
@@ -31,107 +39,95 @@ class FolderInUseError(RuntimeError):
 def locked(folder: Path) -> Iterator[None]:
     """Holds the lock of an existing folder; within a thread it may be taken again.
 
-    The lock of a process of this machine that is gone is taken over.
+    The lock of a process that is gone is taken over, except that of another machine where the file
+    system does not carry ``flock``.
 
     Raises:
         FolderInUseError: If another process or thread holds it; the error names the owner.
+        OSError: If the folder can't be written to.
     """
     path = folder.resolve() / LOCK
     own = (os.getpid(), threading.get_ident())
     if _held.get(path) == own and path.exists():
         yield
         return
-    with _one_at_a_time(folder):
-        _take(path, folder)
+    lock = _lock_folder(path, folder)
     _held[path] = own
     try:
         yield
     finally:
-        if _held.pop(path, None) is not None:
-            with suppress(OSError):  # the folder may be gone
-                path.unlink()
+        _held.pop(path, None)
+        lock.release(remove=True)
 
 
 def check_unlocked(folder: Path) -> None:
-    """Raises a :class:`FolderInUseError` if a living process trains in a folder."""
+    """Raises a :class:`FolderInUseError` if another process or thread trains in a folder."""
     path = folder.resolve() / LOCK
-    if _held.get(path) != (os.getpid(), threading.get_ident()) and (owner := _living(path)):
-        raise FolderInUseError(_in_use(folder, owner))
-
-
-def this_process() -> dict[str, Any]:
-    """Describes this process as the owner of a folder."""
-    stat = process_stat(os.getpid())
-    return {
-        "host": platform.node(),
-        "process": os.getpid(),
-        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "start": stat[1] if stat else "",
-    }
-
-
-def owner_words(owner: dict[str, Any]) -> str:
-    """Names an owner: host, process, and since when."""
-    host, process, since = (owner.get(key, "?") for key in ("host", "process", "since"))
-    return f"process {process} on {host}, since {since}"
-
-
-def _take(path: Path, folder: Path) -> None:
-    if owner := _living(path):
-        raise FolderInUseError(_in_use(folder, owner))
-    path.unlink(missing_ok=True)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    except FileExistsError:  # a process of another machine was faster
-        raise FolderInUseError(_in_use(folder, _read(path))) from None
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(json.dumps(this_process()))
-
-
-def _living(path: Path) -> dict[str, Any]:
-    """The owner of a lock, empty if there is none or it is gone from this machine."""
-    try:
-        age = time.time() - path.stat().st_mtime
-    except FileNotFoundError:
-        return {}
-    owner = _read(path)
-    process = owner.get("process")
-    if not isinstance(process, int):
-        return {} if age > UNREADABLE_AFTER else {"host": "?"}
-    if owner.get("host") != platform.node():
-        return owner
-    stat = process_stat(process)
-    again = stat is not None and owner.get("start") not in ("", stat[1])  # its number is reused
-    return {} if again or not is_alive(process) else owner
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        owner = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return owner if isinstance(owner, dict) else {}
-
-
-def _in_use(folder: Path, owner: dict[str, Any]) -> str:
-    return (
-        f"{folder} is in use by a training ({owner_words(owner)}): wait for it, stop it, or take "
-        f"another folder. If that process is gone, delete {folder / LOCK}"
-    )
-
-
-@contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Lets the processes of this machine look at a lock one after the other."""
-    try:
-        import fcntl
-    except ImportError:  # not on Windows
-        yield
+    if _held.get(path) == (os.getpid(), threading.get_ident()):
         return
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(OSError):  # some network file systems have no flock
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    try:
+        free = try_flock(descriptor, path)
+    except NoFlockError:
+        free = not _is_living(read_record(path)[0])
     finally:
         os.close(descriptor)
+    if not free or _is_elsewhere(read_record(path)[0]):
+        raise FolderInUseError(_in_use(folder))
+
+
+def _lock_folder(path: Path, folder: Path) -> Lock:
+    for number in range(TRIES):
+        record = read_record(path)
+        # A machine of this name that was started anew: what it had is dead.
+        dead = None if _is_elsewhere(record[0]) else record
+        try:
+            lock = acquire(path, dead=dead)
+        except NoFlockError:
+            lock = _acquire_by_record(path)
+        if lock is not None:
+            return lock
+        time.sleep(0.05 if number + 1 < TRIES else 0.0)
+    raise FolderInUseError(_in_use(folder))
+
+
+def _acquire_by_record(path: Path) -> Lock | None:
+    """The lock where there is no ``flock``: the first to make the file has it."""
+    if _is_living(read_record(path)[0]):
+        return None
+    path.unlink(missing_ok=True)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    except FileExistsError:
+        return None
+    token = new_token()
+    write_record(descriptor, token)
+    return Lock(path, descriptor, token)
+
+
+def _is_elsewhere(record: str) -> bool:
+    """Whether a record is of a machine of another name and another start than this one."""
+    if not record:
+        return False
+    name, _, boot = record.split()[0].partition("/")
+    own, _, ours = machine().partition("/")
+    return name != own and (boot != ours or boot == "-")
+
+
+def _is_living(record: str) -> bool:
+    """Whether the owner in a record may be there, as far as can be seen from here."""
+    words = record.split()
+    if not words or _is_elsewhere(record):
+        return bool(words)
+    same = words[0] == machine() and words[1:]
+    return bool(same) and (not words[1].isdigit() or is_alive(int(words[1])))
+
+
+def _in_use(folder: Path) -> str:
+    return (
+        f"{folder} is in use by a training ({owner_of(folder / LOCK)}): wait for it, stop it, or "
+        f"take another folder. If that process is gone, delete {folder / LOCK}"
+    )

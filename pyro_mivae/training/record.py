@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pyro_mivae.batches import Batches
-from pyro_mivae.runs.lock import owner_words, this_process
+from pyro_mivae.runs.flock import owner_words, this_process
 from pyro_mivae.training.checkpoints import CheckpointError
 
 logger = logging.getLogger(__name__)

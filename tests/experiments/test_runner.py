@@ -19,12 +19,12 @@ pytest.importorskip("fcntl", reason="studies need POSIX")
 
 from matplotlib.image import imread
 
-from experiments.runner import lock as _lock
 from experiments.runner import run as _execute
 from experiments.runner.pool import run_study
 from experiments.runner.run import Run
 from experiments.sweep import program as sweep
 from experiments.sweep.figure import sweep_curves
+from pyro_mivae.runs import flock
 
 ROOT = Path(__file__).parents[2]
 JOB = '''
@@ -302,62 +302,13 @@ def test_a_run_dies_with_its_killed_engine_and_goes_on_in_the_next(study):
     assert steps(study, "deaf") == ["start", "end"]
 
 
-def test_a_lock_is_held_once(tmp_path):
-    path = tmp_path / "run.lock"
-    lock = _lock.acquire(path)
-    assert _lock.acquire(path) is None
-    assert lock.token.split()[1] == str(os.getpid())
-    lock.release()
-    again = _lock.acquire(path)
-    assert again is not None
-    again.release()
-    stopped = iter([False, True])
-    held = _lock.acquire(path)
-    assert _lock.wait(path, lambda: next(stopped)) is None
-    held.release()
-
-
-def test_a_dead_owner_on_this_machine_is_followed_at_once(tmp_path):
-    path = tmp_path / "run.lock"
-    code = (
-        "import os, sys; from pathlib import Path; from experiments.runner import lock\n"
-        "lock.acquire(Path(sys.argv[1])); os._exit(9)"
-    )
-    subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, timeout=60, check=False)
-    assert path.read_text().strip()
-    lock = _lock.acquire(path)
-    assert lock is not None
-    lock.release()
-
-
-def test_a_silent_owner_elsewhere_is_taken_over(tmp_path, monkeypatch):
-    monkeypatch.setattr(_lock, "STALE", 1.0)
-    monkeypatch.setattr(_lock, "SETTLE", 0.1)
-    monkeypatch.setattr(_lock, "POLL", 0.05)
-    path = tmp_path / "run.lock"
-    path.write_text("elsewhere/1 42 abc".ljust(_lock.SIZE))
-    assert _lock.acquire(path) is None
-    until_beats_end = time.monotonic() + 1.5
-
-    def beating():  # the owner is alive, for a while
-        if time.monotonic() < until_beats_end:
-            os.utime(path)
-        return time.monotonic() > until_beats_end + 20  # this took too long
-
-    lock = _lock.wait(path, beating)
-    assert time.monotonic() > until_beats_end + 0.5
-    assert path.read_text().strip() == lock.token
-    lock.release()
-    assert not path.read_text().strip()
-
-
 def test_who_was_taken_over_stops(study, monkeypatch):
-    monkeypatch.setattr(_lock, "BEAT", 0.0)
+    monkeypatch.setattr(flock, "BEAT", 0.0)
     path = study / ".study" / "run.lock"
 
     def take_over():
         until(lambda: trace(study, "run"))
-        path.write_text("elsewhere/1 42 abc".ljust(_lock.SIZE))
+        path.write_text("elsewhere/1 42 abc".ljust(flock.SIZE))
 
     thief = threading.Thread(target=take_over)
     thief.start()
@@ -367,6 +318,7 @@ def test_who_was_taken_over_stops(study, monkeypatch):
     outcome = _execute.execute(job("run", "--seconds", 60), state, patient=False)
     thief.join()
     assert outcome.status == "busy"
+    assert outcome.note == "another machine took it over (process 42 on elsewhere, since ?)"
     assert steps(study, "run") == ["start", "stopped"]
     assert path.read_text().split()[0] == "elsewhere/1"
 

@@ -1,6 +1,7 @@
 """Run folders: new, refused, replaced once the new run has started, left free by failed ones."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -86,8 +87,7 @@ def test_a_run_without_any_result_blocks_nothing(tmp_path):
 def test_a_run_that_is_training_is_not_replaced(tmp_path):
     folder = tmp_path / "run"
     make_run(folder, 1)
-    owner = {"host": "elsewhere", "process": 7, "since": "noon"}
-    runs.write_json(folder / LOCK, owner)
+    (folder / LOCK).write_text("elsewhere/boot 7 token noon")
     words = "process 7 on elsewhere, since noon"
     with pytest.raises(FolderInUseError, match=words), runs.claimed(folder, overwrite=True):
         pass
@@ -107,3 +107,41 @@ def test_a_name_that_is_taken_is_numbered(tmp_path):
     assert names == ["run", "run-2", "run-3"]
     with locked(tmp_path / "a" / "run"):
         assert runs.new_folder(tmp_path / "a" / "run").name == "run-4"
+
+
+@pytest.mark.parametrize("name", ["config.json", "history.csv"])
+def test_the_folder_of_another_program_is_never_deleted(tmp_path, name):
+    (tmp_path / name).write_text('{"settings": {}, "model_type": "bert"}')
+    with pytest.raises(FileExistsError, match="is not a run"), runs.claimed(tmp_path):
+        pass
+    with (
+        pytest.raises(FileExistsError, match="is not a run"),
+        runs.claimed(tmp_path, overwrite=True),
+    ):
+        pass
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_a_resumed_run_forgets_the_one_that_it_replaced(tmp_path):
+    folder = tmp_path / "run"
+    make_run(folder, 1)
+    (tmp_path / ".run.replaced").mkdir()
+    with runs.resumed(folder):
+        assert (folder / LOCK).exists()
+    assert os.listdir(tmp_path) == ["run"]
+    with pytest.raises(FileNotFoundError, match="is not a run"), runs.resumed(tmp_path):
+        pass
+
+
+def test_a_removed_folder_hides_no_error(tmp_path):
+    folder = tmp_path / "run"
+    make_run(folder, 1)
+
+    def remove_and_fail():
+        with runs.claimed(folder, overwrite=True):
+            shutil.rmtree(folder)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        remove_and_fail()
+    assert seed_of(folder) == 1

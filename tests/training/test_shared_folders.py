@@ -1,6 +1,5 @@
 """Folders of trainings: locked, refused to another run, resumed with the same settings only."""
 
-import json
 import os
 import platform
 import subprocess
@@ -11,12 +10,14 @@ import pytest
 import torch
 from test_checkpoints import Model, X, train
 
+from pyro_mivae.runs import flock
 from pyro_mivae.runs.lock import LOCK, FolderInUseError, check_unlocked, locked
 from pyro_mivae.training.checkpoints import NAME, CheckpointError, load_checkpoint
 
 OTHER = """
 import sys, time
 from pathlib import Path
+from pyro_mivae.runs import flock
 from pyro_mivae.runs.lock import locked
 with locked(Path(sys.argv[1])):
     print("locked", flush=True)
@@ -57,23 +58,21 @@ def test_a_folder_that_another_process_trains_in_is_refused(tmp_path, other, res
     ]
 
 
-def test_a_number_of_a_process_that_is_used_again_is_seen(tmp_path):
-    owner = {"host": platform.node(), "process": os.getppid(), "since": "then", "start": "1"}
-    (tmp_path / LOCK).write_text(json.dumps(owner))
-    with locked(tmp_path):
-        assert json.loads((tmp_path / LOCK).read_text())["process"] == os.getpid()
-
-
-def test_the_lock_of_another_machine_and_a_fresh_unreadable_one_are_kept(tmp_path):
-    owner = {"host": "elsewhere", "process": 1, "since": "then"}
-    (tmp_path / LOCK).write_text(json.dumps(owner))
-    with pytest.raises(FolderInUseError, match=r"process 1 on elsewhere, since then.*delete"):
+def test_the_lock_of_another_machine_is_kept_and_one_of_this_machine_is_followed(tmp_path):
+    path = tmp_path / LOCK
+    path.write_text("elsewhere/boot 1 token 2026-01-01T10:00:00")
+    words = r"process 1 on elsewhere, since 2026-01-01 10:00:00.*delete"
+    with pytest.raises(FolderInUseError, match=words):
         train(tmp_path)
-    (tmp_path / LOCK).write_text("")
-    with pytest.raises(FolderInUseError, match="in use"):
-        train(tmp_path)
-    os.utime(tmp_path / LOCK, (0, 0))
+    path.write_text(f"{flock.machine()} {os.getppid()} token 2026-01-01T10:00:00")
     train(tmp_path)
+
+
+def test_a_machine_that_was_started_anew_has_its_folder_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(flock, "SETTLE", 0.0)
+    (tmp_path / LOCK).write_text(f"{platform.node()}/before 1 token 2026-01-01T10:00:00")
+    with locked(tmp_path):
+        assert (tmp_path / LOCK).read_text().split()[0] == flock.machine()
 
 
 def test_a_thread_takes_its_lock_again_and_another_thread_does_not(tmp_path):
