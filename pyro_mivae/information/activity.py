@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from pyro_mivae.batches import Prepare, batches
 from pyro_mivae.infer.dual.channel import has_useful_mean
 from pyro_mivae.information.dimension_terms import by_datum, pair
 from pyro_mivae.information.estimate import mean_and_error
 from pyro_mivae.information.posteriors import data_dims
+from pyro_mivae.progress import Progress
 from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.importance import Cells, density
 from pyro_mivae.traces.rerun import (
@@ -40,7 +40,7 @@ def use(
     means: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in names}
     losses: dict[str, list[Tensor]] = {name: [] for name in names}
     dims: dict[str, int] = {}
-    with tqdm(total=len(tensors[0]), unit="datum", disable=None if progress else True) as bar:
+    with Progress("use of dimensions", len(tensors[0]), "data", shown=progress) as bar:
         for args, count in batches(tensors, batch_size, prepare):
             model_trace, guide_trace = pair(Call(model, guide, args))
             if not dims:

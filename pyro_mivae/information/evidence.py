@@ -11,7 +11,6 @@ from typing import Any
 import pyro
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from pyro_mivae.batches import Data, Prepare, as_tensors, batches
 from pyro_mivae.infer.guide_checks import require_same_measure
@@ -21,6 +20,7 @@ from pyro_mivae.information.estimate import Estimate
 from pyro_mivae.information.posteriors import data_dims
 from pyro_mivae.information.proposal import Proposal, depth
 from pyro_mivae.isolation import evaluation
+from pyro_mivae.progress import Progress
 from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.dependencies import dependencies
 from pyro_mivae.traces.importance import plates, proposed, shared_cells
@@ -32,7 +32,7 @@ _FLAT = 1e-2
 """Nats between log-weights that count as equal: those of an exact guide differ by rounding."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LogEvidence:
     r"""An importance-weighted estimate of log p(x), with diagnostics of its weights.
 
@@ -50,6 +50,15 @@ class LogEvidence:
     effective_samples: Tensor
     pareto_k: Tensor
     note: str | None = None
+
+    def __repr__(self) -> str:
+        number, doubtful = len(self.per_datum), int(self.unreliable.sum())
+        lines = [
+            f"log-evidence {self.estimate} nats per datum ({number} data, K = {self.num_samples})",
+            f"effective samples {float(self.effective_samples.median()):.1f} (median); {doubtful} "
+            f"of {number} data unreliable (Pareto k above {self.threshold:.2f})",
+        ]
+        return "\n  ".join([*lines, *([self.note] if self.note else [])])
 
     @property
     def estimate(self) -> Estimate:
@@ -129,7 +138,7 @@ def log_evidence(
     with (
         evaluation(model, guide, device=tensors[0].device, seed=seed),
         pyro.validation_enabled(False),
-        tqdm(total=len(tensors[0]), unit="datum", disable=None if progress else True) as bar,
+        Progress("log-evidence", len(tensors[0]), "data", shown=progress) as bar,
     ):
         for args, count in batches(tensors, batch_size, prepare):
             call = Call(model, guide, args)
