@@ -108,7 +108,7 @@ class Progress:
 
 @contextmanager
 def part(number: int, total: int) -> Iterator[None]:
-    """Numbers what is shown inside the block, as one of several parts of a program."""
+    """Marks what is shown inside the block as one of several parts of a program."""
     token = _part.set(f"{number}/{total} ")
     try:
         yield

@@ -115,7 +115,7 @@ def _report(rows: Sequence[dict[str, Any]], digits: Digits, factors: xr.Dataset)
 
 
 def sentences(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Says in words which law fits the thickness, and which number to trust."""
+    """Tells which law fits the thickness, and which number to trust."""
     row = next(row for row in rows if row["label"] == "all" and row["factor"] == "thickness")
     distances = {law: row[f"ks_{law}"] for law in LAWS if not math.isnan(row[f"ks_{law}"])}
     best = min(distances, key=lambda law: distances[law])

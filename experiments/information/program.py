@@ -185,7 +185,7 @@ def _report(numbers: Mapping[str, Any], curves: xr.Dataset, out: Path) -> None:
 
 
 def sentences(curves: xr.Dataset) -> list[str]:
-    """Says in words how much information the codes carry, and which number to trust."""
+    """Tells how much information the codes carry, and which number to trust."""
     guide = str(curves["guide"].values[-1])
     lines, apart = [], []
     for code in map(str, curves["codes"].values):
@@ -201,8 +201,8 @@ def sentences(curves: xr.Dataset) -> list[str]:
     )
     if apart:
         lines.append(
-            f"Of {' and of '.join(apart)} the bounds are apart by more than {APART:g} nats, and the "
-            "truth may be anywhere between: raise --refit-steps, then --num-samples."
+            f"Of {' and of '.join(apart)} the bounds are over {APART:g} nats apart, and the truth "
+            "may be anywhere between: raise --refit-steps, then --num-samples."
         )
     return lines
 

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from experiments.command_line import command
 
 NAMES = {"c": "code c", "d": "category d"}
 
 
 def sentences(metrics: Mapping[str, Any]) -> list[str]:
-    """Says in words what the measurements of a run are, and which of them to trust."""
+    """Tells what the measurements of a run are, and which of them to trust."""
     test, evidence = metrics["test"], metrics["log_evidence"]
     codes = [site for site in NAMES if f"mi/{site}/sample" in test]
     lines = []
     for site in codes:
         bound, score = test[f"mi/{site}/sample"], test[f"mi/{site}/mean"]
         if bound > 0:
-            told = f"The {NAMES[site]} tells at least {bound:.2f} nats of an image"
+            claim = f"The {NAMES[site]} tells at least {bound:.2f} nats of an image"
         else:
-            told = f"No information in the {NAMES[site]} is shown: the bound is {bound:.2f} nats"
+            claim = f"No information in the {NAMES[site]} is shown: the bound is {bound:.2f} nats"
         lines.append(
-            f"{told}. Trust this bound (x' drawn). The score {score:.2f} (x' the mean) is no bound: "
-            "never report it alone."
+            f"{claim}. Trust this bound (x' drawn). The score {score:.2f} (x' the mean) is no "
+            "bound: never report it alone."
         )
     about = f"{evidence['mean']:.2f} ± {evidence['standard_error']:.2f} nats"
     lines.append(f"The log-evidence of an image is {about}, the ELBO {test['elbo']:.2f}.")
@@ -39,5 +40,5 @@ def sentences(metrics: Mapping[str, Any]) -> list[str]:
 
 def next_command(folder: Path) -> str:
     """Gives the command that says more of a run."""
-    command = shlex.join(["python", "-m", "experiments.information", str(folder)])
-    return f"next: the information from both sides, so that it is known and not only bounded\n  {command}"
+    then = command("information", [str(folder)])
+    return f"next: the information from both sides, known and not only bounded\n  {then}"

@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def sentences(every: Sequence[Block], folder: Path) -> list[str]:
-    """Says in words what the poster's information is, and which of its numbers to trust."""
+    """Tells what the poster's information is, and which of its numbers to trust."""
     rows = read_rows((t for b in every if b.name == "figure-3" for t in b.trainings), folder)
     lines = []
     for name, weight in (("With the term on c", 1.0), ("Without the term", 0.0)):

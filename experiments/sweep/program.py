@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def sentences(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Says in words what the weight changes, and which number to trust."""
+    """Tells what the weight changes, and which number to trust."""
     lines = []
     for (prior, channel), group in itertools.groupby(
         rows, key=lambda r: (r["prior"], r["channel"])

@@ -49,7 +49,8 @@ class Split:
 
     def __repr__(self) -> str:
         height, width = self.images.shape[-2:]
-        return f"{len(self):,} images of {height} x {width} pixels, {len(torch.unique(self.labels))} labels"
+        labels = len(torch.unique(self.labels))
+        return f"{len(self):,} images of {height} x {width} pixels, {labels} labels"
 
     def __len__(self) -> int:
         return len(self.images)
