@@ -1,11 +1,17 @@
-"""The command line of the programs: settings from arguments, arguments from settings."""
+"""The command line of the programs: settings from arguments, arguments from settings.
+
+Neither this nor a program's ``config`` loads torch, so that ``--help`` answers at once.
+"""
 
 from __future__ import annotations
 
+import importlib
 import logging
+import shlex
 import sys
+import textwrap
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -15,6 +21,17 @@ import tyro
 Settings = TypeVar("Settings")
 Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 """A setting that a flag turns on, and none turns off; a plain bool has ``--no-...``, too."""
+
+
+def start(name: str) -> int:
+    """Starts a program of `experiments`; help and wrong flags are answered before torch loads.
+
+    Returns:
+        The program's exit code.
+    """
+    importlib.import_module(f"experiments.{name}.config").parse(sys.argv[1:])
+    code: int = importlib.import_module(f"experiments.{name}.program").main()
+    return code
 
 
 def parse(
@@ -35,6 +52,18 @@ def parse(
         prog=f"python -m experiments.{name}",
         description=description,
     )
+
+
+def command(name: str, arguments: Sequence[str] | None = None) -> str:
+    """Writes the command of a program, to be typed again; None for this process's arguments."""
+    words = sys.argv[1:] if arguments is None else arguments
+    return shlex.join(["python", "-m", f"experiments.{name}", *words])
+
+
+def say(sentences: Iterable[str]) -> None:
+    """Prints sentences, each from a new line on, in lines of at most 80 characters."""
+    for sentence in sentences:
+        print(textwrap.fill(sentence, 80, break_long_words=False, break_on_hyphens=False))
 
 
 def smoke_folder(out: Path | None) -> Path:

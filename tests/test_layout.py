@@ -8,7 +8,10 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "pyro_mivae"
 FLOORS = (
-    ("distributions", "runs", "batches", "isolation", "morphometry", "disentanglement"),
+    (
+        *("distributions", "runs", "batches", "isolation", "progress", "morphometry"),
+        "disentanglement",
+    ),
     ("traces", "priors", "datasets", "plotting"),
     ("infer", "vae"),
     ("training", "information", "inference_data"),

@@ -1,8 +1,6 @@
-"""Say how much information the codes of a trained run carry, from both sides.
+"""The measurement of a run from both sides.
 
-Leaves a table, its numbers, and figures of how the bounds close.
-
-    python -m experiments.information runs/mnist-uniform-straight-through-20260101-120000
+Its command line is in :mod:`experiments.information.config`.
 """
 
 from __future__ import annotations
@@ -12,16 +10,15 @@ import math
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import tyro
 import xarray as xr
 from rich.console import Console
 from rich.table import Table
 
-from experiments.command_line import Switch, errors_only, parse, smoke_folder
+from experiments.command_line import command, errors_only, plain, say, smoke_folder
+from experiments.information.config import Config, parse
 from experiments.information.measurements import Sizes, last, measure
 from experiments.mnist import program as mnist
 from experiments.mnist.config import read_settings
@@ -35,46 +32,14 @@ from pyro_mivae.runs import groups
 from pyro_mivae.training import make_fabric
 from pyro_mivae.training.checkpoints import CheckpointError
 
+APART = 0.1
+"""Nats between the bounds, less two standard errors, from which on they count as apart."""
 NUMBERS, CURVES = "information.json", "information.nc"
-
-
-@dataclass(frozen=True)
-class Config:
-    """Sizes of the measurements, and where the results go."""
-
-    run: tyro.conf.Positional[Path | None] = None
-    """Folder of a run of experiments.mnist; left out with --smoke, which trains one."""
-    num_samples: tuple[int, ...] = (1, 10, 100, 1000, 5000)
-    """Numbers K of draws at which the bounds under the model are noted."""
-    images: int = 200
-    """Generated images x' that the bounds under the model are averaged over."""
-    num_data: tuple[int, ...] = (100, 300, 1000, 3000, 10000)
-    """Numbers N of test images for the information under the data."""
-    refit_steps: int = 3000
-    """Steps in which a copy of the guide is fitted to generated images; 0 leaves it out."""
-    refit_samples: int = 1000
-    """The largest K with the refitted guide, for which the bounds close sooner."""
-    decomposition_images: int | None = None
-    """Test images for taking the ELBO apart, which takes time by their square; None for all."""
-    evidence_images: int = 100
-    """Test images for the log-evidence, with the largest K."""
-    data_dir: Path | None = None
-    """Folder with MNIST/raw/*, as in experiments.mnist."""
-    seed: int = 0
-    """Seed of all random draws."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto takes a GPU where there is one."""
-    out: Path | None = None
-    """Folder of the results; by default RUN/information."""
-    overwrite: Switch = False
-    """Replace the results that are there."""
-    smoke: Switch = False
-    """A run of seconds: few draws, few images."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the experiment; returns the program's exit code."""
-    config = parse(Config, "information", __doc__, arguments)
+    config = parse(arguments)
     try:
         if config.smoke:
             config = _smoke(config)
@@ -211,7 +176,35 @@ def _report(numbers: Mapping[str, Any], curves: xr.Dataset, out: Path) -> None:
         f"{100 * evidence['unreliable']:.0f} % unreliable",
     )
     console.print(parts)
+    say(sentences(curves))
     print(f"results after {numbers['seconds']:.0f} s: {out}")
+    settings = read_settings(Path(numbers["run"]))
+    again = ["--mi-weights", "0", plain(settings.objective.mi_weight or 1.0)]
+    again += ["--priors", settings.model.prior, "--channels", settings.objective.channel]
+    print(f"next: what the term changes, over seeds\n  {command('sweep', again)}")
+
+
+def sentences(curves: xr.Dataset) -> list[str]:
+    """Tells how much information the codes carry, and which number to trust."""
+    guide = str(curves["guide"].values[-1])
+    lines, apart = [], []
+    for code in map(str, curves["codes"].values):
+        lower, upper = (last(curves, side, guide, code) for side in ("lower", "upper"))
+        ends = lower.interval()[0], upper.interval()[1]
+        lines.append(f"I({code}; x') lies between {ends[0]:.2f} and {ends[1]:.2f} nats (95 %).")
+        errors = math.hypot(lower.standard_error, upper.standard_error)
+        if upper.mean - lower.mean - 2 * errors > APART:
+            apart.append(code)
+    lines.append(
+        f"Trust these, by the {guide} guide. The score is no bound; I_q is of the data, another "
+        "quantity."
+    )
+    if apart:
+        lines.append(
+            f"Of {' and of '.join(apart)} the bounds are over {APART:g} nats apart, and the truth "
+            "may be anywhere between: raise --refit-steps, then --num-samples."
+        )
+    return lines
 
 
 def _cell(estimate: Estimate) -> str:

@@ -1,10 +1,16 @@
-"""Settings of the main experiment: flags, groups, and resuming with the settings of a run."""
+"""Train the mutual-information VAE on MNIST digits and measure what its code carries.
+
+Leaves a folder with the settings, the training's history, a checkpoint, measurements on
+the test images, ArviZ-readable draws and figures.
+
+    python -m experiments.mnist --prior uniform
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +19,9 @@ import tyro
 
 from experiments.command_line import Switch, plain
 from pyro_mivae import runs
-from pyro_mivae.infer import Channel
 
+# As pyro_mivae.infer.Channel, which loads torch.
+Channel = Literal["mean", "sample", "straight-through", "sleep"]
 Prior = Literal["gaussian", "uniform", "laplace", "mixture", "bimodal", "probit", "rotated"]
 CodePrior = Literal[Prior, "infogan", "infogan-gaussian"]
 Posterior = Literal[
@@ -138,14 +145,26 @@ class Config:
     output: Output = field(default_factory=Output)
 
 
-def parse_run(arguments: list[str], description: str) -> tuple[Config, Path]:
+def parse(arguments: Sequence[str], default: Config | None = None) -> Config:
+    """Parses the command line, over the settings of `default` where it says nothing."""
+    return tyro.cli(
+        Config,
+        args=arguments,
+        default=default or Config(),
+        prog="python -m experiments.mnist",
+        description=__doc__,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+
+
+def parse_run(arguments: Sequence[str]) -> tuple[Config, Path]:
     """Parses the command line; names the run's folder, or finds the one to resume.
 
     Raises:
         ValueError: If flags would change the settings of the run to resume.
         FileNotFoundError: If there is no run to resume.
     """
-    config = _parse(arguments, Config(), description)
+    config = parse(arguments)
     if config.output.resume is None:
         model = dataclasses.replace(config.model, code_dim=code_dim(config.model))
         config = dataclasses.replace(config, model=model)
@@ -158,7 +177,7 @@ def parse_run(arguments: list[str], description: str) -> tuple[Config, Path]:
     folder = config.output.resume
     stored = read_settings(folder)
     # Parsed again over the stored settings: what is given now would change them.
-    config = _parse(
+    config = parse(
         arguments,
         dataclasses.replace(
             stored,
@@ -166,7 +185,6 @@ def parse_run(arguments: list[str], description: str) -> tuple[Config, Path]:
                 stored.output, resume=folder, out=None, overwrite=False, smoke=False
             ),
         ),
-        description,
     )
     changed = [
         f"--{name.replace('_', '-')}"
@@ -188,17 +206,6 @@ def code_dim(model: Model) -> int:
     if model.code_dim is not None:
         return model.code_dim
     return 2 if model.prior == "rotated" or model.prior in STRUCTURES else 5
-
-
-def _parse(arguments: list[str], default: Config, description: str) -> Config:
-    return tyro.cli(
-        Config,
-        args=arguments,
-        default=default,
-        prog="python -m experiments.mnist",
-        description=description,
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
 
 
 def read_settings(folder: Path) -> Config:

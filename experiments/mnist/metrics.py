@@ -12,21 +12,24 @@ import xarray as xr
 from rich.console import Console
 from rich.table import Table
 
+from experiments.command_line import say
+from experiments.mnist.closing import next_command, sentences
 from experiments.mnist.config import Config
 from pyro_mivae.datasets import Split
 from pyro_mivae.disentanglement.classes import ClassMatch, match_classes
 from pyro_mivae.infer import Channel, TraceMI_ELBO
 from pyro_mivae.information import LogEvidence, log_evidence, per_dimension
 from pyro_mivae.information.by_dimension import as_lists
+from pyro_mivae.progress import part
 from pyro_mivae.runs.history import by_channel
 from pyro_mivae.training import evaluate, evaluation
 from pyro_mivae.vae import MIVAE
 
 SITES = {"c": "code c", "z": "noise z", "d": "category d"}
+PARTS = 3
+"""Parts of a run, by which its progress bars are numbered: the training is the first."""
 CHANNELS: tuple[Channel, ...] = ("mean", "sample")
 """The channels under which the mutual information is always reported."""
-FIXED_SCALE = "fixed-scale"
-"""In the place of the channel, where --code-scale scores the code."""
 
 
 def evaluate_channels(vae: MIVAE, images: torch.Tensor) -> dict[str, float]:
@@ -46,18 +49,19 @@ def evaluate_channels(vae: MIVAE, images: torch.Tensor) -> dict[str, float]:
 
 
 def evaluate_loss(vae: MIVAE, elbo: TraceMI_ELBO, images: torch.Tensor) -> dict[str, float]:
-    """Evaluates the same terms, the training's loss, and the score that only this one has."""
+    """Evaluates the same terms, and the training's loss with its own information, as ``mi``."""
     terms = evaluate_channels(vae, images)
     # The value of the drawing channels is one and the same; only their gradients differ.
     channel: Channel = "mean" if elbo.channel == "mean" else "sample"
-    mi = sum(terms[f"mi/{site}/{channel}"] for site in vae.codes)
+    own = {f"mi/{site}": terms[f"mi/{site}/{channel}"] for site in vae.codes}
+    own = {"mi": sum(own.values()), **own}
     if elbo.code_scale is not None:
         scored = TraceMI_ELBO(channel=channel, codes=vae.codes, code_scale=elbo.code_scale)
         scored_terms = evaluate(vae.model, vae.guide, scored, images, prepare=vae.observe)
-        mi = scored_terms["mi"]
-        terms[f"mi/c/{FIXED_SCALE}"] = scored_terms["mi/c"]
+        own = {name: scored_terms[name] for name in own}
+    terms.update(own)
     mi_weight, kl_weight = elbo.weights()
-    terms["loss"] = -terms["log_likelihood"] + kl_weight * terms["kl"] - mi_weight * mi
+    terms["loss"] = -terms["log_likelihood"] + kl_weight * terms["kl"] - mi_weight * own["mi"]
     return terms
 
 
@@ -67,14 +71,16 @@ def measure(
     """Measures everything on the test images, in nats per datum, and by dimension."""
     images, prepare = test.images, vae.observe
     terms = evaluate_loss(vae, elbo, images)
-    dimensions = per_dimension(vae.model, vae.guide, images, channels=CHANNELS, prepare=prepare)
-    evidence = log_evidence(
-        vae.model,
-        vae.guide,
-        images[: config.output.evidence_images],
-        num_samples=config.output.evidence_samples,
-        prepare=prepare,
-    )
+    with part(2, PARTS):
+        dimensions = per_dimension(vae.model, vae.guide, images, channels=CHANNELS, prepare=prepare)
+    with part(3, PARTS):
+        evidence = log_evidence(
+            vae.model,
+            vae.guide,
+            images[: config.output.evidence_images],
+            num_samples=config.output.evidence_samples,
+            prepare=prepare,
+        )
     metrics = {
         "units": "nats per datum",
         "test": terms,
@@ -140,9 +146,9 @@ def report(config: Config, metrics: Mapping[str, Any], folder: Path) -> None:
         table.add_row(f"KL of the {name}", f"{test[f'kl/{site}']:.2f}")
         table.add_row(f"I({site}; x') bound, x' sampled", f"{test[f'mi/{site}/sample']:.2f}")
         table.add_row(f"I({site}; x') score, x' the mean", f"{test[f'mi/{site}/mean']:.2f}")
-        if f"mi/{site}/{FIXED_SCALE}" in test:
-            score = f"I({site}; x') score of standard deviation {config.objective.code_scale:g}"
-            table.add_row(score, f"{test[f'mi/{site}/{FIXED_SCALE}']:.2f}")
+        if config.objective.code_scale is not None and site == "c":
+            score = f"I(c; x') score of standard deviation {config.objective.code_scale:g}"
+            table.add_row(score, f"{test['mi/c']:.2f}")
     if "categories" in metrics:
         accuracy = metrics["categories"]["accuracy"]
         table.add_row("class accuracy of the category (no nats)", f"{100 * accuracy:.1f} %")
@@ -156,4 +162,6 @@ def report(config: Config, metrics: Mapping[str, Any], folder: Path) -> None:
         f"trained with channel {config.objective.channel}, lambda {config.objective.mi_weight:g}; "
         f"{seconds['training']:.0f} s training, {seconds['total']:.0f} s in total"
     )
+    say(sentences(metrics))
     print(f"run folder: {folder}")
+    print(next_command(folder))

@@ -1,9 +1,6 @@
-"""Train the mutual-information VAE on MNIST digits and measure what its code carries.
+"""The main experiment: a training, its measurements, draws and figures.
 
-Leaves a folder with the settings, the training's history, a checkpoint, measurements on
-the test images, ArviZ-readable draws and figures.
-
-    python -m experiments.mnist --prior uniform
+Its command line is in :mod:`experiments.mnist.config`.
 """
 
 from __future__ import annotations
@@ -25,11 +22,12 @@ from experiments.mnist.config import (
     parse_run,
     read_settings,
 )
-from experiments.mnist.metrics import evaluate_loss, measure, report
+from experiments.mnist.metrics import PARTS, evaluate_loss, measure, report
 from experiments.mnist.model import build, check_same_data
 from pyro_mivae import inference_data, plotting, runs
 from pyro_mivae.datasets import Digits, load_digits
 from pyro_mivae.infer import TraceMI_ELBO
+from pyro_mivae.progress import part
 from pyro_mivae.runs import groups
 from pyro_mivae.runs.lock import FolderInUseError
 from pyro_mivae.training import (
@@ -53,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("pyro_mivae.datasets").setLevel(logging.INFO)
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        config, folder = parse_run(arguments, __doc__ or "")
+        config, folder = parse_run(arguments)
         fabric = make_fabric(config.training.device, devices=config.training.devices)
         if not fabric.is_global_zero:
             logging.disable(logging.WARNING)
@@ -195,26 +193,27 @@ def run(
             if claim is not None and has_checkpoint(folder):
                 claim.settle()
 
-    fit(
-        vae.model,
-        vae.guide.enumerated() if "d" in vae.priors else vae.guide,
-        elbo,
-        digits.train.images,
-        steps=training.steps,
-        batch_size=training.batch_size,
-        prepare=vae.observe,
-        optimizer=lambda parameters: adam(parameters, training.learning_rate),
-        seed=training.seed,
-        device=training.device,
-        precision=training.precision,
-        compile=training.compile,
-        devices=training.devices,
-        log_every=max(n for n in range(1, 51) if training.validate_every % n == 0),
-        callbacks=[record],
-        folder=folder,
-        checkpoint_every=training.checkpoint_every,
-        resume=resume,
-    )
+    with part(1, PARTS):
+        fit(
+            vae.model,
+            vae.guide.enumerated() if "d" in vae.priors else vae.guide,
+            elbo,
+            digits.train.images,
+            steps=training.steps,
+            batch_size=training.batch_size,
+            prepare=vae.observe,
+            optimizer=lambda parameters: adam(parameters, training.learning_rate),
+            seed=training.seed,
+            device=training.device,
+            precision=training.precision,
+            compile=training.compile,
+            devices=training.devices,
+            log_every=max(n for n in range(1, 51) if training.validate_every % n == 0),
+            callbacks=[record],
+            folder=folder,
+            checkpoint_every=training.checkpoint_every,
+            resume=resume,
+        )
     if not fabric.is_global_zero:
         return
     trained = time.monotonic() - started

@@ -1,13 +1,6 @@
-"""Answer the poster's open question: do priors matched to a feature disentangle it?
+"""The study of the poster's open question.
 
-Trains small VAEs whose code has a Gaussian, a uniform or another prior on images whose factors have
-chosen laws, and the main job's models on MNIST; measures what each code tells of each factor; and
-judges the hypotheses by rules that were fixed before (docs/studies/open-question.md). Leaves a
-table (open_question.csv, a row for each run), a report (open_question.md) and figures, from the
-runs' folders. What is done is skipped and what was stopped goes on: start the same command again.
-Seeds can be added to a table whose folders are gone: --earlier takes it.
-
-    python -m experiments.open_question --workers 2
+Its command line is in :mod:`experiments.open_question.config`.
 """
 
 from __future__ import annotations
@@ -15,10 +8,10 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.command_line import Switch, parse, smoke_folder
+from experiments.command_line import command, say, smoke_folder
+from experiments.open_question.config import Config, parse
 from experiments.open_question.design.cells import (
     Block,
     Scale,
@@ -27,28 +20,15 @@ from experiments.open_question.design.cells import (
     stages,
 )
 from experiments.open_question.earlier import check_kept, read_table, seeds_of
-from experiments.open_question.report.document import report, write_report
+from experiments.open_question.report.document import NAME, report, write_report
 from experiments.open_question.rows import read_rows
-from experiments.runner.stages import StudyConfig, chosen, run_stages
+from experiments.runner.stages import chosen, run_stages
 from experiments.tables import Row
-
-
-@dataclass(frozen=True)
-class Config(StudyConfig):
-    """The runs, and where they run."""
-
-    seeds: int | None = None
-    """At most as many seeds of each cell; None for the number of each block."""
-    add_seeds: Switch = False
-    """Add a block of seeds of G and T on re-inked digits, up to 80: once, if the verdict asks."""
-    earlier: Path | None = None
-    """Table of earlier runs (docs/results/open_question.csv, for one): they are in the report, and
-    ten seeds of a cell that it has all are not run again."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the study; returns the program's exit code."""
-    config = parse(Config, "open_question", __doc__, arguments)
+    config = parse(arguments)
     folder = config.out or Path("runs") / "open-question"
     scale: Scale = "full"
     every = blocks(add_seeds=config.add_seeds)
@@ -70,11 +50,27 @@ def main(arguments: list[str] | None = None) -> int:
         )
         _check(every, config, folder, earlier)
         return run_stages(
-            config, folder, todo, lambda: write_report(every, folder, config.docs, earlier)
+            config,
+            folder,
+            todo,
+            lambda: write_report(every, folder, config.docs, earlier),
+            again=command("open_question", arguments),
+            closing=lambda: say(sentences(folder)),
         )
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+
+
+def sentences(folder: Path) -> list[str]:
+    """Tells what the study says of the poster's claim, and which numbers to trust."""
+    lines = (folder / f"{NAME}.md").read_text(encoding="utf-8").splitlines()
+    verdict = next((line for line in lines if line.startswith("**H1: ")), "")
+    return [
+        f"The poster's claim, {verdict.replace('**', '')}",
+        "Trust the verdicts, which the rules fixed before the runs give; one that is void, or not "
+        "judged yet, says nothing of its claim. Single seeds differ: read intervals, not runs.",
+    ]
 
 
 def _check(every: Sequence[Block], config: Config, folder: Path, earlier: Sequence[Row]) -> None:

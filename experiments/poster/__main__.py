@@ -2,7 +2,7 @@
 
 import sys
 
-from experiments.poster.program import main
+from experiments.command_line import start
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start("poster"))

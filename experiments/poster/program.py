@@ -1,12 +1,6 @@
-"""Reproduce the poster of 2016: its figures, its claims, and what its mutual information is.
+"""The reproduction of the poster.
 
-Trains the poster's VAE on the full MNIST with and without the term, with all four channels, over
-lambda, beta, sizes and seeds; measures the information of the main runs from both sides; and
-leaves a table (poster.csv), a report (poster.md) and the figures, all from the runs' folders. What
-is done is skipped and what was stopped goes on: start the same command again. It takes three to
-six hours on 2 cores.
-
-    python -m experiments.poster --workers 2
+Its command line is in :mod:`experiments.poster.config`.
 """
 
 from __future__ import annotations
@@ -14,29 +8,22 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
-from experiments.command_line import parse, smoke_folder
+from experiments.command_line import command, say, smoke_folder
+from experiments.poster.config import parse
 from experiments.poster.report import write_report
+from experiments.poster.rows import SIDES, read_rows
 from experiments.poster.trainings import Block, blocks, smoke_blocks
 from experiments.runner.run import Run
-from experiments.runner.stages import StudyConfig, chosen, run_stages
-
-
-@dataclass(frozen=True)
-class Config(StudyConfig):
-    """The runs, and where they run."""
-
-    seeds: int = 3
-    """Seeds of the poster's settings."""
-    figure_4_seeds: int = 8
-    """Seeds of the trainings with 10 + 10 dimensions; those beyond --seeds have 10 epochs."""
+from experiments.runner.stages import chosen, run_stages
+from experiments.tables import Row, at, number
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the study; returns the program's exit code."""
-    config = parse(Config, "poster", __doc__, arguments)
+    config = parse(arguments)
     folder, scale = config.out or Path("runs") / "poster", "full"
     every = blocks(config.seeds, config.figure_4_seeds)
     if config.smoke:
@@ -44,10 +31,38 @@ def main(arguments: list[str] | None = None) -> int:
         config = dataclasses.replace(config, workers=2)
     try:
         todo = stages(chosen(every, config.blocks), folder, scale)
-        return run_stages(config, folder, todo, lambda: write_report(every, folder, config.docs))
+        return run_stages(
+            config,
+            folder,
+            todo,
+            lambda: write_report(every, folder, config.docs),
+            again=command("poster", arguments),
+            closing=lambda: say(sentences(every, folder)),
+        )
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+
+
+def sentences(every: Sequence[Block], folder: Path) -> list[str]:
+    """Tells what the poster's information is, and which of its numbers to trust."""
+    rows = read_rows((t for b in every if b.name == "figure-3" for t in b.trainings), folder)
+    lines = []
+    for name, weight in (("With the term on c", 1.0), ("Without the term", 0.0)):
+        chosen = at(rows, mi_weight=weight)
+        if not chosen:
+            continue
+        line = f"{name} the poster's score of c is {_mean(chosen, 'mi/c/mean')} nats"
+        measured = [row for row in chosen if "upper/c/refitted" in row]
+        if measured:
+            low, high = (_mean(measured, f"{side}/c/refitted") for side in SIDES)
+            line += f"; the information I(c; x') itself lies between {low} and {high} nats"
+        lines.append(f"{line} (means over seeds).")
+    return [*lines, "Trust the columns 'between' of the refitted guide. The score is no bound."]
+
+
+def _mean(rows: Sequence[Row], column: str) -> str:
+    return number(fmean(row[column] for row in rows), 1)
 
 
 def stages(todo: Sequence[Block], folder: Path, scale: str) -> list[list[Run]]:

@@ -14,13 +14,13 @@ import signal
 import sys
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from joblib import Parallel, delayed, parallel_config
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from experiments.runner.run import (
     Outcome,
@@ -28,6 +28,16 @@ from experiments.runner.run import (
     Study,
     execute,
 )
+from pyro_mivae.progress import Progress
+
+STATUS = {
+    "done": "done",
+    "skipped": "done before",
+    "failed": "failed",
+    "stopped": "stopped",
+    "busy": "with another process",
+}
+"""Words for what became of a run."""
 
 
 def run_study(
@@ -88,33 +98,54 @@ def run_study(
     return [outcomes[name] for name in names]
 
 
-def run_with_bar(todo: Sequence[Run], folder: Path, **settings: Any) -> list[Outcome]:
-    """Runs :func:`run_study` with a progress bar, and prints a line for each run that fails."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), transient=True) as progress:
-        bar = progress.add_task("runs", total=len(todo))
+def run_with_bar(
+    todo: Sequence[Run], folder: Path, what: str = "runs", **settings: Any
+) -> list[Outcome]:
+    """Runs :func:`run_study` with a progress bar, and a line for each run that fails."""
+    by_status: Counter[str] = Counter()
+    with Progress(what, len(todo), "runs") as bar, _ticking(bar):
 
         def report(outcome: Outcome) -> None:
-            progress.advance(bar)
+            by_status[outcome.status] += 1
+            bar.note(", ".join(f"{n} {STATUS[s]}" for s, n in by_status.items() if s != "done"))
+            bar.update()
             if outcome.status == "failed":
-                progress.console.print(f"{outcome.name} failed: {outcome.log}", soft_wrap=True)
+                bar.write(f"{outcome.name} failed: {outcome.log}")
 
         return run_study(todo, folder, report=report, **settings)
 
 
-def report_outcomes(outcomes: Sequence[Outcome], folder: Path) -> int:
-    """Prints what became of the runs; returns the program's exit code."""
+@contextmanager
+def _ticking(bar: Progress) -> Iterator[None]:
+    """Shows each second how much time went by, while the runs' processes are waited for."""
+    end = threading.Event()
+
+    def tick() -> None:
+        while not end.wait(1.0):
+            bar.tick()
+
+    thread = threading.Thread(target=tick, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+
+
+def report_outcomes(outcomes: Sequence[Outcome], folder: Path, again: str, then: str) -> int:
+    """Prints what became of the runs, and what to do next; returns the program's exit code.
+
+    Args:
+        outcomes: What became of each run.
+        folder: Folder of the study.
+        again: Command that goes on with what is not done.
+        then: Command, or words, for when all is done.
+    """
     by_status: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         by_status.setdefault(outcome.status, []).append(outcome)
-    words = {
-        "done": "done",
-        "skipped": "done before",
-        "failed": "failed",
-        "stopped": "stopped: start the same command again to go on",
-        "busy": "with another process",
-    }
-    for status, text in words.items():
+    for status, text in STATUS.items():
         if status in by_status:
             print(f"{len(by_status[status])} {text}")
     for outcome in by_status.get("busy", []):
@@ -122,6 +153,11 @@ def report_outcomes(outcomes: Sequence[Outcome], folder: Path) -> int:
     for outcome in by_status.get("failed", []):
         print(f"error: {outcome.name}: {outcome.note}\n  log: {outcome.log}", file=sys.stderr)
     print(f"study folder: {folder}")
+    if by_status.keys() <= {"done", "skipped"}:
+        print(f"next: {then}")
+    else:
+        why = "look into the logs above, then go" if "failed" in by_status else "go"
+        print(f"next: {why} on with the rest (what is done is kept)\n  {again}")
     if "failed" in by_status:
         return 1
     return 130 if "stopped" in by_status else 0

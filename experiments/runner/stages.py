@@ -3,50 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from experiments.command_line import Switch
-from experiments.runner.pool import report_outcomes, run_with_bar
+from experiments.runner.engine import Engine
+from experiments.runner.pool import report_outcomes
 from experiments.runner.run import Outcome, Run
+from pyro_mivae.progress import part
 
-
-@dataclass(frozen=True)
-class Engine:
-    """The machines that execute runs."""
-
-    workers: int = 1
-    """Runs at a time on this machine."""
-    scheduler: str | None = None
-    """Address of a Dask scheduler (tcp://...), whose workers take the runs instead."""
-    threads: int | None = None
-    """Threads of a run; None shares the cores, or on a cluster keeps each worker's environment."""
-
-    def run(self, todo: Sequence[Run], folder: Path) -> list[Outcome]:
-        """Executes runs with a progress bar, see :func:`run_study`."""
-        return run_with_bar(
-            todo,
-            folder,
-            workers=self.workers,
-            scheduler=self.scheduler,
-            threads=self.threads,
-        )
-
-
-@dataclass(frozen=True)
-class StudyConfig(Engine):
-    """Which parts of a study are run, and where."""
-
-    blocks: tuple[str, ...] = ()
-    """Names of the parts to run; all by default, none with "none" (the report alone)."""
-    out: Path | None = None
-    """Folder of the runs, to be started again and added to; by default runs/ and the study's
-    name."""
-    docs: Path | None = None
-    """Folder of a documentation whose results/ and figures/ get the report, too."""
-    smoke: Switch = False
-    """A few runs of seconds in a folder of their own, through everything."""
+KINDS = {
+    "mnist": "trainings",
+    "train_arm": "trainings",
+    "information": "measurements",
+    "measure_codes": "measurements",
+}
+"""What runs of a program are, by the last part of its module's name."""
 
 
 class StudyBlock(Protocol):
@@ -77,17 +48,39 @@ def run_stages(
     folder: Path,
     stages: Iterable[Sequence[Run]],
     write_report: Callable[[], Path | None],
+    *,
+    again: str,
+    closing: Callable[[], None],
 ) -> int:
     """Runs one stage after the other, until one is stopped, and writes the report.
+
+    Args:
+        engine: Machines that execute the runs.
+        folder: Folder of the study.
+        stages: Runs of each stage.
+        write_report: Function that writes the report of what is done so far.
+        again: Command that goes on with what is not done.
+        closing: Function that prints in words what came out and which number to trust.
 
     Returns:
         The program's exit code.
     """
     outcomes: list[Outcome] = []
-    for todo in stages:
-        outcomes += engine.run(todo, folder)
+    full = [todo for todo in stages if todo]
+    for number, todo in enumerate(full, start=1):
+        with part(number, len(full)):
+            outcomes += engine.run(todo, folder, _kind(todo))
         if any(outcome.status == "stopped" for outcome in outcomes):
             break
-    if report_path := write_report():
+    report_path = write_report()
+    then = f"read {report_path}" if report_path else f"start it with runs\n  {again}"
+    if report_path:
+        closing()
         print(f"report: {report_path}")
-    return report_outcomes(outcomes, folder)
+    return report_outcomes(outcomes, folder, again, then)
+
+
+def _kind(todo: Sequence[Run]) -> str:
+    """Names what runs do, for their bar."""
+    kinds = {KINDS.get(run.module.rpartition(".")[2], "runs") for run in todo}
+    return kinds.pop() if len(kinds) == 1 else "runs"

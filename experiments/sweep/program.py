@@ -1,10 +1,6 @@
-"""Train and measure the main experiment for every combination of lambda, prior, channel and seed.
+"""The sweep over weights, priors, channels and seeds.
 
-Runs that are done are skipped and stopped ones go on: start the same command again after whatever
-has stopped it. Flags after -- go to experiments.mnist. Leaves a folder for each run, a table
-(sweep.csv, a row for each run) and a figure of them.
-
-    python -m experiments.sweep --mi-weights 0 0.5 1 2 --seeds 0 1 2 --workers 2 -- --steps 2000
+Its command line is in :mod:`experiments.sweep.config`.
 """
 
 from __future__ import annotations
@@ -13,28 +9,27 @@ import dataclasses
 import itertools
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from experiments.command_line import (
-    Switch,
     as_arguments,
-    parse,
+    command,
     plain,
+    say,
     smoke_folder,
 )
-from experiments.mnist.config import CodePrior, parse_run
+from experiments.mnist.config import parse_run
 from experiments.runner.pool import report_outcomes
 from experiments.runner.run import Run
-from experiments.runner.stages import Engine
+from experiments.sweep.config import Config, parse
 from experiments.sweep.figure import sweep_curves
 from experiments.tables import percent, read_json, write_table
 from pyro_mivae import runs
-from pyro_mivae.infer import Channel
 from pyro_mivae.plotting.saving import save
 
 TABLE = "sweep.csv"
@@ -46,29 +41,9 @@ SETTINGS = {
 OWN = ("--prior", "--channel", "--mi-weight", "--seed", "--out", "--resume", "--overwrite")
 
 
-@dataclass(frozen=True)
-class Config(Engine):
-    """The runs, and where they run."""
-
-    mi_weights: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0)
-    """Values of lambda."""
-    priors: tuple[CodePrior, ...] = ("gaussian", "uniform")
-    """Priors of the code."""
-    channels: tuple[Channel, ...] = ("straight-through",)
-    """How x' is generated in the training."""
-    seeds: tuple[int, ...] = (0, 1, 2)
-    """Seeds of each combination."""
-    out: Path | None = None
-    """Folder of the study; runs/sweep by default, to be started again and added to."""
-    smoke: Switch = False
-    """Two runs of seconds in a folder of their own."""
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Runs the study; returns the program's exit code."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    split = arguments.index("--") if "--" in arguments else len(arguments)
-    config = parse(Config, "sweep", __doc__, arguments[:split])
+    config, extra = parse(sys.argv[1:] if arguments is None else arguments)
     folder = config.out or Path("runs") / "sweep"
     if config.smoke:
         folder = smoke_folder(config.out)
@@ -76,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
             config, mi_weights=(0.0, 1.0), priors=("uniform",), seeds=(0,), workers=2
         )
     try:
-        todo = make_runs(config, arguments[split + 1 :])
+        todo = make_runs(config, extra)
         outcomes = config.run(todo, folder)
         rows = read_rows(folder)
         if rows:
@@ -86,7 +61,36 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     _report(rows)
-    return report_outcomes(outcomes, folder)
+    say(sentences(rows))
+    then = f"what a run's code really carries, from both sides\n  {_measure(rows, folder)}"
+    return report_outcomes(outcomes, folder, command("sweep", arguments), then)
+
+
+def sentences(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Tells what the weight changes, and which number to trust."""
+    lines = []
+    for (prior, channel), group in itertools.groupby(
+        rows, key=lambda r: (r["prior"], r["channel"])
+    ):
+        by_weight: dict[float, list[float]] = {}
+        for row in group:
+            by_weight.setdefault(row["mi_weight"], []).append(row["mi/c/sample"])
+        bounds = ", ".join(
+            f"{fmean(values):.2f} at λ {weight:g} ({min(values):.2f} to {max(values):.2f})"
+            for weight, values in by_weight.items()
+        )
+        lines.append(f"{prior}, {channel}: the code tells at least (nats) {bounds}.")
+    if lines:
+        lines.append(
+            "Trust these bounds (x' drawn), and means over seeds with their range, not single runs."
+        )
+    return lines
+
+
+def _measure(rows: Sequence[dict[str, Any]], folder: Path) -> str:
+    """The command that measures the run whose code tells most."""
+    best = max(rows, key=lambda row: row["mi/c/sample"])["run"] if rows else "RUN"
+    return command("information", [str(folder / best)])
 
 
 def make_runs(config: Config, extra: Sequence[str]) -> list[Run]:
@@ -111,7 +115,7 @@ def make_runs(config: Config, extra: Sequence[str]) -> list[Run]:
         command = (*as_arguments(flags), *(["--smoke"] if config.smoke else []), *extra)
         todo.append(Run(f"{prior}-{channel}-lambda{plain(number)}-seed{seed}", command))
     # What a run would refuse, before there is one.
-    parse_run([*todo[0].arguments, "--out", "run"], __doc__ or "")
+    parse_run([*todo[0].arguments, "--out", "run"])
     return todo
 
 
@@ -125,6 +129,8 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
         for group, names in SETTINGS.items():
             row |= {name: config["settings"][group].get(name) for name in names}
         row |= metrics["test"]
+        if (old := "mi/c/fixed-scale") in row:  # of before 0.1.0
+            row["mi/c"] = row.pop(old)
         evidence = metrics["log_evidence"]
         row |= {"log_evidence": evidence["mean"], "log_evidence_se": evidence["standard_error"]}
         if "categories" in metrics:

@@ -40,12 +40,17 @@ class DigitsNotFoundError(FileNotFoundError):
     """The full MNIST is neither on disk nor to be downloaded; the message says what was tried."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Split:
     """Images, uint8 (N, 28, 28), 0 (paper) to 255 (ink), and their digits, int64 (N,)."""
 
     images: Tensor
     labels: Tensor
+
+    def __repr__(self) -> str:
+        height, width = self.images.shape[-2:]
+        labels = len(torch.unique(self.labels))
+        return f"{len(self):,} images of {height} x {width} pixels, {labels} labels"
 
     def __len__(self) -> int:
         return len(self.images)
@@ -55,7 +60,7 @@ class Split:
         return Split(self.images.to(device), self.labels.to(device))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Digits:
     """A data set in disjoint splits: 55,000/5,000/10,000 (``mnist``), 4,000/500/500 (``mnist-5k``).
 
@@ -72,6 +77,12 @@ class Digits:
     train: Split
     validation: Split
     test: Split
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.name}: {len(self.train):,} images to train on, {len(self.validation):,} to "
+            f"validate, {len(self.test):,} to test\n  {self.source}"
+        )
 
     def to(self, device: torch.device | str) -> "Digits":
         """Copies the data set to a device."""

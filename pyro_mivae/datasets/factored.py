@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FactorSplit:
     """Images, what they show, and the factors behind each.
 
@@ -37,6 +37,14 @@ class FactorSplit:
     sources: Tensor
     effective_size: float
 
+    def __repr__(self) -> str:
+        height, width = self.images.shape[-2:]
+        names = ", ".join(str(name) for name in self.factors.data_vars)
+        return (
+            f"{len(self):,} images of {height} x {width} pixels, worth {self.effective_size:,.0f} "
+            f"of the source\n  factors: {names}"
+        )
+
     def __len__(self) -> int:
         return len(self.images)
 
@@ -46,7 +54,7 @@ class FactorSplit:
         return replace(self, **tensors)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FactorData:
     """A data set whose factors are known.
 
@@ -63,6 +71,13 @@ class FactorData:
     laws: Mapping[str, Law]
     train: FactorSplit
     test: FactorSplit
+
+    def __repr__(self) -> str:
+        laws = ", ".join(f"{name} {law}" for name, law in self.laws.items())
+        return (
+            f"{self.name}: {len(self.train):,} images to train on, {len(self.test):,} to test\n"
+            f"  {self.source}" + (f"\n  laws: {laws}" if laws else "")
+        )
 
     def to(self, device: torch.device | str) -> FactorData:
         """Copies the data set to a device."""

@@ -13,7 +13,7 @@ from pyro_mivae.disentanglement.inputs import plain
 __all__ = ["ClassMatch", "match_classes"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ClassMatch:
     """Categories matched to classes.
 
@@ -26,6 +26,13 @@ class ClassMatch:
     accuracy: float
     classes: list[int | None]
     shares: list[float]
+
+    def __repr__(self) -> str:
+        used = sum(share > 0 for share in self.shares)
+        return (
+            f"class accuracy {100 * self.accuracy:.1f} % of {len(self.shares)} categories, "
+            f"{used} of them used"
+        )
 
 
 def match_classes(categories: Any, labels: Any, num_categories: int) -> ClassMatch:

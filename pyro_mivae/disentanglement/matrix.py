@@ -18,11 +18,14 @@ from pyro_mivae.disentanglement.inputs import (
     group_numbers,
 )
 
+SHOWN = 5
+"""Factors in the text of a result."""
+
 _ELEMENTS = 2**21
 """Numbers that are counted at once: memory then does not grow with the codes."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class MIMatrix:
     """Information between codes and factors, nats.
 
@@ -42,6 +45,17 @@ class MIMatrix:
     live: NDArray[np.bool_]
     entropies: Floats
     names: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        top = [
+            f"{name} {column.max():.2f} (code {column.argmax()})"
+            for name, column in zip(self.names, self.values.T, strict=True)
+        ]
+        shown = ", ".join(top[:SHOWN]) + (", ..." if top[SHOWN:] else "")
+        return (
+            f"Information of {len(self.live)} codes, {self.num_live} of them live, about "
+            f"{len(self.names)} factors\n  most in nats: {shown}"
+        )
 
     @property
     def num_live(self) -> int:

@@ -26,7 +26,7 @@ from pyro_mivae.disentanglement.matrix import subsample
 from pyro_mivae.disentanglement.scores import completeness, disentanglement
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DCI:
     """Disentanglement, completeness and informativeness.
 
@@ -40,6 +40,14 @@ class DCI:
 
     importance: Floats
     informativeness: Floats
+
+    def __repr__(self) -> str:
+        codes, factors = self.importance.shape
+        return (
+            f"DCI of {codes} codes and {factors} factors, all from 0 to 1: disentanglement "
+            f"{self.disentanglement:.2f}, completeness {self.completeness:.2f}, informativeness "
+            f"{self.informativeness.mean():.2f} (mean over factors)"
+        )
 
     @property
     def disentanglement(self) -> float:

@@ -14,8 +14,11 @@ from pyro_mivae.disentanglement.inputs import (
     plain,
 )
 
+SHOWN = 5
+"""Codes in the text of a result."""
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class TraversalEffects:
     """The effect of moving a code on each factor; every array has the shape ``(codes, factors)``.
 
@@ -36,6 +39,21 @@ class TraversalEffects:
     exclusivity: Floats
     linearity: Floats
     num_missing: Ints
+
+    def __repr__(self) -> str:
+        lines = []
+        for code, slopes in enumerate(self.slope):
+            sizes = np.nan_to_num(np.abs(slopes))
+            k = int(sizes.argmax())
+            lines.append(
+                f"code {code} moves factor {k} most: {slopes[k]:.2f} ± {self.slope_se[code, k]:.2f}"
+                f" standard deviations per unit, exclusivity {self.exclusivity[code, k]:.2f}"
+            )
+        more = [f"and {len(lines) - SHOWN} codes more"] if lines[SHOWN:] else []
+        codes, factors = self.slope.shape
+        return "\n  ".join(
+            [f"Effects of {codes} codes on {factors} factors", *lines[:SHOWN], *more]
+        )
 
 
 def traversal_effects(values: Any, measured: Any, *, scale: Any) -> TraversalEffects:

@@ -31,7 +31,7 @@ _NEAR = 0.9
 """The share of log N from which on an information is called saturated."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AggregateInformation:
     """I_q(z; x) of N data, in nats.
 
@@ -59,6 +59,9 @@ class AggregateInformation:
     def saturated(self) -> bool:
         """Whether the information is within a tenth of its limit."""
         return self.estimate.mean > _NEAR * self.limit
+
+    def __repr__(self) -> str:
+        return f"{self} ({self.num_data} data)" if not self.saturated else str(self)
 
     def __str__(self) -> str:
         names = ", ".join(self.codes)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from pyro_mivae.information.posteriors import Batch
+from pyro_mivae.progress import Progress
 
 _ELEMENTS = 2**19
 """Numbers that are computed at once: more leave the cache, with fewer the threads wait."""
@@ -78,9 +78,8 @@ def blocks(
     }
     numbers = max(b.count for b in run) * sum(value[0].numel() for value in values.values())
     size, total = max(1, _ELEMENTS // numbers), _num_draws(run)
-    with tqdm(
-        total=total, desc="aggregate posterior", unit="draw", disable=None if progress else True
-    ) as bar:
+    what = "pairs of dimensions" if pairs else "aggregate posterior"
+    with Progress(what, total, "draws", shown=progress) as bar:
         for start in range(0, total, size):
             rows = slice(start, min(start + size, total))
             block = {n: value[rows].unsqueeze(positions[n]) for n, value in values.items()}

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from pyro_mivae.batches import Data, Prepare, arguments, as_tensors, batches
 from pyro_mivae.isolation import evaluation
+from pyro_mivae.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,7 @@ class Batching:
 
     def with_progress(self, what: str) -> Iterator[tuple[tuple[Any, ...], int]]:
         """Yields the same behind a progress bar that says what is measured."""
-        hidden = None if self.progress else True
-        with tqdm(total=self.num_data, desc=what, unit="datum", disable=hidden) as bar:
+        with Progress(what, self.num_data, "data", shown=self.progress) as bar:
             for args, count in self:
                 yield args, count
                 bar.update(count)

@@ -10,11 +10,11 @@ import torch
 from pyro import poutine
 from pyro.ops.provenance import detach_provenance
 from torch import Tensor
-from tqdm import tqdm
 
 from pyro_mivae.infer.dual.dual_pass import DualPass
 from pyro_mivae.information.edges import EdgeDraws
 from pyro_mivae.information.proposal import Proposal, depth, log_sums
+from pyro_mivae.progress import Progress
 from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.dependencies import dependencies
 from pyro_mivae.traces.importance import Cells, log_weight, shared_cells
@@ -68,7 +68,7 @@ class Bounds:
             for given in ({}, self.codes)
         ]
 
-    def __call__(self, counts: tuple[int, ...], bar: tqdm[Any]) -> tuple[Tensor, Tensor, Tensor]:
+    def __call__(self, counts: tuple[int, ...], bar: Progress) -> tuple[Tensor, Tensor, Tensor]:
         """L_K and U_K, shape ``(len(counts), cells)``, and the Barber-Agakov bound."""
         data = self.forward.generated
         w_0, v_0 = (

@@ -27,7 +27,7 @@ from pyro_mivae.traces.rerun import run_again
 from pyro_mivae.traces.sites import latent_sites, observed_sites
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ElboDecomposition:
     """The terms of an ELBO over N data, in nats per datum, all from the same draws.
 
@@ -55,6 +55,22 @@ class ElboDecomposition:
     dimension_kl: dict[str, Tensor] | None
     dimension_kl_standard_error: dict[str, Tensor] | None
     note: str
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.information.codes)
+        lines = [
+            f"ELBO {self.elbo} = log-likelihood {self.log_likelihood} - KL {self.kl}, in nats per "
+            f"datum ({self.information.num_data} data)",
+            f"KL = I_q({names}; x) {self.information.estimate} + KL(q({names}) || p({names})) "
+            f"{self.marginal_kl}",
+        ]
+        if self.total_correlation is not None and self.dimension_kl is not None:
+            total = sum(float(kl.sum()) for kl in self.dimension_kl.values())
+            lines.append(
+                f"KL(q({names}) || p({names})) = total correlation {self.total_correlation} + KL "
+                f"by dimension {total:.3f}"
+            )
+        return "\n  ".join([*lines, *([self.note] if self.note else [])])
 
     def __str__(self) -> str:
         names = ", ".join(self.information.codes)

@@ -15,7 +15,7 @@ def mean_and_error(terms: Tensor) -> tuple[Tensor, Tensor]:
     return mean.cpu(), (((terms - mean) ** 2).sum(0) / (number - 1) / number).sqrt().cpu()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Estimate:
     """A mean over independent terms, in nats.
 
@@ -48,6 +48,9 @@ class Estimate:
             raise ValueError(f"level must lie in (0, 1), found {level}")
         reach = NormalDist().inv_cdf((1 + level) / 2) * self.standard_error
         return self.mean - reach, self.mean + reach
+
+    def __repr__(self) -> str:
+        return f"{self} nats"
 
     def __str__(self) -> str:
         return f"{self.mean:.3f} ± {self.standard_error:.3f}"

@@ -31,7 +31,7 @@ _FLAT = 1e-2
 """Nats between log-weights that count as equal: those of an exact guide differ by rounding."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LogEvidence:
     r"""An importance-weighted estimate of log p(x), with diagnostics of its weights.
 
@@ -49,6 +49,15 @@ class LogEvidence:
     effective_samples: Tensor
     pareto_k: Tensor
     note: str | None = None
+
+    def __repr__(self) -> str:
+        number, doubtful = len(self.per_datum), int(self.unreliable.sum())
+        lines = [
+            f"log-evidence {self.estimate} nats per datum ({number} data, K = {self.num_samples})",
+            f"effective samples {float(self.effective_samples.median()):.1f} (median); {doubtful} "
+            f"of {number} data unreliable (Pareto k above {self.threshold:.2f})",
+        ]
+        return "\n  ".join([*lines, *([self.note] if self.note else [])])
 
     @property
     def estimate(self) -> Estimate:

@@ -12,10 +12,10 @@ import torch
 from pyro import poutine
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
-from tqdm import tqdm
 
 from pyro_mivae.infer.dual.guide_run import ReplayCodes
 from pyro_mivae.information.edges import EdgeDraws
+from pyro_mivae.progress import Progress
 from pyro_mivae.traces.call import Args, Call
 from pyro_mivae.traces.importance import Cells, log_weight
 from pyro_mivae.traces.rerun import latent_values, plate_indices, run_again
@@ -164,7 +164,7 @@ def _in_plate(fn: Any, size: int, dim: int) -> Any:
     return wrapped
 
 
-def log_sums(proposal: Proposal, counts: Iterable[int], bar: tqdm[Any]) -> dict[int, Tensor]:
+def log_sums(proposal: Proposal, counts: Iterable[int], bar: Progress) -> dict[int, Tensor]:
     """Computes the log of the sum of the first k weights, for each k in `counts`, streaming.
 
     Args:

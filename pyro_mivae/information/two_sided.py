@@ -12,7 +12,6 @@ import pyro
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
-from tqdm import tqdm
 
 from pyro_mivae.batches import Prepare, arguments
 from pyro_mivae.infer.dual.binding import DataArgs
@@ -21,6 +20,7 @@ from pyro_mivae.information.bounds import Bounds
 from pyro_mivae.information.edges import EdgeDraws
 from pyro_mivae.information.estimate import Estimate
 from pyro_mivae.isolation import evaluation
+from pyro_mivae.progress import Progress
 from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.sites import Codes, as_codes, as_names
 
@@ -30,7 +30,7 @@ _WIDE = 0.1
 """Nats between the bounds that are worth a warning."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sandwich:
     """The bounds on I(c; x') from both sides, in nats per datum.
 
@@ -88,22 +88,38 @@ class Sandwich:
         return "; ".join(note for note in (self.draws_note, self._gap_note) if note) or None
 
     @property
-    def _gap_note(self) -> str | None:
+    def apart(self) -> bool:
+        """Whether the bounds are surely apart: the gap less two standard errors is over 0.1 nats.
+
+        Both bounds hold then, and the truth may be anywhere between them.
+        """
         gap = self.gap
         sure = gap.mean if math.isnan(gap.standard_error) else gap.mean - 2 * gap.standard_error
-        if not (sure > _WIDE or math.isinf(gap.mean)):
+        return sure > _WIDE or math.isinf(gap.mean)
+
+    @property
+    def _gap_note(self) -> str | None:
+        if not self.apart:
             return None
         return (
-            f"the bounds are {gap.mean:.2f} nats apart at K = {self.num_samples[-1]}: more samples "
-            "bring them closer where the guide covers the model's posterior; where it misses a "
-            "part of it (a mode, say), they stay valid and far apart, and only a better guide helps"
+            f"the bounds are {self.gap.mean:.2f} nats apart at K = {self.num_samples[-1]}: more "
+            "samples bring them closer where the guide covers the model's posterior; where it "
+            "misses a part of it (a mode, say), they stay valid and far apart, and only a better "
+            "guide helps: pyro_mivae.training.refit_guide fits a copy of it to generated data"
         )
 
+    def __repr__(self) -> str:
+        data = f"{len(self.barber_agakov_per_datum)} generated data"
+        return "\n  ".join([f"{self._bounds}, {data}", *([self.note] if self.note else [])])
+
     def __str__(self) -> str:
+        return self._bounds + (f"; {self.note}" if self.note else "")
+
+    @property
+    def _bounds(self) -> str:
         information = f"I({', '.join(self.codes)}; x')"
         bounds = f"{self.lower} <= {information} <= {self.upper} nats per datum"
-        bounds += f" (K = {self.num_samples[-1]})"
-        return bounds + (f"; {self.note}" if self.note else "")
+        return f"{bounds} (K = {self.num_samples[-1]})"
 
 
 def sandwich(
@@ -144,6 +160,10 @@ def sandwich(
     means. Weights are summed in log space as they come: the memory does not grow with K. Scales
     and ``pyro.factor`` are left out, they weigh a loss; masked data keep their values, so that x'
     tells the guide nothing that the density leaves out.
+
+    The bounds count as *apart* where their gap at the largest K, less two standard errors, is over
+    0.1 nats. A warning, :attr:`Sandwich.note` and the text of the result say so then, and what
+    helps: :func:`pyro_mivae.training.refit_guide`, and :func:`sandwich` with the guide it returns.
 
     Args:
         model: A Pyro model; its latent code sites depend on no noise, and on no generated data.
@@ -198,7 +218,7 @@ def sandwich(
     with (
         evaluation(model, guide, device=device, seed=seed),
         pyro.validation_enabled(False),
-        tqdm(total=0, unit="draw", disable=None if progress else True) as bar,
+        Progress("bounds", None, "draws", shown=progress) as bar,
     ):
         args = arguments(args, prepare)
         for run in range(num_dual_particles):
@@ -207,7 +227,8 @@ def sandwich(
             )
             if run == 0:
                 passes = 2 if bounds.noise else 1
-                bar.reset(passes * counts[-1] * num_dual_particles)
+                what = f"bounds on I({', '.join(bounds.codes)}; x')"
+                bar.expect(passes * counts[-1] * num_dual_particles, what)
             runs.append(bounds(counts, bar))
     lower, upper, barber_agakov = (torch.cat(parts, -1).cpu() for parts in zip(*runs, strict=True))
     result = Sandwich(counts, lower, upper, barber_agakov, tuple(bounds.codes), edges.note())

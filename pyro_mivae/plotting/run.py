@@ -22,6 +22,8 @@ from pyro_mivae.runs.history import History
 def training_curves(history: History) -> Figure:
     """Draws the loss and negative ELBO, the KL of each site, and MI of each site and channel.
 
+    MI without a channel is the loss's own; it is left out where a split has it by channel.
+
     Args:
         history: History with rows ``train`` and ``validation``, in nats per datum.
     """
@@ -29,7 +31,9 @@ def training_curves(history: History) -> Figure:
     panels = figure.subplots(1, 3)
     loss, kl, mi = panels
     columns = [column.split("/") for column in history.columns()]
-    names_of_sites = [c[1] for c in columns if len(c) == (2 if c[0] == "kl" else 3)]
+    # kl/c, mi/c and mi/c/sample name a site, mi/sample none.
+    totals = [["mi", channel] for channel in style.DASHES]
+    names_of_sites = [column[1] for column in columns if column[1:] and column not in totals]
     others = zip(
         sorted(set(names_of_sites) - set(style.SITES)), itertools.cycle(style.OTHERS), strict=False
     )
@@ -40,6 +44,10 @@ def training_curves(history: History) -> Figure:
             style.curve(loss, history, split, terms, f"−ELBO, {split}", style.GREY, dash)
         for site, (name, colour) in sites.items():
             style.curve(kl, history, split, {f"kl/{site}": 1}, f"{name}, {split}", colour, dash)
+            rows = [row for row in history.rows if row["split"] == split]
+            if not any(f"mi/{site}/{channel}" in row for row in rows for channel in style.DASHES):
+                own = {f"mi/{site}": 1}
+                style.curve(mi, history, split, own, f"{name}, {split}", colour, dash)
             for channel, dashes in style.DASHES.items():
                 label = f"{name}, {split}, channel {channel}"
                 of_split = "-" if split == "train" else dashes

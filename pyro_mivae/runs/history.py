@@ -6,15 +6,23 @@ import csv
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pyro_mivae.runs.files import write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Cell = float | int | str
 Row = dict[str, Cell]
 
 
+CHANNELS = ("mean", "sample", "straight-through", "sleep")
+# As pyro_mivae.infer.CHANNELS, which loads torch.
+
+
 def by_channel(terms: Mapping[str, float], channel: str) -> dict[str, float]:
-    """Names the channel in the columns of the information: ``mi/c`` becomes ``mi/c/sample``."""
+    """Names the channel under which all sites were measured: ``mi/c`` becomes ``mi/c/sample``."""
     return {
         f"{name}/{channel}" if name.split("/")[0] == "mi" else name: value
         for name, value in terms.items()
@@ -24,12 +32,27 @@ def by_channel(terms: Mapping[str, float], channel: str) -> dict[str, float]:
 class History:
     """Rows of readings, each with ``step``, ``epoch``, ``split`` and terms in nats per datum.
 
+    Terms have the names of :meth:`pyro_mivae.infer.TraceMI_ELBO.terms`: ``loss``,
+    ``log_likelihood``, ``kl``, ``kl/c``, and of the loss's own information ``mi``, ``mi/c``. What
+    was measured of a site under a channel, whatever the loss has, is ``mi/c/sample``.
+
     Args:
-        rows: Earlier rows.
+        rows: Earlier rows. Training rows of before 0.1.0, which named the channel, are renamed.
     """
 
     def __init__(self, rows: list[Row] | None = None) -> None:
-        self.rows: list[Row] = [dict(row) for row in rows or []]
+        self.rows: list[Row] = [_renamed(row) for row in rows or []]
+
+    def __repr__(self) -> str:
+        splits = dict.fromkeys(str(row["split"]) for row in self.rows)
+        lines = [f"History of {len(self.rows)} rows, in nats per datum"]
+        for split in splits:
+            row = next(r for r in reversed(self.rows) if r["split"] == split)
+            shown = [n for n in ("loss", "log_likelihood", "elbo", "kl", "mi") if n in row]
+            terms = ", ".join(f"{name} {float(row[name]):.2f}" for name in shown)
+            number = sum(r["split"] == split for r in self.rows)
+            lines.append(f"  {split}: {number} rows, at step {row['step']} {terms}")
+        return "\n".join(lines)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -58,6 +81,12 @@ class History:
             raise KeyError(f"no column {column!r} in the rows of {split!r}; there are {known}")
         return [int(r["step"]) for r in rows], [float(r[column]) for r in rows]
 
+    def to_pandas(self) -> pd.DataFrame:
+        """Copies all rows into a table: a line for each row, NaN where it lacks a term."""
+        import pandas as pd  # slow
+
+        return pd.DataFrame(self.rows, columns=self.columns() or ["step", "epoch", "split"])
+
     def write_csv(self, path: Path) -> None:
         """Writes all rows, atomically; cells that a row lacks stay empty."""
         text = io.StringIO()
@@ -71,6 +100,18 @@ class History:
         """Reads what :meth:`write_csv` wrote."""
         with path.open(newline="") as file:
             return cls([_parse(row) for row in csv.DictReader(file)])
+
+
+def _renamed(row: Mapping[str, Cell]) -> Row:
+    """A row whose terms of the loss are named as the ELBO names them.
+
+    Earlier training rows had ``mi/c/straight-through`` for ``mi/c``, the channel being the loss's.
+    """
+    old = [c for c in CHANNELS if f"mi/{c}" in row]
+    if row.get("split") != "train" or "mi" in row or len(old) != 1:
+        return dict(row)
+    end = f"/{old[0]}"
+    return {n.removesuffix(end) if n.startswith("mi/") else n: v for n, v in row.items()}
 
 
 def _parse(row: dict[str, str]) -> Row:

@@ -6,7 +6,7 @@ import logging
 import math
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,14 +17,16 @@ import pyro
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
-from tqdm import tqdm
 
 from pyro_mivae.batches import Batches
 from pyro_mivae.infer import TraceMI_ELBO
-from pyro_mivae.runs.history import History, by_channel
+from pyro_mivae.progress import Progress
+from pyro_mivae.runs.history import History
 from pyro_mivae.traces.drawing import NonFiniteError as NonFiniteError
 from pyro_mivae.traces.drawing import explain
 from pyro_mivae.training.checkpoints import CheckpointError, save_checkpoint
+from pyro_mivae.training.events import Callback as Callback
+from pyro_mivae.training.events import Event as Event
 from pyro_mivae.training.matching import check_optimizer, check_state
 from pyro_mivae.training.objective import Objective
 from pyro_mivae.training.parallel import (
@@ -36,29 +38,6 @@ from pyro_mivae.training.parallel import (
 from pyro_mivae.training.record import check_same_training
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Event:
-    """What a callback is told.
-
-    Attributes:
-        kind: ``"log"`` after terms were read, ``"epoch"`` at the end of an epoch,
-            ``"end"`` after the last step.
-        step: Steps done.
-        epoch: Epochs done, with fractions.
-        terms: The row just read, in nats per datum (empty but for ``"log"``).
-        history: All rows; a callback may add its own.
-    """
-
-    kind: str
-    step: int
-    epoch: float
-    terms: Mapping[str, float]
-    history: History
-
-
-Callback = Callable[[Event], None]
 
 
 class Interrupted(Exception):  # noqa: N818 -- an event, not an error
@@ -110,7 +89,7 @@ class Loop:
     def run(self, steps: int, checkpoint_every: int, progress: bool) -> None:
         """Trains until `steps` steps are done."""
         hidden = not (progress and self.fabric.is_global_zero)
-        bar = tqdm(total=steps, initial=self.step, unit="step", disable=hidden or None)
+        bar = Progress("training", steps, "steps", done=self.step, shown=not hidden)
         validation = pyro.settings.get()
         with bar, _signals(active=self.folder is not None) as received:
             try:
@@ -122,7 +101,7 @@ class Loop:
                     bar.update()
                     reading = self.step % self.log_every == 0 or self.step == steps
                     if reading:
-                        bar.set_postfix_str(_short(self._log()))
+                        bar.note(_short(self._log()))
                     if self.step % self.batches.steps_per_epoch == 0:
                         self._tell("epoch", {})
                     stop = agreed_signal(self.fabric, received, now=reading)
@@ -257,9 +236,6 @@ class Loop:
             values = [terms[name] for _, terms in self._pending if name in terms]
             means[name] = sum(values) / len(values)
         self._pending.clear()
-        elbo = self.objective.elbo
-        if isinstance(elbo, TraceMI_ELBO):
-            means = by_channel(means, elbo.channel)
         self.history.add(self.step, self._epoch(), "train", means)
         self._tell("log", means)
         return means
@@ -276,7 +252,9 @@ class Loop:
 
 
 def _short(terms: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.1f}" for name, value in terms.items())
+    """The loss and the information in a few words, for the bar."""
+    information = f", MI {terms['mi']:.2f}" if "mi" in terms else ""
+    return f"loss {terms['loss']:.1f}{information} nats"
 
 
 @contextmanager

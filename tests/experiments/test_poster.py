@@ -36,7 +36,7 @@ def test_the_posters_settings_are_the_defaults():
 def poster_config(training):
     from experiments.mnist.config import parse_run
 
-    return parse_run(list(training.run().arguments), "")[0]
+    return parse_run(training.run().arguments)[0]
 
 
 def test_what_differs_reaches_the_run_and_its_name():

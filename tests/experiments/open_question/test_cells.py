@@ -50,7 +50,7 @@ def test_every_run_is_one_that_the_programs_take(tmp_path):
             assert run.goes_on
             seeds += config.num_seeds
         else:
-            config, _ = parse_run([*run.arguments, "--out", "x"], "")
+            config, _ = parse_run([*run.arguments, "--out", "x"])
             assert config.data.data == "mnist"
     planned = 480 + 80 + 60 + 80 + 180 + 60 + 80 + (80 + 30) + 160
     assert seeds == planned + 40 + 120 + 240  # of what was looked at again
@@ -88,7 +88,9 @@ def test_first_seeds_of_all_cells_come_first(tmp_path):
 def test_flags_choose_what_is_run(tmp_path, monkeypatch):
     todo = []
     monkeypatch.setattr(
-        open_question, "run_stages", lambda config, folder, stages, write: todo.extend(stages) or 0
+        open_question,
+        "run_stages",
+        lambda config, folder, stages, write, **_: todo.extend(stages) or 0,
     )
     out = ["--out", str(tmp_path)]
     assert (

@@ -165,7 +165,7 @@ def test_nothing_that_a_table_has_is_lost(tmp_path, capsys, monkeypatch):
     assert (docs / "figures" / "open_question_interaction_I_T.png").exists()
     # What the report needs is missed before anything is trained.
     run = []
-    monkeypatch.setattr(open_question, "run_stages", lambda *_: run.append(1))
+    monkeypatch.setattr(open_question, "run_stages", lambda *_, **__: run.append(1))
     lacking = [{k: v for k, v in r.items() if k != "sum/label"} for r in read_table(published)]
     write_table(lacking, tmp_path, "lacking.csv")
     old = ["--earlier", str(tmp_path / "lacking.csv"), "--out", str(tmp_path / "third")]
@@ -199,7 +199,7 @@ def test_the_program_takes_a_table_of_earlier_runs(tmp_path, capsys, monkeypatch
     earlier, other = str(tmp_path / "earlier.csv"), str(tmp_path / "other")
     stages_of = []
 
-    def run_stages(config, folder, todo, write):
+    def run_stages(config, folder, todo, write, **_):
         stages_of.extend(todo)
         return 0 if write() else 1
 

@@ -1,0 +1,53 @@
+"""The settings of programs that execute runs: where, and which. Nothing here loads torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.command_line import Switch
+
+if TYPE_CHECKING:
+    from experiments.runner.run import Outcome, Run
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The machines that execute runs."""
+
+    workers: int = 1
+    """Runs at a time on this machine."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler (tcp://...), whose workers take the runs instead."""
+    threads: int | None = None
+    """Threads of a run; None shares the cores, or on a cluster keeps each worker's environment."""
+
+    def run(self, todo: Sequence[Run], folder: Path, what: str = "runs") -> list[Outcome]:
+        """Executes runs with a progress bar that is named `what`, see :func:`run_study`."""
+        from experiments.runner.pool import run_with_bar  # loads torch
+
+        return run_with_bar(
+            todo,
+            folder,
+            what,
+            workers=self.workers,
+            scheduler=self.scheduler,
+            threads=self.threads,
+        )
+
+
+@dataclass(frozen=True)
+class StudyConfig(Engine):
+    """Which parts of a study are run, and where."""
+
+    blocks: tuple[str, ...] = ()
+    """Names of the parts to run; all by default, none with "none" (the report alone)."""
+    out: Path | None = None
+    """Folder of the runs, to be started again and added to; by default runs/ and the study's
+    name."""
+    docs: Path | None = None
+    """Folder of a documentation whose results/ and figures/ get the report, too."""
+    smoke: Switch = False
+    """A few runs of seconds in a folder of their own, through everything."""
