@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyro
@@ -18,7 +17,7 @@ from torch.utils import _pytree as pytree
 from pyro_mivae.infer.adversarial.critic import Critic
 from pyro_mivae.infer.adversarial.look import look
 from pyro_mivae.infer.adversarial.losses import Adversary, check_adversary
-from pyro_mivae.infer.adversarial.players import PLAYERS, Players
+from pyro_mivae.infer.adversarial.players import PLAYERS, Players, PlayerStep
 from pyro_mivae.infer.adversarial.rounds import Round, Rules
 from pyro_mivae.infer.compiled.graphs import device_of
 from pyro_mivae.infer.dual.binding import DataArgs
@@ -39,28 +38,6 @@ from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.sites import Codes, as_codes, as_names
 
 _numbers = itertools.count()
-
-
-@dataclass(frozen=True)
-class PlayerStep:
-    """The turn of one player.
-
-    Attributes:
-        player: ``"reader"`` or ``"model"``.
-        compute: Computes the terms and the loss; see :meth:`__call__`.
-    """
-
-    player: str
-    compute: Callable[[], tuple[dict[str, Tensor], Tensor]]
-
-    def __call__(self) -> tuple[dict[str, Tensor], Tensor]:
-        """Computes the terms, detached, and the player's loss; once.
-
-        Returns:
-            The terms, tensors of shape ``()`` per datum, and the loss, whose gradient is in the
-            player's own parameters and in no other.
-        """
-        return self.compute()
 
 
 class TraceMI_GAN:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class MinibatchDiscrimination(nn.Module):
-    r"""Appends to the features of each datum its nearness to the others of the batch.
+    r"""A layer that appends to the features of each datum its nearness to the others of the batch.
 
     A generator that makes one datum again and again has likely data, each by itself, which a
     discriminator of single data can't object to. With features :math:`f_i` of size A and a tensor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,28 @@ class Players:
 
     reader: dict[str, Tensor]
     model: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class PlayerStep:
+    """The turn of one player.
+
+    Attributes:
+        player: ``"reader"`` or ``"model"``.
+        compute: Computes the terms and the loss; see :meth:`__call__`.
+    """
+
+    player: str
+    compute: Callable[[], tuple[dict[str, Tensor], Tensor]]
+
+    def __call__(self) -> tuple[dict[str, Tensor], Tensor]:
+        """Computes the terms, detached, and the player's loss; once.
+
+        Returns:
+            The terms, tensors of shape ``()`` per datum, and the loss, whose gradient is in the
+            player's own parameters and in no other.
+        """
+        return self.compute()
 
 
 def share_out(

@@ -93,7 +93,7 @@ class StepFunction(torch.autograd.Function):
 
 
 class Scalars:
-    """Settings and the scale as inputs of a graph; a new tensor only for a new number."""
+    """lambda, beta and the scales as inputs of a graph; a new tensor only for a new number."""
 
     def __init__(self) -> None:
         self._made: dict[Any, Tensor] = {}
