@@ -39,7 +39,7 @@ def loss_terms(elbo: ELBO, call: Call, **options: Any) -> dict[str, Tensor]:
     """Gives what :func:`with_terms` gives of a step: terms or, of another ELBO, the loss alone.
 
     The dual pass is left out at ``mi_weight=0``, unless `options` for :class:`TraceMI_ELBO` say
-    ``always_dual``; they may give ``weights``, too.
+    ``always_dual``; they may give ``settings``, too.
     """
     if isinstance(elbo, TraceMI_ELBO):
         return elbo._terms(call, **options)

@@ -16,10 +16,21 @@ from pyro_mivae.infer.base_parts import base_parts, check_base
 from pyro_mivae.infer.dual.binding import DataArgs
 from pyro_mivae.infer.dual.channel import Channel, check_channel
 from pyro_mivae.infer.dual.dual_pass import DualPass
-from pyro_mivae.infer.dual.fixed_scale import check_code_scale
+from pyro_mivae.infer.dual.fixed_scale import check_one_sample
+from pyro_mivae.infer.dual.scoring import Scoring
 from pyro_mivae.infer.guide_checks import explain_support
 from pyro_mivae.infer.pair_memory import PairMemory
-from pyro_mivae.infer.schedule import Weight, checked_weight
+from pyro_mivae.infer.schedule import (
+    Scales,
+    Weight,
+    Weights,
+    checked_scales,
+    checked_weight,
+    checked_weights,
+    is_zero,
+    scales_at,
+    weights_at,
+)
 from pyro_mivae.infer.terms import assemble
 from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.sites import Codes, as_codes, as_names
@@ -53,7 +64,9 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
             :data:`~pyro_mivae.infer.Channel`. Under ``"mean"`` the term is a score, not
             a bound. The gradient of ``"sample"`` takes the guide to read, inside a plate,
             each datum's own x' (batch normalisation is noticed, and allowed for).
-        mi_weight: lambda >= 0, a number or a callable of the step.
+        mi_weight: lambda >= 0, a number or a callable of the step. Or a mapping that gives each
+            code site its own, ``{"c": 0.1, "d": 1.0}``: the loss then has the sum of the terms
+            ``mi/<site>`` by their weights in place of ``mi``.
         kl_weight: beta >= 0 of the base part; 1 with TraceGraph and TraceEnum.
         codes: A latent site, several, None for all that model and guide share, or a
             mapping ``{"z": slice(5, 10)}`` that picks event dimensions of a factorised
@@ -76,7 +89,8 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
         code_scale: None for the bound. A number scores continuous codes by a normal of this
             standard deviation around the guide's mean (its median where that has no closed form)
             in place of the guide's density, and discrete ones as ever. 1 is the form of InfoGAN
-            (Chen et al. 2016, sec. 7): still a lower bound, of a guide that can't be sure.
+            (Chen et al. 2016, sec. 7): still a lower bound, of a guide that can't be sure. Or a
+            callable of the step, or a mapping by site; sites that it leaves out have None.
         baseline: Whether the ``"sample"`` channel's score-function terms use the
             leave-one-out mean over independent data (never with a batch of one, nor
             through batch normalisation in training mode).
@@ -98,7 +112,7 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
         self,
         *,
         channel: Channel | None = None,
-        mi_weight: Weight = 1.0,
+        mi_weight: Weights = 1.0,
         kl_weight: Weight = 1.0,
         codes: str | Iterable[str] | Codes | None = None,
         observed: str | Iterable[str] = (),
@@ -106,7 +120,7 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
         data_args: DataArgs | None = None,
         num_dual_particles: int = 1,
         num_dual_samples: int = 1,
-        code_scale: float | None = None,
+        code_scale: Scales = None,
         baseline: bool = True,
     ) -> None:
         base = TraceMeanField_ELBO() if elbo is None else elbo
@@ -121,7 +135,10 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
                 "num_dual_samples > 1 weighs draws of x' by their density, which the channel "
                 "'mean' does not draw: use 'sample', 'straight-through' or 'sleep'"
             )
-        check_code_scale(code_scale, num_dual_samples)
+        self.codes = as_codes(codes)
+        self.mi_weight = checked_weights("mi_weight (lambda)", mi_weight, self.codes)
+        self.code_scale = checked_scales(code_scale, self.codes)
+        check_one_sample(self.code_scale, self.mi_weight, num_dual_samples)
         super().__init__(
             num_particles=base.num_particles,
             vectorize_particles=base.vectorize_particles,
@@ -130,12 +147,9 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
         self.max_plate_nesting = base.max_plate_nesting
         self.base = base
         self.channel: Channel = channel
-        self.mi_weight = checked_weight("mi_weight (lambda)", mi_weight)
         self.kl_weight = checked_weight("kl_weight (beta)", kl_weight)
-        self.codes = as_codes(codes)
         self.observed = as_names(observed)
         self.num_dual_particles = num_dual_particles
-        self.code_scale = code_scale
         self.step = 0
         self.kl_estimators: dict[str, str] = {}
         self._dual = DualPass(
@@ -144,7 +158,6 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
             observed=self.observed,
             data_args=data_args,
             num_samples=num_dual_samples,
-            code_scale=code_scale,
             baseline=baseline,
         )
 
@@ -210,24 +223,28 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
         """Restores :meth:`state_dict`."""
         self.step = int(state["step"])
 
-    def weights(self) -> tuple[float, float]:
-        """Returns ``(mi_weight, kl_weight)`` at the current step."""
-        values = []
-        for name in ("mi_weight", "kl_weight"):
-            weight = getattr(self, name)
-            if callable(weight):
-                weight = checked_weight(f"{name} at step {self.step}", weight(self.step))
-            values.append(weight)
-        return values[0], values[1]
+    def weights(self) -> tuple[Any, Any]:
+        """Returns ``(mi_weight, kl_weight)`` at the current step; a mapping by site as a dict."""
+        return self.settings()[:2]
+
+    def settings(self) -> tuple[Any, Any, Any]:
+        """Returns ``(mi_weight, kl_weight, code_scale)`` at the current step."""
+        return (
+            weights_at("mi_weight", self.mi_weight, self.step),
+            weights_at("kl_weight", self.kl_weight, self.step),
+            scales_at(self.code_scale, self.step),
+        )
 
     def _terms(
         self,
         call: Call,
         always_dual: bool = False,
-        weights: tuple[Any, Any] | None = None,
+        settings: tuple[Any, Any, Any] | None = None,
     ) -> dict[str, Tensor]:
         """The one place where the parts are computed."""
-        mi_weight, kl_weight = self.weights() if weights is None else weights
+        mi_weight, kl_weight, code_scale = self.settings() if settings is None else settings
+        by_site = mi_weight if isinstance(mi_weight, dict) else None
+        scoring = Scoring(by_site, code_scale)
         memory = self._dual.memories(call)
         try:
             base = base_parts(
@@ -245,12 +262,12 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
         memory.support_checked = True
         self._note_kl(memory, base.kl_estimators)
         self.max_plate_nesting = self.base.max_plate_nesting
-        # Only the number 0 skips the dual pass: reading a tensor would wait for the device.
-        skip = not isinstance(mi_weight, Tensor) and mi_weight == 0
+        skip = is_zero(mi_weight)
         runs = self.num_dual_particles if always_dual or not skip else 0
         with torch.set_grad_enabled(torch.is_grad_enabled() and not skip):
-            duals = [self._dual(call) for _ in range(runs)]
-        return assemble(base, duals, None if skip else mi_weight)
+            duals = [self._dual(call, scoring) for _ in range(runs)]
+        lam = 1.0 if by_site else mi_weight
+        return assemble(base, duals, None if skip else lam)
 
     def _note_kl(self, memory: PairMemory, estimators: dict[str, str]) -> None:
         for site, kind in estimators.items():

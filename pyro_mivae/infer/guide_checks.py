@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -76,7 +76,7 @@ def require_support(model_trace: Any, guide_trace: Any) -> None:
 
 
 def require_code_support(
-    model_trace: Any, guide_trace: Any, codes: Codes, code_scale: float | None = None
+    model_trace: Any, guide_trace: Any, codes: Codes, scales: Mapping[str, Any] | None = None
 ) -> None:
     """Refuses a guide that can't score the codes that the prior draws.
 
@@ -89,8 +89,8 @@ def require_code_support(
         model_trace: A forward run of the model.
         guide_trace: A run of the guide.
         codes: The code sites, latent in both.
-        code_scale: Standard deviation of the normals that score continuous codes instead of the
-            guide's density; None for its density.
+        scales: Standard deviation of the normals that score a continuous code instead of the
+            guide's density, by site; None for its density.
 
     Raises:
         ValueError: If at a code site the guide is narrower than the prior, or one of the two is a
@@ -99,7 +99,7 @@ def require_code_support(
     require_same_measure(model_trace, guide_trace, codes)
     for name, dims in codes.items():
         p, q = model_trace.nodes[name]["fn"], guide_trace.nodes[name]["fn"]
-        if code_scale is not None and not is_discrete(q):
+        if (scales or {}).get(name) is not None and not is_discrete(q):
             continue
         bounds = _that_exceed(p, q, dims)
         value = model_trace.nodes[name]["value"]

@@ -28,6 +28,10 @@ class PairMemory:
         means_checked: Whether the means that the channel hands on were seen to be finite.
         sampled: Sites whose analytic KL would be wrong; None until they are known.
         seen_latent: Code sites that were latent in some call.
+        owners: The code site that was named, by each of the sites that ``poutine.reparam`` made
+            of it.
+        players_checked: Whether two players and their arguments were compared.
+        coupled: Whether the discriminator's output for a datum depends on the others, by its mode.
     """
 
     support_checked: bool = False
@@ -41,6 +45,9 @@ class PairMemory:
     means_checked: bool = False
     sampled: frozenset[str] | None = None
     seen_latent: set[str] = field(default_factory=set)
+    owners: dict[str, str] = field(default_factory=dict)
+    players_checked: bool = False
+    coupled: dict[bool, bool] = field(default_factory=dict)
 
 
 class PairMemories:

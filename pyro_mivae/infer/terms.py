@@ -17,7 +17,8 @@ def assemble(base: BaseParts, duals: list[DualTerms], mi_weight: Any) -> dict[st
     Args:
         base: The base's parts.
         duals: The dual passes, none if the term is left out.
-        mi_weight: lambda, or None where `mi` is only reported.
+        mi_weight: lambda, or None where `mi` is only reported; 1 where the dual passes are
+            weighted by site.
     """
     like = base.elbo if base.surrogate is None else base.surrogate
     terms: dict[str, Tensor] = {}
@@ -38,7 +39,7 @@ def assemble(base: BaseParts, duals: list[DualTerms], mi_weight: Any) -> dict[st
         for site in duals[0].per_site:
             terms[f"mi/{site}"] = _mean([dual.per_site[site] for dual in duals]).detach()
         if mi_weight is not None:  # 0 times an infinite bound is no number
-            value = value - times(mi_weight, mi)
+            value = value - times(mi_weight, _mean([dual.weighted for dual in duals]))
             if not own:
                 weighted = times(mi_weight, _mean([dual.differentiable for dual in duals]))
                 surrogate = surrogate - weighted

@@ -109,7 +109,10 @@ def _restore(table: Any, entries: dict[str, tuple[Tensor, Tensor] | None]) -> li
 
 @contextmanager
 def buffers_apart(
-    roots: Sequence[nn.Module], look: Callable[[nn.Module], None] | None = None
+    roots: Sequence[nn.Module],
+    look: Callable[[nn.Module], None] | None = None,
+    *,
+    others: bool = True,
 ) -> Iterator[None]:
     """Lets a block write to copies of the buffers; afterwards the buffers are back, untouched.
 
@@ -119,6 +122,7 @@ def buffers_apart(
     Args:
         roots: Modules whose buffers the block may use without a call of the module.
         look: Function that is called with each module that the block calls.
+        others: Whether the modules that the block calls are kept apart, too, besides `roots`.
     """
     originals: list[tuple[Any, dict[str, Tensor | None]]] = []
     copies: dict[int, tuple[Tensor, Tensor]] = {}  # modules may share a buffer
@@ -138,7 +142,8 @@ def buffers_apart(
     visits = Visits(put_copies)
 
     def called(module: nn.Module) -> None:
-        visits(module)
+        if others:
+            visits(module)
         if look is not None:
             look(module)
 

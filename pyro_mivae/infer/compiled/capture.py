@@ -143,11 +143,12 @@ def _is_draw(node: fx.Node) -> bool:
     return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
 
 
-def leaves_of(loss: Tensor) -> list[Tensor]:
-    """Lists the tensors that get a gradient from a loss: its parameters, wherever they are from."""
-    leaves: dict[int, Tensor] = {}
+def leaves_of(*tensors: Tensor) -> list[Tensor]:
+    """Lists the tensors that get a gradient from others: parameters, wherever they are from."""
+    own = [tensor for tensor in tensors if tensor.requires_grad and tensor.is_leaf]
+    leaves: dict[int, Tensor] = {id(tensor): tensor for tensor in own}
     seen: set[Any] = set()
-    waiting = [loss.grad_fn]
+    waiting = [tensor.grad_fn for tensor in tensors]
     while waiting:
         node = waiting.pop()
         if node is None or node in seen:

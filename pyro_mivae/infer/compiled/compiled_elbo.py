@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -32,6 +32,7 @@ from pyro_mivae.infer.compiled.graphs import (
     signature,
     step_function,
 )
+from pyro_mivae.infer.compiled.settings import Settings, StepSettings
 from pyro_mivae.infer.elbo import TraceMI_ELBO
 from pyro_mivae.traces.call import Call
 
@@ -106,24 +107,29 @@ class CompiledELBO(nn.Module):
             always_dual: Whether to report the information at ``mi_weight=0``, too.
         """
         if self.fallback is None:
-            weights = self.elbo.weights() if isinstance(self.elbo, TraceMI_ELBO) else (0.0, 1.0)
+            settings = self._settings()
             try:
                 leaves, spec = pytree.tree_flatten((args, kwargs))
                 if not self._unchanged():
                     self._look_again(args, kwargs)
-                graph = self._find(leaves, spec, weights, always_dual)
+                graph = self._find(leaves, spec, settings, always_dual)
                 if graph is not None:
-                    return self._call(graph, leaves, weights, scale)
+                    return self._call(graph, leaves, settings, scale)
             except NotCapturedError as error:
                 reads = type(getattr(self.elbo, "base", None)) is TraceEnum_ELBO
                 self._fall_back(ENUM_READS if reads else str(error))
         terms = self._eager(args, kwargs, None, always_dual)
         return {k: v.detach() for k, v in terms.items()}, terms["loss"] * scale
 
+    def _settings(self) -> StepSettings:
+        weighted = type(getattr(self.elbo, "base", None)) in WEIGHTED_BASES
+        mine = isinstance(self.elbo, TraceMI_ELBO)
+        return StepSettings(self.elbo.settings() if mine else (0.0, 1.0, None), weighted=weighted)
+
     def _eager(
-        self, args: Any, kwargs: Any, weights: tuple[Any, Any] | None, always_dual: bool
+        self, args: Any, kwargs: Any, settings: Settings | None, always_dual: bool
     ) -> dict[str, Tensor]:
-        options = {"always_dual": always_dual, "weights": weights}
+        options = {"always_dual": always_dual, "settings": settings}
         return loss_terms(self.elbo, Call(self.model, self.guide, args, kwargs), **options)
 
     def _fall_back(self, reason: str) -> None:
@@ -153,40 +159,36 @@ class CompiledELBO(nn.Module):
         self._relied = self._program()
 
     def _find(
-        self, leaves: list[Any], spec: Any, weights: tuple[Any, Any], always_dual: bool
+        self, leaves: list[Any], spec: Any, settings: StepSettings, always_dual: bool
     ) -> Compiled | None:
         assert self._reliance is not None
-        skip = not isinstance(weights[0], Tensor) and weights[0] == 0
         device = self._device
         key = (
             spec,
             *signature(leaves),
             self._reliance.modes(),
-            (skip, always_dual, torch.is_grad_enabled()),
+            (settings.key, always_dual, torch.is_grad_enabled()),
             (torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)),
         )
         shapes = [tuple(leaf.shape) for leaf in leaves if isinstance(leaf, Tensor)]
         return self._cache.get(
-            key, lambda: self._capture(leaves, spec, weights, skip, always_dual), shapes
+            key, lambda: self._capture(leaves, spec, settings, always_dual), shapes
         )
 
     def _capture(
         self,
         leaves: list[Any],
         spec: Any,
-        weights: tuple[Any, Any],
-        skip: bool,
+        settings: StepSettings,
         always_dual: bool,
     ) -> Compiled:
         assert self._reliance is not None
         device = self._device
         trained: list[Tensor] = []
         names: list[str] = []
-        weighted = type(getattr(self.elbo, "base", None)) in WEIGHTED_BASES
 
-        def evaluate(args: Any, kwargs: Any, mi_weight: Tensor, kl_weight: Tensor) -> Any:
-            given = (0.0 if skip else mi_weight, kl_weight if weighted else 1.0)
-            terms = self._eager(args, kwargs, given, always_dual)
+        def evaluate(args: Any, kwargs: Any, inputs: Sequence[Tensor]) -> Any:
+            terms = self._eager(args, kwargs, settings.filled(inputs), always_dual)
             names[:] = list(terms)
             return terms
 
@@ -195,7 +197,7 @@ class CompiledELBO(nn.Module):
         example = [leaves[i].detach().requires_grad_(leaves[i].requires_grad) for i in places]
         graph = make_graph(
             step,
-            [*example, *self._scalars((*weights, 1.0), device)],
+            [*example, *self._scalars((*settings.inputs, 1.0), device)],
             parts=(self.model, self.guide),
             device=device,
             keep_draws=self.eager_random,
@@ -208,10 +210,10 @@ class CompiledELBO(nn.Module):
         return graph
 
     def _call(
-        self, graph: Compiled, leaves: list[Any], weights: tuple[Any, Any], scale: float
+        self, graph: Compiled, leaves: list[Any], settings: StepSettings, scale: float
     ) -> tuple[dict[str, Tensor], Tensor]:
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        inputs = [*tensors, *self._scalars((*weights, scale), self._device)]
+        inputs = [*tensors, *self._scalars((*settings.inputs, scale), self._device)]
         values = graph(inputs, self._device)
         wanted = graph.leaves
         if torch.is_grad_enabled():

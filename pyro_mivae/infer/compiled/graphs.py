@@ -82,8 +82,8 @@ class StepFunction(torch.autograd.Function):
         gradients = ctx.gradients
         if gradients is None:
             raise RuntimeError(
-                "the gradients of a compiled ELBO are computed with its value and given once: "
-                "call it again for another backward pass (retain_graph has no effect)"
+                "the gradients of this loss are computed with its value and given once: call it "
+                "again for another backward pass (retain_graph has no effect)"
             )
         ctx.gradients = None
         # On a GPU the value would have to be waited for.
@@ -93,7 +93,7 @@ class StepFunction(torch.autograd.Function):
 
 
 class Scalars:
-    """lambda, beta and the scale as inputs of a graph; a new tensor only for a new number."""
+    """lambda, beta and the scales as inputs of a graph; a new tensor only for a new number."""
 
     def __init__(self) -> None:
         self._made: dict[Any, Tensor] = {}
@@ -186,7 +186,7 @@ def step_function(
     """Makes the function of tensors that is captured.
 
     Args:
-        evaluate: ``(args, kwargs, mi_weight, kl_weight) -> terms``.
+        evaluate: ``(args, kwargs, settings) -> terms``, with the settings as a list of tensors.
         leaves: The arguments, flat.
         spec: How they were nested.
         places: Which of the leaves are tensors.
@@ -194,20 +194,19 @@ def step_function(
         device: The one to compute on.
 
     Returns:
-        ``(*tensors, mi_weight, kl_weight, scale) -> (loss * scale, *gradients of it, *terms)``,
-        detached.
+        ``(*tensors, *settings, scale) -> (loss * scale, *gradients of it, *terms)``, detached.
     """
     kind = device.type
     amp, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
 
     def step(*tensors: Tensor) -> tuple[Tensor, ...]:
-        *data, mi_weight, kl_weight, scale = tensors
+        data, settings, scale = tensors[: len(places)], tensors[len(places) : -1], tensors[-1]
         arguments = list(leaves)
         for place, tensor in zip(places, data, strict=True):
             arguments[place] = tensor
         args, kwargs = pytree.tree_unflatten(arguments, spec)
         with torch.autocast(kind, dtype, amp, cache_enabled=False):  # a cache would outlive this
-            terms = evaluate(args, kwargs, mi_weight, kl_weight)
+            terms = evaluate(args, kwargs, settings)
         scaled = terms["loss"] * scale.to(terms["loss"].dtype)
         gradients: list[Tensor] = []
         if scaled.requires_grad:

@@ -126,13 +126,36 @@ class Forward:
         score_sites: Sites whose draw has no pathwise gradient: a score-function
             term has to carry it.
         channel: How x' was generated.
+        frozen: Whether nothing of the run is to have a gradient.
     """
 
     trace: poutine.Trace
     channel: Channel = "sample"
+    frozen: bool = False
     generated: dict[str, Tensor] = field(default_factory=dict)
     originals: dict[str, Tensor] = field(default_factory=dict)
     score_sites: list[str] = field(default_factory=list)
+
+    def detached(self) -> Forward:
+        """Returns the same run without a gradient, as a guide alone learns from it."""
+        trace = self.trace.copy()
+        for name, node in trace.nodes.items():
+            if node["type"] == "sample" and isinstance(node["value"], Tensor):
+                trace.nodes[name] = {**node, "value": node["value"].detach()}
+        return Forward(
+            trace=trace,
+            channel=self.channel,
+            frozen=True,
+            generated={name: value.detach() for name, value in self.generated.items()},
+            originals=self.originals,
+            score_sites=self.score_sites,
+        )
+
+
+class NoMeanError(ValueError):
+    """A channel hands on the mean of an observed site that has none that is useful."""
+
+    REMEDY = "use channel='sample' or channel='sleep'"
 
 
 class _Generate(Messenger):  # type: ignore[misc]
@@ -191,11 +214,11 @@ class _Generate(Messenger):  # type: ignore[misc]
             self.channel == "straight-through" and not getattr(fn, "has_rsample", False)
         )
         if needs_mean and not useful_mean:
-            raise ValueError(
+            raise NoMeanError(
                 f"channel {self.channel!r} needs the mean of every observed site"
                 f"{'' if self.channel == 'mean' else ' without a reparameterised sampler'}, but "
-                f"site '{name}' is a {type(unwrap(fn)).__name__}, which has no useful mean: use "
-                "channel='sample' or channel='sleep'"
+                f"site '{name}' is a {type(unwrap(fn)).__name__}, which has no useful mean: "
+                f"{NoMeanError.REMEDY}"
             )
 
 
@@ -227,7 +250,7 @@ def generate(
         ValueError: If the channel needs a mean that a site does not have, or a
             name in `observed` is no site of the model.
     """
-    forward = Forward(trace=poutine.Trace(), channel=channel)
+    forward = Forward(trace=poutine.Trace(), channel=channel, frozen=channel == "sleep")
     traced = poutine.trace(_Generate(observed, forward, indices or {}, keep)(model))
     with torch.set_grad_enabled(torch.is_grad_enabled() and channel != "sleep"):
         forward.trace = traced.get_trace(*args, **kwargs)

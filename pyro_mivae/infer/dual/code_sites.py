@@ -35,6 +35,29 @@ class CodeSites:
         self.named = named
         self.observed = observed
 
+    def is_left_out(
+        self, name: str, forward: Forward, call: Call, memory: PairMemory, *, argument: str
+    ) -> bool:
+        """Tells whether a site that is no code of this call is one in others.
+
+        Args:
+            name: The site.
+            forward: The forward run.
+            call: The pair and its arguments.
+            memory: What is known of the pair.
+            argument: The argument that names the site, for the message.
+
+        Raises:
+            ValueError: If the site is one of data in all calls.
+        """
+        if name in memory.seen_latent:
+            return True
+        latent = [site for site in latent_sites(forward.trace) if site not in forward.generated]
+        if name not in forward.trace or name in latent:
+            return False
+        self._check_can_be_latent(name, forward, call, latent, argument)
+        return True
+
     def latent(self, forward: Forward, call: Call, memory: PairMemory) -> Codes:
         """Returns the code sites that are latent in this call."""
         latent = [name for name in latent_sites(forward.trace) if name not in forward.generated]
@@ -81,36 +104,43 @@ class CodeSites:
                 memory.seen_latent.add(name)
                 logger.info("code '%s' is reparameterised: its sites %s are scored", name, parts)
             codes |= dict.fromkeys(parts)
+            memory.owners.update(dict.fromkeys(parts, name))
         return codes
 
     def _check_can_be_latent(
-        self, name: str, forward: Forward, call: Call, latent: list[str]
+        self,
+        name: str,
+        forward: Forward,
+        call: Call,
+        latent: list[str],
+        argument: str = "codes",
     ) -> None:
         """Tells a label that is observed in some calls from data, which always is."""
         site = forward.trace.nodes[name]
         data = forward.originals.get(name, site["value"])
-        argument = None
+        place = None
         if site["type"] == "sample" and isinstance(data, Tensor):
-            argument = argument_of(data, call.model, call.args, call.kwargs)
-        parameter = parameters_of(call.model).get(argument or "")
+            place = argument_of(data, call.model, call.args, call.kwargs)
+        parameter = parameters_of(call.model).get(place or "")
         required = parameter is not None and parameter.default is parameter.empty
         is_auxiliary = name not in forward.originals and name not in self.observed
         if is_auxiliary or required:
-            why = f"it is the argument '{argument}'" if required else "the model never draws it"
+            why = f"it is the argument '{place}'" if required else "the model never draws it"
             raise ValueError(
-                f"codes names the site '{name}', which is not latent: {why}. A code is drawn from "
-                f"its prior; the latent sites of this call are {latent}. (For a label that some "
-                "calls observe, give the argument the default None, or start with a call in which "
-                "it is latent.)"
+                f"{argument} names the site '{name}', which is not latent: {why}. A code is drawn "
+                f"from its prior; the latent sites of this call are {latent}. (For a label that "
+                "some calls observe, give the argument the default None, or start with a call in "
+                "which it is latent.)"
             )
         logger.info("code site '%s' is observed in this call and left out of the bound", name)
 
-    def shared(self, codes: Codes, guide_trace: poutine.Trace) -> Codes:
+    def shared(self, codes: Codes, guide_trace: poutine.Trace, memory: PairMemory) -> Codes:
         """Returns the codes that the guide has, in its order."""
         drawn = latent_sites(guide_trace)
         if self.named is None:
             latent = list(codes)
             codes = {name: dims for name, dims in codes.items() if name in drawn}
+            memory.seen_latent.update(codes)
             if not codes:
                 raise ValueError(
                     f"model and guide share no latent site (the model's are {latent}, the guide's "

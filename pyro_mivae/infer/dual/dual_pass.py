@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from pyro import poutine
-from pyro.infer.util import MultiFrameTensor
 from pyro.ops.provenance import detach_provenance
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from pyro_mivae.infer.base_parts import times
 from pyro_mivae.infer.dual.binding import DataArgs
 from pyro_mivae.infer.dual.channel import Channel, Forward, generate
 from pyro_mivae.infer.dual.code_sites import CodeSites
@@ -29,11 +28,13 @@ from pyro_mivae.infer.dual.guide_run import GuideRun, gathering
 from pyro_mivae.infer.dual.multisample import ManySamples, many_samples
 from pyro_mivae.infer.dual.score_function import (
     BatchNormWatch,
+    Costs,
     Scores,
     forward_scores,
     guide_scores,
-    leave_one_out,
+    with_scores,
 )
+from pyro_mivae.infer.dual.scoring import Scoring, counts
 from pyro_mivae.infer.dual.subsampling import (
     SubsampledByGuideError,
     subsampled_by_guide,
@@ -42,14 +43,15 @@ from pyro_mivae.infer.pair_memory import PairMemories, PairMemory
 from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.sites import Codes, site_log_prob
 
-Costs = list[tuple[Any, Tensor]]
-"""Terms of the bound with the plates that each of them is in."""
-
 _COUPLED = (
     "batch normalisation in training mode makes the data depend on each other, so the "
     "score-function terms weigh each draw by the cost of the whole batch, without a baseline: "
     "unbiased, but of high variance. Use another normalisation or channel='straight-through'"
 )
+
+
+_PLAIN = Scoring()
+"""Codes scored by the guide's density, one weight for all of them."""
 
 
 @dataclass
@@ -60,20 +62,24 @@ class DualTerms:
         value: The bound (or, under ``"mean"``, the score), shape ``()``.
         per_site: The share of each code site, in the guide's order (chain rule); with several
             samples the value of a single site, else none.
-        costs: The terms of the value with their plates.
-        surrogate: A tensor whose gradient is the estimator's and whose value means nothing; None
-            where `value` has that gradient itself.
+        weighted: The sum of the shares by their weights, which is `value` without weights by site.
+        costs: The terms of `weighted` with their plates.
+        surrogate: A tensor whose gradient is that of the estimator of `weighted`, and whose value
+            means nothing; None where `weighted` has that gradient itself.
+        log_priors: The density of each code under the model, scaled.
     """
 
     value: Tensor | float = 0.0
     per_site: dict[str, Tensor] = field(default_factory=dict)
+    weighted: Tensor | float = 0.0
     costs: Costs = field(default_factory=list)
     surrogate: Tensor | None = None
+    log_priors: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def differentiable(self) -> Tensor | float:
         """What the gradient is taken of."""
-        return self.value if self.surrogate is None else self.surrogate
+        return self.weighted if self.surrogate is None else self.surrogate
 
 
 class DualPass:
@@ -87,7 +93,6 @@ class DualPass:
         data_args: Where x' goes, see :class:`~pyro_mivae.infer.dual.binding.Binding`.
         num_samples: Draws K of the bound L_K, see
             :func:`~pyro_mivae.infer.dual.multisample.many_samples`.
-        code_scale: See :func:`~pyro_mivae.infer.dual.fixed_scale.code_log_prob`.
         baseline: Whether score-function terms use the leave-one-out mean over
             independent data as a control variate.
     """
@@ -100,23 +105,21 @@ class DualPass:
         observed: tuple[str, ...],
         data_args: DataArgs | None,
         num_samples: int = 1,
-        code_scale: float | None = None,
         baseline: bool = True,
     ) -> None:
         self.channel = channel
         self.num_samples = num_samples
-        self.code_scale = code_scale
         self.code_sites = CodeSites(codes, observed)
         self.observed = observed
         self.baseline = baseline
         self.run_guide = GuideRun(data_args)
         self.memories = PairMemories()
 
-    def __call__(self, call: Call) -> DualTerms:
+    def __call__(self, call: Call, scoring: Scoring = _PLAIN) -> DualTerms:
         """Runs model and guide once on the arguments of both."""
         memory = self.memories(call)
         with BatchNormWatch(call) as watch:
-            forward, guide_trace, codes = self.traces(call)
+            forward, guide_trace, codes = self.traces(call, scoring)
             if codes and self.num_samples > 1:
                 many = many_samples(
                     self.run_guide,
@@ -130,35 +133,40 @@ class DualPass:
                 )
         if not codes:
             return DualTerms()
-        if self.num_samples > 1:
-            terms, scores = self._score_many(forward, many)
-        else:
-            terms, scores = self._score(forward, guide_trace, codes, memory)
-        if scores and watch.coupled and not memory.has_scores:
-            warnings.warn(_COUPLED, stacklevel=2)
-        if scores:  # only where gradients are enabled
-            memory.has_scores = True
-            terms.surrogate = self._surrogate(terms, scores, watch.coupled)
-        return terms
+        if self.num_samples == 1:
+            return self.score(forward, guide_trace, codes, call, scoring, coupled=watch.coupled)
+        terms, scores = self._score_many(forward, many)
+        return self._with_scores(terms, scores, watch.coupled, memory)
 
-    def traces(self, call: Call) -> tuple[Forward, poutine.Trace, Codes]:
+    def traces(self, call: Call, scoring: Scoring = _PLAIN) -> tuple[Forward, poutine.Trace, Codes]:
         """Runs the model forward and the guide on x'; with both traces come the latent codes."""
         try:
-            return self._traces(call)
+            forward, codes = self.generate(call)
+            return (forward, *self.read(forward, codes, call, scoring))
         except SubsampledByGuideError as error:  # at the first call: again, with its indices
             self.memories(call).guide_plates.add(error.plate)
-            return self.traces(call)
+            return self.traces(call, scoring)
 
-    def _traces(self, call: Call) -> tuple[Forward, poutine.Trace, Codes]:
+    def read(
+        self, forward: Forward, codes: Codes, call: Call, scoring: Scoring = _PLAIN
+    ) -> tuple[poutine.Trace, Codes]:
+        """Runs the guide on x'; with its trace come the codes that it has, in its order.
+
+        Args:
+            forward: A forward run.
+            codes: Its codes; without any, as where a call observes all, the guide does not run.
+            call: The pair and its arguments.
+            scoring: Weights and scales of the codes.
+        """
+        if not codes:
+            return poutine.Trace(), {}
         memory = self.memories(call)
-        forward, codes = self.generate(call)
-        if not codes:  # all of them are observed in this call
-            return forward, poutine.Trace(), {}
         guide_trace = self.run_guide(forward, codes, call, memory)
-        codes = self.code_sites.shared(codes, guide_trace)
+        codes = self.code_sites.shared(codes, guide_trace, memory)
         require_same_masks(forward, guide_trace, codes)
-        look_at_codes(forward, guide_trace, codes, memory, self.code_scale)
-        return forward, guide_trace, codes
+        scoring.check(codes, forward, guide_trace, call, self.code_sites, memory)
+        look_at_codes(forward, guide_trace, codes, memory, scoring.scales(codes, memory))
+        return guide_trace, codes
 
     def generate(self, call: Call) -> tuple[Forward, Codes]:
         """Runs the model forward, and finds the codes that are latent in this call."""
@@ -188,49 +196,85 @@ class DualPass:
             )
         return forward, codes
 
-    def _score(
-        self, forward: Forward, guide_trace: poutine.Trace, codes: Codes, memory: PairMemory
-    ) -> tuple[DualTerms, Scores]:
-        per_site: dict[str, Tensor] = {}
-        costs: Costs = []
+    def score(
+        self,
+        forward: Forward,
+        guide_trace: poutine.Trace,
+        codes: Codes,
+        call: Call,
+        scoring: Scoring = _PLAIN,
+        *,
+        coupled: bool = False,
+    ) -> DualTerms:
+        """Scores the codes of a forward run under the guide, with the gradient of both or of one.
+
+        Args:
+            forward: The forward run; of one that is frozen the guide alone has a gradient.
+            guide_trace: What :meth:`read` made of it.
+            codes: The codes, in the guide's order.
+            call: The pair and its arguments.
+            scoring: Weights and scales of the codes.
+            coupled: Whether data depend on each other, through normalisation by the batch.
+        """
+        memory = self.memories(call)
+        if not codes:
+            return DualTerms()
+        terms = DualTerms()
         for name, dims in codes.items():
-            log_q = code_log_prob(guide_trace.nodes[name], dims, self.code_scale)
+            scale = scoring.scale(name, memory)
+            log_q = code_log_prob(guide_trace.nodes[name], dims, scale)
             log_p = site_log_prob(forward.trace.nodes[name], dims)
-            if self.channel == "sleep":  # a prior may hold parameters of its own
+            if forward.frozen:  # a prior may hold parameters of its own
                 log_p = log_p.detach()
+            terms.log_priors[name] = log_p
+            weight = scoring.weight(name, memory)
             for log_prob, trace in ((log_q, guide_trace), (-log_p, forward.trace)):
                 stack = trace.nodes[name]["cond_indep_stack"]
-                costs.append((stack, log_prob))
-            per_site[name] = detach_provenance(log_q.sum() - log_p.sum())
-        first, *others = per_site.values()
+                if counts(weight):
+                    terms.costs.append((stack, times(weight, log_prob)))
+            terms.per_site[name] = detach_provenance(log_q.sum() - log_p.sum())
+        first, *others = terms.per_site.values()
+        terms.value = terms.weighted = sum(others, first)
+        if scoring.weights is not None:
+            weights = {name: scoring.weight(name, memory) for name in codes}
+            terms.weighted = sum(
+                times(weights[name], share)
+                for name, share in terms.per_site.items()
+                if counts(weights[name])
+            )
         scores: Scores = []
-        if torch.is_grad_enabled():
-            if self.channel != "sleep":  # nothing of the forward run has a gradient
+        if torch.is_grad_enabled() and terms.costs:
+            if not forward.frozen:
                 scores += forward_scores(forward, gathering(guide_trace, codes, memory.blind))
             scores += guide_scores(guide_trace, codes)
-        return DualTerms(sum(others, first), per_site, costs), scores
+        return self._with_scores(terms, scores, coupled, memory)
 
     def _score_many(self, forward: Forward, many: ManySamples) -> tuple[DualTerms, Scores]:
         value = detach_provenance(many.bound.sum())
         scores: Scores = []
         if torch.is_grad_enabled():
-            if self.channel != "sleep":
+            if not forward.frozen:
                 scores += forward_scores(forward)
             for guide_trace in many.guide_traces:
                 scores += guide_scores(guide_trace, {})
         # Shares of single sites are not defined: the weights are sums over draws of all of them.
         per_site = {many.latent[0]: value} if len(many.latent) == 1 else {}
-        return DualTerms(value, per_site, [(many.cells.frames, many.bound)]), scores
+        return DualTerms(value, per_site, value, [(many.cells.frames, many.bound)]), scores
 
-    def _surrogate(self, terms: DualTerms, scores: Scores, coupled: bool) -> Tensor:
-        """Returns the value with the gradient of the score-function terms, too."""
-        surrogate = torch.as_tensor(terms.value)
-        cost = MultiFrameTensor()
-        cost.add(*[(stack, detach_provenance(term.detach())) for stack, term in terms.costs])
-        for plates, log_prob in scores:
-            plates = [] if coupled else plates
-            downstream = cost.sum_to(plates)
-            if self.baseline and self.channel == "sample":
-                downstream = downstream - leave_one_out(cost, downstream, plates)
-            surrogate = surrogate + detach_provenance((log_prob * downstream).sum())
-        return surrogate
+    def _with_scores(
+        self, terms: DualTerms, scores: Scores, coupled: bool, memory: PairMemory
+    ) -> DualTerms:
+        """The terms with the gradient of the score-function terms, if there are any."""
+        if not scores:  # as there are none where gradients are disabled
+            return terms
+        if coupled and not memory.has_scores:
+            warnings.warn(_COUPLED, stacklevel=3)
+        memory.has_scores = True
+        terms.surrogate = with_scores(
+            torch.as_tensor(terms.weighted),
+            terms.costs,
+            scores,
+            coupled=coupled,
+            baseline=self.baseline and self.channel == "sample",
+        )
+        return terms

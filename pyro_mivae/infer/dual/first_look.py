@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pyro_mivae.infer.dual.channel import Channel, Forward
+from pyro_mivae.infer.dual.channel import Channel, Forward, NoMeanError
 from pyro_mivae.infer.guide_checks import require_code_support
 from pyro_mivae.infer.pair_memory import PairMemory
 from pyro_mivae.infer.supports import EDGE_REMEDY, at_edge
@@ -40,12 +41,12 @@ def require_finite_means(forward: Forward, channel: Channel, memory: PairMemory)
         if counted is None:
             return  # tensors without values: looked at in a later call
         if counted:
-            raise ValueError(
+            raise NoMeanError(
                 f"channel {channel!r} needs the mean of every observed site"
                 f"{'' if channel == 'mean' else ' without a reparameterised sampler'}, but "
                 f"{counted} of {mean.numel()} means of site '{name}' are infinite or NaN: a "
-                f"{type(unwrap(fn)).__name__} has no finite mean at these parameters. Use "
-                "channel='sample' or channel='sleep'"
+                f"{type(unwrap(fn)).__name__} has no finite mean at these parameters. "
+                f"{NoMeanError.REMEDY.capitalize()}"
             )
     memory.means_checked = True
 
@@ -114,7 +115,7 @@ def look_at_codes(
     guide_trace: Any,
     codes: Codes,
     memory: PairMemory,
-    code_scale: float | None = None,
+    scales: Mapping[str, Any],
 ) -> None:
     """Compares prior and guide at the codes, in the first run of a pair.
 
@@ -123,14 +124,14 @@ def look_at_codes(
         guide_trace: The guide at the codes.
         codes: The code sites.
         memory: What is known of the pair.
-        code_scale: As in :class:`~pyro_mivae.infer.TraceMI_ELBO`.
+        scales: Standard deviation of the normals that score a code; None for the guide's density.
 
     Raises:
         ValueError: As :func:`~pyro_mivae.infer.guide_checks.require_code_support`.
     """
     if memory.codes_checked.issuperset(codes):
         return
-    require_code_support(forward.trace, guide_trace, codes, code_scale)
+    require_code_support(forward.trace, guide_trace, codes, scales)
     for name in codes:
         site = forward.trace.nodes[name]
         edge = at_edge(site["fn"], site["value"])

@@ -14,8 +14,6 @@ that x' does not tell.
 from __future__ import annotations
 
 import copy
-import math
-import numbers
 from typing import Any
 
 import pyro.distributions as dist
@@ -27,40 +25,50 @@ from pyro_mivae.infer.supports import is_discrete
 from pyro_mivae.traces.sites import Dims, site_log_prob, unwrap
 
 
-def check_code_scale(code_scale: Any, num_dual_samples: int) -> None:
-    """Raises a ``ValueError`` unless the scale is None or a positive number, for one sample."""
-    if code_scale is None:
+def check_one_sample(code_scale: Any, mi_weight: Any, num_dual_samples: int) -> None:
+    """Refuses scales, and weights by site, together with several samples.
+
+    Raises:
+        ValueError: If `num_dual_samples` is above 1 and there is one of both.
+    """
+    if num_dual_samples == 1:
         return
-    positive = isinstance(code_scale, numbers.Real) and 0 < float(code_scale) < math.inf
-    if not positive or isinstance(code_scale, bool):
-        raise ValueError(f"code_scale must be a positive number, or None, found {code_scale!r}")
-    if num_dual_samples > 1:
+    scales = code_scale.values() if isinstance(code_scale, dict) else [code_scale]
+    if any(scale is not None for scale in scales):
         raise ValueError(
             "code_scale scores the code by another density than the guide draws it from, which the "
             "weights of num_dual_samples > 1 do not allow for: use one of the two"
         )
+    if isinstance(mi_weight, dict):
+        raise ValueError(
+            "mi_weight by site weighs the shares of the sites, which num_dual_samples > 1 does not "
+            "have, as it weighs draws of all codes together: use one number, or num_dual_samples=1"
+        )
 
 
-def code_log_prob(site: dict[str, Any], dims: Dims | None, scale: float | None) -> Tensor:
+def code_log_prob(site: dict[str, Any], dims: Dims | None, scale: Any) -> Tensor:
     """Computes the scaled and masked log-probability of a code, or of some of its dimensions.
 
     Args:
         site: The guide's site of the code.
         dims: As in :func:`~pyro_mivae.traces.sites.site_log_prob`.
-        scale: The standard deviation, or None for the guide's own density.
+        scale: The standard deviation, a number or a tensor of shape ``()``, or None for the
+            guide's own density.
     """
     if scale is None or is_discrete(site["fn"]):
         return site_log_prob(site, dims)
     return site_log_prob({**site, "fn": _around(site["fn"], scale, site["name"])}, dims)
 
 
-def _around(fn: Any, scale: float, site: str) -> Any:
+def _around(fn: Any, scale: Any, site: str) -> Any:
     """Independent normals around the location of a distribution, with its wrappers."""
     if isinstance(fn, dist.MaskedDistribution):
         return _around(fn.base_dist, scale, site).mask(fn._mask)
     if isinstance(fn, torch.distributions.Independent):
         return _around(fn.base_dist, scale, site).to_event(fn.reinterpreted_batch_ndims)
     location = _location(fn, site).expand(fn.batch_shape + fn.event_shape)
+    if isinstance(scale, Tensor):  # its number type must not win
+        scale = scale.to(location.dtype)
     return dist.Normal(location, scale).to_event(fn.event_dim)
 
 

@@ -9,6 +9,7 @@ import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from pyro.infer.util import MultiFrameTensor
+from pyro.ops.provenance import detach_provenance
 from torch import Tensor
 
 from pyro_mivae.infer.dual.channel import Forward
@@ -21,6 +22,9 @@ from pyro_mivae.traces.sites import (
     site_log_prob,
     unmasked,
 )
+
+Costs = list[tuple[Any, Tensor]]
+"""Terms of a value with the plates that each of them is in."""
 
 Scores = list[tuple[list[Any], Tensor]]
 """Plates along which a draw moves nothing but its own cost, and the draw's log-probability."""
@@ -74,6 +78,30 @@ def _plates(site: dict[str, Any]) -> list[Any]:
     return [frame for frame in site["cond_indep_stack"] if frame.vectorized]
 
 
+def with_scores(
+    value: Tensor, costs: Costs, scores: Scores, *, coupled: bool, baseline: bool
+) -> Tensor:
+    """Returns a value whose gradient has the score-function terms, too.
+
+    Args:
+        value: Sum of the costs, with its pathwise gradient; shape ``()``.
+        costs: The terms of the value, with the plates that each is in.
+        scores: Log-probabilities of the draws without a pathwise gradient.
+        coupled: Whether a draw moves the costs of all data, and not of its own alone.
+        baseline: Whether to take off the mean cost of the other data, a control variate.
+    """
+    surrogate = value
+    cost = MultiFrameTensor()
+    cost.add(*[(stack, detach_provenance(term.detach())) for stack, term in costs])
+    for plates, log_prob in scores:
+        plates = [] if coupled else plates
+        downstream = cost.sum_to(plates)
+        if baseline:
+            downstream = downstream - leave_one_out(cost, downstream, plates)
+        surrogate = surrogate + detach_provenance((log_prob * downstream).sum())
+    return surrogate
+
+
 def leave_one_out(
     cost: MultiFrameTensor, downstream: Tensor, plates: Sequence[Any]
 ) -> Tensor | float:
@@ -113,8 +141,14 @@ class BatchNormWatch:
         return self
 
     def _look(self, module: torch.nn.Module) -> None:
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            self.coupled |= module.training or module.running_mean is None
+        self.coupled |= couples(module)
 
     def __exit__(self, *exception: Any) -> None:
         self._apart.__exit__(*exception)
+
+
+def couples(module: torch.nn.Module) -> bool:
+    """Tells whether a module normalises by statistics of the batch, so that its data depend."""
+    if not isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+        return False
+    return module.training or module.running_mean is None
