@@ -187,7 +187,7 @@ def data_curve(config: Config) -> tuple[Curve, str]:
         before = anonymous_memory()
         loops = [trainer(images) for images in mapped]
         started = time.perf_counter()
-        loops[-1].batches(0)
+        loops[-1].batches.at(0)
         first = time.perf_counter() - started
         result = curve("data", 0, config.data, lambda n: loops[config.data.index(n)], config)
         grown = anonymous_memory() - before

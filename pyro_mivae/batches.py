@@ -4,13 +4,50 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 Prepare = Callable[..., Any]
 """Makes the arguments of model and guide, a tensor or a tuple, from the tensors of a batch."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What model and guide are called with in a step.
+
+    Attributes:
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+        count: Number of data, which sums over them are divided by.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    count: float
+
+
+class BatchSource(Protocol):
+    """Batches by step, on the training device, whatever they are read from."""
+
+    seed: int
+    steps_per_epoch: int
+    batch_size: int | None
+
+    @property
+    def length(self) -> int:
+        """The number of data in an epoch."""
+
+    def at(self, step: int) -> Batch:
+        """Gives the batch of a step."""
+
+    def smallest(self) -> int:
+        """Gives the number of data in the smallest batch of an epoch, as far as it is known."""
+
+    def one(self) -> Batch:
+        """Gives a batch of one datum."""
 
 
 class Batches:
@@ -23,6 +60,7 @@ class Batches:
         prepare: Makes the arguments of model and guide from a batch.
         share: Rank and number of the processes that share every batch.
         drop_last: Whether to leave out the last batch of an epoch if it is smaller.
+        shuffle: Whether the order is another one in each epoch, and not that of the data.
     """
 
     def __init__(
@@ -33,6 +71,7 @@ class Batches:
         prepare: Prepare | None,
         share: tuple[int, int] = (0, 1),
         drop_last: bool = False,
+        shuffle: bool = True,
     ) -> None:
         self.tensors, self.batch_size, self.seed, self.prepare = tensors, batch_size, seed, prepare
         length = len(tensors[0])
@@ -43,7 +82,7 @@ class Batches:
             )
         rounded = math.floor if drop_last else math.ceil
         self.steps_per_epoch = rounded(length / (batch_size or length))
-        self.share = share
+        self.share, self.shuffle = share, shuffle
         self._epoch, self._order = -1, torch.empty(0)
 
     def __call__(self, step: int) -> tuple[tuple[Any, ...], float]:
@@ -56,14 +95,32 @@ class Batches:
         if self.batch_size is None:
             return arguments(self.tensors, self.prepare), len(self.tensors[0])
         epoch, number = divmod(step, self.steps_per_epoch)
+        if not self.shuffle and self.share == (0, 1):
+            start = number * self.batch_size
+            parts = [tensor[start : start + self.batch_size] for tensor in self.tensors]
+            return arguments(parts, self.prepare), len(parts[0])
         if epoch != self._epoch:
             order = permutation(len(self.tensors[0]), self.seed, epoch)
             self._epoch, self._order = epoch, order.to(self.tensors[0].device)
         index = self._order[number * self.batch_size : (number + 1) * self.batch_size]
         count: float = len(index)
         if self.share != (0, 1):
-            index, count = _shard(index, *self.share)
+            index, count = shard(index, *self.share)
         return arguments([tensor[index] for tensor in self.tensors], self.prepare), count
+
+    def at(self, step: int) -> Batch:
+        """Gives the batch of a step."""
+        args, count = self(step)
+        return Batch(args, {}, count)
+
+    def one(self) -> Batch:
+        """Gives a batch of the first datum."""
+        return Batch(self.sample(1), {}, 1)
+
+    @property
+    def length(self) -> int:
+        """The number of data in an epoch."""
+        return len(self.tensors[0])
 
     def smallest(self) -> int:
         """Returns the number of data in the smallest batch, or share of one, of an epoch."""
@@ -77,7 +134,7 @@ class Batches:
         return arguments([tensor[:count] for tensor in self.tensors], self.prepare)
 
 
-def _shard(index: Tensor, rank: int, ranks: int) -> tuple[Tensor, float]:
+def shard(index: Tensor, rank: int, ranks: int) -> tuple[Tensor, float]:
     """A rank's part of the indices of a batch, and what its sums are divided by."""
     own = index[rank::ranks]
     if len(own) == 0:

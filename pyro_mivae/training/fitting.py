@@ -11,10 +11,11 @@ import torch
 from pyro.infer import ELBO
 from pyro.optim import PyroOptim
 from torch import Tensor
+from torch.utils.data import TensorDataset
 
-from pyro_mivae.batches import Batches, Data, Prepare, arguments, as_tensors
+from pyro_mivae.batches import Prepare, as_tensors
 from pyro_mivae.infer import CompiledELBO, TraceMI_ELBO
-from pyro_mivae.isolation import evaluation
+from pyro_mivae.isolation import evaluation, modules_of
 from pyro_mivae.runs.history import History
 from pyro_mivae.traces.drawing import naming_draws
 from pyro_mivae.training import parallel
@@ -26,6 +27,7 @@ from pyro_mivae.training.loop import (
 )
 from pyro_mivae.training.objective import Objective
 from pyro_mivae.training.parallel import make_fabric
+from pyro_mivae.training.sources import TrainingData, Unset, kind_of, make_source
 
 
 def adam(parameters: list[Tensor], learning_rate: float = 1e-3) -> torch.optim.Adam:
@@ -37,10 +39,10 @@ def fit(
     model: Any,
     guide: Any,
     elbo: ELBO,
-    data: Data,
+    data: TrainingData,
     *,
     steps: int,
-    batch_size: int | None = 100,
+    batch_size: int | None = Unset(100),
     drop_last: bool = False,
     prepare: Prepare | None = None,
     optimizer: Callable[[list[Tensor]], torch.optim.Optimizer] | None = None,
@@ -71,12 +73,15 @@ def fit(
         model: A Pyro model, called with the batch.
         guide: Its guide, called with the same.
         elbo: A :class:`~pyro_mivae.infer.TraceMI_ELBO`, or an ELBO of Pyro.
-        data: Tensors of equal length; moved to the device as a whole, shuffled by index
-            there.
+        data: Tensors of equal length, or a ``TensorDataset`` of them: moved to the device as a
+            whole, shuffled by index there. Or a map-style ``Dataset``, whose data are read by
+            index, batch by batch. Or a ``DataLoader``, or any object that gives the batches of an
+            epoch each time it is gone through: tensors, tuples, lists, or dicts, which are keyword
+            arguments of model, guide and `prepare`.
         steps: Steps to have done at the end, earlier ones of a resumed run included.
         batch_size: Data in a step, of all processes together; the last batch of an epoch
-            may be smaller. None passes all data, unshuffled, to every step (for models
-            that subsample).
+            may be smaller. A ``DataLoader`` and an iterable have batches of their own. None
+            passes all data, unshuffled, to every step (for models that subsample).
         drop_last: Whether an epoch leaves out its last batch if that is smaller. Batch
             normalisation in training mode can't take a batch of one datum.
         prepare: Makes the arguments of model and guide from the tensors of a batch.
@@ -110,7 +115,7 @@ def fit(
         Interrupted: After SIGINT or SIGTERM, with the checkpoint written.
         ValueError: If the data or the settings do not fit.
     """
-    tensors = as_tensors(data)
+    kind_of(data)
     numbers = {"steps": steps, "log_every": log_every, "checkpoint_every": checkpoint_every}
     for name, number in {**numbers, "batch_size": batch_size}.items():
         if number is not None and number < 1:
@@ -120,15 +125,16 @@ def fit(
         raise ValueError("resume=True needs the folder of the checkpoint")
     fabric = make_fabric(device, precision, devices, num_nodes)
     parallel.launch(fabric)
-    tensors = [tensor.to(fabric.device) for tensor in tensors]
     pyro.set_rng_seed(parallel.rank_seed(seed, fabric.global_rank))
     with pyro.settings.context(module_local_params=True):
         objective = Objective(model, guide, elbo, compile)
         share = (fabric.global_rank, fabric.world_size)
-        batches = Batches(tensors, batch_size, seed, prepare, share, drop_last=drop_last)
+        batches = make_source(
+            data, batch_size, seed, prepare, fabric.device, share, drop_last, steps
+        )
         with naming_draws("step 1"):
             trained, stored = discover(objective, batches, fabric.device)
-        parallel.check(fabric, batch_size, stored)
+        parallel.check(fabric, batches.batch_size, stored)
         check_small_batches(objective, batches, fabric.device)
         parameters = [*trained, *stored.values()]
         if not any(parameter.requires_grad for parameter in parameters):
@@ -171,9 +177,9 @@ def evaluate(
     model: Any,
     guide: Any,
     elbo: TraceMI_ELBO,
-    data: Data,
+    data: TrainingData,
     *,
-    batch_size: int = 500,
+    batch_size: int = Unset(500),
     prepare: Prepare | None = None,
     seed: int = 0,
 ) -> dict[str, float]:
@@ -186,16 +192,32 @@ def evaluate(
         model: A Pyro model.
         guide: Its guide.
         elbo: What to evaluate; the dual term always is.
-        data: Tensors of equal length on the model's device.
+        data: Tensors of equal length on the model's device, or what else :func:`fit` takes.
         batch_size: Data in a batch.
         prepare: As in :func:`fit`.
         seed: Of the draws.
     """
-    tensors = as_tensors(data)
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, found {batch_size}")
+    if kind_of(data) == "tensors":
+        tensors = data.tensors if isinstance(data, TensorDataset) else data
+        device = as_tensors(tensors)[0].device  # type: ignore[arg-type]
+    else:
+        device = _device_of((model, guide))
     totals: dict[str, float] = {}
-    with evaluation(model, guide, device=tensors[0].device, seed=seed):
-        for batch in zip(*(torch.split(tensor, batch_size) for tensor in tensors), strict=True):
-            terms = elbo.terms(model, guide, *arguments(batch, prepare))
+    count = 0.0
+    with evaluation(model, guide, device=device, seed=seed):
+        source = make_source(data, batch_size, seed, prepare, device, shuffle=False)
+        for step in range(source.steps_per_epoch):
+            batch = source.at(step)
+            terms = elbo.terms(model, guide, *batch.args, **batch.kwargs)
             for name, value in zip(terms, torch.stack(list(terms.values())).tolist(), strict=True):
                 totals[name] = totals.get(name, 0.0) + value
-    return {name: total / len(tensors[0]) for name, total in totals.items()}
+            count += batch.count
+    return {name: total / count for name, total in totals.items()}
+
+
+def _device_of(programs: tuple[Any, ...]) -> torch.device:
+    """The device of the first parameter of the modules that programs reach; else the CPU."""
+    parameters = (p for module in modules_of(programs) for p in module.parameters(recurse=False))
+    return next((parameter.device for parameter in parameters), torch.device("cpu"))

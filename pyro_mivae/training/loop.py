@@ -19,7 +19,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from tqdm import tqdm
 
-from pyro_mivae.batches import Batches
+from pyro_mivae.batches import BatchSource
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.runs.history import History, by_channel
 from pyro_mivae.traces.drawing import NonFiniteError as NonFiniteError
@@ -93,7 +93,7 @@ class Loop:
     wrapped: Any
     optimizer: Any
     stored: dict[str, Tensor]
-    batches: Batches
+    batches: BatchSource
     log_every: int
     callbacks: Sequence[Callback]
     folder: Path | None
@@ -175,9 +175,9 @@ class Loop:
 
     def one_step(self) -> None:
         """One batch: forward, backward, update; the terms stay on the device."""
-        args, count = self.batches(self.step)
+        batch = self.batches.at(self.step)
         try:
-            terms, loss = self.wrapped(count, *args)
+            terms, loss = self.wrapped(batch.count, *batch.args, **batch.kwargs)
         except (ArithmeticError, ValueError, RuntimeError) as error:
             self._read()  # an earlier step may have had the first term that is not finite
             if reason := explain(error):
@@ -191,7 +191,7 @@ class Loop:
         self.step += 1
         if isinstance(self.objective.elbo, TraceMI_ELBO):
             self.objective.elbo.step += 1
-        self._unread.append((self.step, terms, count))
+        self._unread.append((self.step, terms, batch.count))
 
     def _read(self) -> None:
         """Brings the collected terms to the host, in one transfer, and checks them.
