@@ -8,6 +8,7 @@ from typing import Any
 
 import pyro
 import torch
+from lightning_fabric.loggers.logger import Logger
 from pyro.infer import ELBO
 from pyro.optim import PyroOptim
 from torch import Tensor
@@ -27,6 +28,7 @@ from pyro_mivae.training.loop import (
 )
 from pyro_mivae.training.objective import Objective
 from pyro_mivae.training.parallel import make_fabric
+from pyro_mivae.training.readings import LoggerCallback
 from pyro_mivae.training.sources import TrainingData, Unset, kind_of, make_source
 
 
@@ -53,6 +55,7 @@ def fit(
     num_nodes: int = 1,
     log_every: int = 100,
     callbacks: Sequence[Callback] = (),
+    loggers: Sequence[Logger] = (),
     folder: Path | str | None = None,
     checkpoint_every: int = 1000,
     resume: bool = False,
@@ -97,6 +100,8 @@ def fit(
         log_every: Steps between two readings of the terms.
         callbacks: Called with an :class:`Event` after each reading, epoch, and at the end;
             of several processes on rank 0 only, while the others wait.
+        loggers: Loggers of Lightning Fabric, which get the terms of each reading, on rank 0:
+            for example ``lightning_fabric.loggers.CSVLogger("logs")``.
         folder: Where checkpoints go; None writes none. With one, SIGINT and SIGTERM stop
             the run after a checkpoint (several processes: after the next reading).
         checkpoint_every: Steps between two checkpoints.
@@ -116,6 +121,7 @@ def fit(
         ValueError: If the data or the settings do not fit.
     """
     kind_of(data)
+    callbacks = [*callbacks, *map(LoggerCallback, loggers)]
     numbers = {"steps": steps, "log_every": log_every, "checkpoint_every": checkpoint_every}
     for name, number in {**numbers, "batch_size": batch_size}.items():
         if number is not None and number < 1:

@@ -58,8 +58,7 @@ def as_batch(
             batch = prepare(**batch)
         else:
             batch = prepare(*batch) if isinstance(batch, list | tuple) else prepare(batch)
-        if isinstance(batch, list):
-            batch = (batch,)
+        return (batch if isinstance(batch, tuple) else (batch,)), {}, count
     if isinstance(batch, Mapping):
         return (), dict(batch), count
     return (tuple(batch) if isinstance(batch, list | tuple) else (batch,)), {}, count
