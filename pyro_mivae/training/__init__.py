@@ -6,10 +6,12 @@ from pyro_mivae.training.fitting import adam, evaluate, fit
 from pyro_mivae.training.loop import Callback, Event, Interrupted, NonFiniteError
 from pyro_mivae.training.parallel import make_fabric
 from pyro_mivae.training.refitting import refit_guide
+from pyro_mivae.training.stopping import EarlyStopping
 
 __all__ = [
     "Callback",
     "CheckpointError",
+    "EarlyStopping",
     "Event",
     "Interrupted",
     "NonFiniteError",

@@ -122,15 +122,24 @@ class Loop:
                     if self.step % self.batches.steps_per_epoch == 0:
                         self._tell("epoch", {})
                     stop = agreed_signal(self.fabric, received, now=reading)
-                    if stop or self.step % checkpoint_every == 0 or self.step == steps:
+                    ended = reading and self._ended()
+                    due = self.step % checkpoint_every == 0 or self.step == steps
+                    if stop or ended or due:
                         self.save()
                     if stop and self.folder is not None and self.step < steps:
                         raise Interrupted(self.step, self.folder, stop)
+                    if ended:
+                        break
             finally:
                 pyro.settings.set(
                     **{k: v for k, v in validation.items() if k.startswith("validate_")}
                 )
             self._tell("end", {})
+
+    def _ended(self) -> bool:
+        """Whether a callback such as ``EarlyStopping`` ends the training; all ranks agree."""
+        ended = any(getattr(callback, "stopped", False) for callback in self.callbacks)
+        return bool(self.fabric.broadcast(ended)) if self.callbacks else False
 
     def save(self) -> None:
         """Writes a checkpoint, if there is a folder, after a check that all terms are finite."""
