@@ -440,7 +440,7 @@ def test_looking_for_unused_parameters_changes_nothing_else(monkeypatch, unused)
     module, x = Normed(unused), torch.randn(4, 3)
     before = {name: value.clone() for name, value in module.state_dict().items()}
     draws = torch.get_rng_state()
-    parallel.allow_unused(fabric, module, lambda step: ((x,), 4))
+    parallel.allow_unused(fabric, module, Batches([x], None, 0, None))
     assert fabric.strategy._ddp_kwargs["find_unused_parameters"] == unused
     assert torch.equal(torch.get_rng_state(), draws)
     for name, value in module.state_dict().items():
