@@ -144,7 +144,7 @@ def measure(loops: Sequence[Loop], seconds: float, rounds: int) -> list[list[flo
             loops[i].one_step()
             wait_for(device)
             taken[i].append(time.perf_counter() - started)
-            loops[i]._unread.clear()
+            loops[i].terms.unread.clear()
     return [times[1:] for times in taken]
 
 
@@ -187,7 +187,7 @@ def data_curve(config: Config) -> tuple[Curve, str]:
         before = anonymous_memory()
         loops = [trainer(images) for images in mapped]
         started = time.perf_counter()
-        loops[-1].batches(0)
+        loops[-1].batches.at(0)
         first = time.perf_counter() - started
         result = curve("data", 0, config.data, lambda n: loops[config.data.index(n)], config)
         grown = anonymous_memory() - before

@@ -1,10 +1,12 @@
-"""Batches taken by index from tensors that live on the training device."""
+"""Batches by step, whatever they are read from, and those of tensors on the training device."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -12,9 +14,68 @@ from torch import Tensor
 Prepare = Callable[..., Any]
 """Makes the arguments of model and guide, a tensor or a tuple, from the tensors of a batch."""
 
+SAMPLE = 1 << 16
+"""Numbers of a tensor that its checksum is of, where it has more."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What model and guide are called with in a step.
+
+    Attributes:
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+        count: Number of data, which sums over them are divided by. For a batch that processes
+            share, this is the mean number of a process's data: sums over the shares, divided by
+            it, have as their mean over the processes the mean over the data of the whole batch,
+            also where the last batch of an epoch has unequal shares.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    count: float
+
+
+class BatchSource(Protocol):
+    """A source of batches by step, on the training device, whatever they are read from.
+
+    Attributes:
+        kind: Kind of the data, for messages.
+        order: Name of what orders the data of an epoch.
+        seed: Seed of the order.
+        batch_size: Data in a batch, of all processes together; None where it is not fixed.
+        steps_per_epoch: Batches in an epoch; None while nobody knows.
+    """
+
+    kind: str
+    order: str
+    seed: int
+    batch_size: int | None
+    steps_per_epoch: int | None
+
+    @property
+    def length(self) -> int | None:
+        """The number of data in an epoch, if it is known without a reading of all."""
+
+    @property
+    def unrepeatable(self) -> str:
+        """The reason why a second reading may give other batches; "" if it gives the same."""
+
+    def at(self, step: int) -> Batch:
+        """Gives the batch of a step."""
+
+    def smallest(self) -> int:
+        """Gives the number of data in the smallest batch of an epoch; 2 where it is not known."""
+
+    def one(self) -> Batch:
+        """Gives a batch of one datum."""
+
+    def checksum(self) -> str | None:
+        """Gives a checksum of a sample of the data; None where two readings differ."""
+
 
 class Batches:
-    """A reader of batches by step, taken by index from tensors on the device.
+    """The batches taken by index from tensors on the device.
 
     Args:
         tensors: Tensors of equal length.
@@ -23,7 +84,12 @@ class Batches:
         prepare: Makes the arguments of model and guide from a batch.
         share: Rank and number of the processes that share every batch.
         drop_last: Whether to leave out the last batch of an epoch if it is smaller.
+        shuffle: Whether the order is another one in each epoch, and not that of the data.
     """
+
+    kind = "tensors"
+    unrepeatable = ""
+    steps_per_epoch: int | None
 
     def __init__(
         self,
@@ -33,52 +99,69 @@ class Batches:
         prepare: Prepare | None,
         share: tuple[int, int] = (0, 1),
         drop_last: bool = False,
+        shuffle: bool = True,
     ) -> None:
         self.tensors, self.batch_size, self.seed, self.prepare = tensors, batch_size, seed, prepare
-        length = len(tensors[0])
-        if drop_last and batch_size is not None and batch_size > length:
-            raise ValueError(
-                f"drop_last=True with batch_size={batch_size} leaves no batch of {length} data: "
-                f"use a batch_size of at most {length}"
-            )
-        rounded = math.floor if drop_last else math.ceil
-        self.steps_per_epoch = rounded(length / (batch_size or length))
-        self.share = share
+        self.share, self.drop_last, self.shuffle = share, drop_last, shuffle
+        self.length = len(tensors[0])
+        self.order = "shuffled" if shuffle and batch_size is not None else "in order"
+        self.steps_per_epoch = number_of_batches(self.length, batch_size, drop_last)
         self._epoch, self._order = -1, torch.empty(0)
 
-    def __call__(self, step: int) -> tuple[tuple[Any, ...], float]:
-        """The arguments of model and guide at a step, and the number of data in them.
+    def at(self, step: int) -> Batch:
+        """Gives the batch of a step: a function of the seed and the step."""
+        size, count = self.batch_size, float(self.length)
+        parts: list[Tensor] = self.tensors
+        if size is not None:
+            epoch, number = divmod(step, self.steps_per_epoch or 1)
+            if not self.shuffle and self.share == (0, 1):
+                parts = [tensor[number * size : (number + 1) * size] for tensor in parts]
+                count = len(parts[0])
+            else:
+                if epoch != self._epoch:
+                    order = order_of(self.length, self.seed, epoch, self.shuffle)
+                    self._epoch, self._order = epoch, order.to(parts[0].device)
+                index, count = shard(self._order[number * size : (number + 1) * size], *self.share)
+                parts = [tensor[index] for tensor in parts]
+        return Batch(arguments(parts, self.prepare), {}, count)
 
-        For a batch that is shared, this is the mean number of a process's data: sums over
-        the shares, divided by it, have as their mean over the processes the mean over the
-        data of the whole batch, also where the last batch of an epoch has unequal shares.
-        """
-        if self.batch_size is None:
-            return arguments(self.tensors, self.prepare), len(self.tensors[0])
-        epoch, number = divmod(step, self.steps_per_epoch)
-        if epoch != self._epoch:
-            order = permutation(len(self.tensors[0]), self.seed, epoch)
-            self._epoch, self._order = epoch, order.to(self.tensors[0].device)
-        index = self._order[number * self.batch_size : (number + 1) * self.batch_size]
-        count: float = len(index)
-        if self.share != (0, 1):
-            index, count = _shard(index, *self.share)
-        return arguments([tensor[index] for tensor in self.tensors], self.prepare), count
+    def one(self) -> Batch:
+        """Gives a batch of the first datum."""
+        return Batch(arguments([tensor[:1] for tensor in self.tensors], self.prepare), {}, 1)
 
     def smallest(self) -> int:
-        """Returns the number of data in the smallest batch, or share of one, of an epoch."""
-        length = len(self.tensors[0])
-        size = self.batch_size or length
-        size = min(size, length - (self.steps_per_epoch - 1) * size)
-        return max(1, size // self.share[1])
+        """Gives the number of data in the smallest batch, or share of one, of an epoch."""
+        return smallest_batch(self.length, self.batch_size, self.drop_last, self.share[1])
 
-    def sample(self, count: int) -> tuple[Any, ...]:
-        """Returns the arguments of model and guide for the first `count` data."""
-        return arguments([tensor[:count] for tensor in self.tensors], self.prepare)
+    def checksum(self) -> str:
+        """Gives a checksum of the tensors, or of a sample where they are large."""
+        return checksum_of(self.tensors)
 
 
-def _shard(index: Tensor, rank: int, ranks: int) -> tuple[Tensor, float]:
-    """A rank's part of the indices of a batch, and what its sums are divided by."""
+def number_of_batches(length: int, batch_size: int | None, drop_last: bool) -> int:
+    """Counts the batches of an epoch.
+
+    Raises:
+        ValueError: If `drop_last` leaves none.
+    """
+    if drop_last and batch_size is not None and batch_size > length:
+        raise ValueError(
+            f"drop_last=True with batch_size={batch_size} leaves no batch of {length} data: "
+            f"use a batch_size of at most {length}"
+        )
+    rounded = math.floor if drop_last else math.ceil
+    return rounded(length / (batch_size or length))
+
+
+def smallest_batch(length: int, batch_size: int | None, drop_last: bool, ranks: int = 1) -> int:
+    """Counts the data in the smallest batch, or share of one, of an epoch."""
+    size = batch_size or length
+    rest = 0 if drop_last else length % size
+    return max(1, (rest or min(size, length)) // ranks)
+
+
+def shard(index: Tensor, rank: int, ranks: int) -> tuple[Tensor, float]:
+    """Takes a rank's part of the indices of a batch, and gives what its sums are divided by."""
     own = index[rank::ranks]
     if len(own) == 0:
         # Fewer data than ranks: every rank has to take part in the step, this one for nothing.
@@ -96,6 +179,25 @@ def permutation(length: int, seed: int, epoch: int) -> Tensor:
     """Draws the order of an epoch's data, int64 ``(length,)``, from seed and epoch alone."""
     generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
     return torch.randperm(length, generator=generator)
+
+
+def order_of(length: int, seed: int, epoch: int, shuffle: bool) -> Tensor:
+    """Returns the order of an epoch's data, int64 ``(length,)``: a permutation, or their own."""
+    return permutation(length, seed, epoch) if shuffle else torch.arange(length)
+
+
+def checksum_of(tensors: Sequence[Tensor]) -> str:
+    """Returns a checksum of shapes, types and numbers; of large tensors a sample is taken."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
+        flat = tensor.detach().reshape(-1)
+        if len(flat) > SAMPLE:
+            generator = torch.Generator().manual_seed(0)
+            index = torch.randint(len(flat), (SAMPLE,), generator=generator)
+            flat = flat[index.to(flat.device)]
+        digest.update(flat.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 Data = Tensor | Sequence[Tensor]

@@ -21,7 +21,7 @@ from benchmarks.contenders import (
     weights,
 )
 from benchmarks.contenders.by_hand import load, wait_for
-from pyro_mivae.batches import Batches
+from pyro_mivae.batches import Batch, Batches
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.runs.history import History
 from pyro_mivae.training import adam, make_fabric
@@ -59,10 +59,10 @@ class FixedBatches:
     def __init__(self, parts: list[Tensor]) -> None:
         self.next, self.steps_per_epoch = cycle(parts), len(parts)
 
-    def __call__(self, step: int) -> tuple[tuple[Any, ...], int]:
-        """The next batch and its size."""
+    def at(self, step: int) -> Batch:
+        """Gives the next batch."""
         x = self.next()
-        return (x,), len(x)
+        return Batch((x,), {}, len(x))
 
 
 def by_site(layers: Layers) -> Layers:
@@ -107,12 +107,12 @@ class Library:
         """Makes one update on a batch in memory."""
         self.loop.one_step()
         pyro.enable_validation(False)  # as fit does after its first step
-        _, terms, count = self.loop._unread.pop()
+        _, terms, count = self.loop.terms.unread.pop()
         return terms["loss"] / count
 
     def epoch(self, limit: int | None = None) -> None:
         """Passes over all images as `fit` does."""
-        loop, number = self.loop, self.batches.steps_per_epoch
+        loop, number = self.loop, self.batches.steps_per_epoch or 1
         before, loop.batches = loop.step, self.batches
         loop.step = self.epochs * number  # whole epochs, each in an order of its own
         loop.run(loop.step + min(number, limit or number), 10**9, False)

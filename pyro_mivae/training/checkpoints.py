@@ -6,11 +6,14 @@ import hashlib
 import logging
 import os
 import zipfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from pyro_mivae.runs.files import atomic_path
 
@@ -40,9 +43,10 @@ def save_checkpoint(fabric: Fabric, folder: Path, state: dict[str, Any]) -> Path
     Args:
         fabric: Fabric of the training.
         folder: Existing folder.
-        state: Tensors and plain values, in dicts and lists.
+        state: Tensors and plain values, in dicts and lists; those of NumPy become Python's.
     """
     path = folder / NAME
+    state = plain(state, strict=False)
     try:
         if fabric.is_global_zero:
             # Not by Fabric.save, which writes to the temporary folder first.
@@ -54,6 +58,26 @@ def save_checkpoint(fabric: Fabric, folder: Path, state: dict[str, Any]) -> Path
     finally:
         fabric.barrier()
     return path
+
+
+def plain(state: Any, strict: bool = True) -> Any:
+    """Makes plain values of NumPy's, with which a checkpoint could not be read again.
+
+    Args:
+        state: Tensors and plain values, in dicts and lists.
+        strict: Whether to raise a ``TypeError`` for what is neither; else it is left as it is.
+    """
+    if isinstance(state, np.generic):
+        return state.item()
+    if isinstance(state, Counter):
+        return Counter({plain(name, strict): value for name, value in state.items()})
+    if type(state) is dict:
+        return {plain(name, strict): plain(value, strict) for name, value in state.items()}
+    if type(state) in (list, tuple):
+        return type(state)(plain(value, strict) for value in state)
+    if strict and not isinstance(state, Tensor | str | int | float | None):
+        raise TypeError(type(state).__name__)
+    return state
 
 
 def has_checkpoint(folder: Path) -> bool:

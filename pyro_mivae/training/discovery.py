@@ -17,7 +17,7 @@ from pyro.nn import PyroModule
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
-from pyro_mivae.batches import Batches
+from pyro_mivae.batches import BatchSource
 from pyro_mivae.isolation import modules_of, outermost, owner_of, roots_of, undisturbed, watching
 from pyro_mivae.training.objective import Objective
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def discover(
-    objective: Objective, batches: Batches, device: torch.device
+    objective: Objective, batches: BatchSource, device: torch.device
 ) -> tuple[list[Tensor], dict[str, Tensor]]:
     """Runs a pair once on the first batch, to see what it uses besides the modules that it is.
 
@@ -59,11 +59,11 @@ def discover(
         for part in module.modules():
             make_local(part)
 
-    args, _ = batches(0)
+    batch = batches.at(0)
     trace, reports = poutine.trace(param_only=True), _Reports(device)
     with _new_objects_alone():
         with undisturbed(parts, device), torch.no_grad(), watching(look), trace, reports:
-            objective.elbo.loss(*parts, *args)
+            objective.elbo.loss(*parts, *batch.args, **batch.kwargs)
         sites = dict(trace.trace.nodes)
         del trace
         if any(reference() is not None for reference in called.values()):
@@ -188,7 +188,7 @@ def _is_left(parameter: Tensor, kept: set[int]) -> bool:
     return parameter.requires_grad and id(parameter) not in kept
 
 
-def check_small_batches(objective: Objective, batches: Batches, device: torch.device) -> None:
+def check_small_batches(objective: Objective, batches: BatchSource, device: torch.device) -> None:
     """Refuses an epoch with a batch that batch normalisation can't take, before the training.
 
     Raises:
@@ -196,17 +196,16 @@ def check_small_batches(objective: Objective, batches: Batches, device: torch.de
     """
     if batches.smallest() > 1 or not any(_normalises(module) for module in objective.modules()):
         return
-    args = batches.sample(1)
+    batch = batches.one()
     try:
         with undisturbed((objective,), device), torch.no_grad():
-            objective.elbo.loss(objective.model, objective.guide, *args)
+            objective.elbo.loss(objective.model, objective.guide, *batch.args, **batch.kwargs)
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
-        length = len(batches.tensors[0])
         raise ValueError(
-            f"with {length} data and batch_size={batches.batch_size} a batch of one datum comes "
-            "up in each epoch, which batch normalisation in training mode can't take "
+            f"with {batches.length} data and batch_size={batches.batch_size} a batch of one datum "
+            "comes up in each epoch, which batch normalisation in training mode can't take "
             f"({str(error).splitlines()[0]}): use drop_last=True, or another batch_size"
         ) from error
 

@@ -1,16 +1,11 @@
-"""The loop behind :func:`pyro_mivae.training.fit`: steps, readings, checkpoints, signals."""
+"""The loop behind :func:`pyro_mivae.training.fit`: steps, rows, checkpoints, signals."""
 
 from __future__ import annotations
 
-import logging
 import math
-import signal
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pyro
@@ -18,42 +13,20 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from pyro_mivae.batches import Batches
+from pyro_mivae.batches import BatchSource
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.progress import Progress
 from pyro_mivae.runs.history import History
-from pyro_mivae.traces.drawing import NonFiniteError as NonFiniteError
-from pyro_mivae.traces.drawing import explain
+from pyro_mivae.traces.drawing import NonFiniteError, explain
 from pyro_mivae.training.checkpoints import CheckpointError, save_checkpoint
-from pyro_mivae.training.events import Callback as Callback
-from pyro_mivae.training.events import Event as Event
+from pyro_mivae.training.events import Callback, Event
 from pyro_mivae.training.matching import check_optimizer, check_state
 from pyro_mivae.training.objective import Objective
-from pyro_mivae.training.parallel import (
-    agreed_signal,
-    all_states,
-    mean_over_ranks,
-    restore_own_state,
-)
+from pyro_mivae.training.optimizers import LearningRates
+from pyro_mivae.training.parallel import agreed_signal, all_states, restore_own_state
 from pyro_mivae.training.record import check_same_training
-
-logger = logging.getLogger(__name__)
-
-
-class Interrupted(Exception):  # noqa: N818 -- an event, not an error
-    """SIGINT or SIGTERM stopped the training after a checkpoint was written.
-
-    Attributes:
-        step: Steps done.
-        folder: The checkpoint's folder.
-        signal: The signal's number.
-    """
-
-    def __init__(self, step: int, folder: Path, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name} after step {step}")
-        self.step = step
-        self.folder = folder
-        self.signal = number
+from pyro_mivae.training.signals import Interrupted, collected_signals
+from pyro_mivae.training.term_log import TermLog
 
 
 @dataclass
@@ -67,7 +40,15 @@ class Loop:
         optimizer: The optimiser as Fabric set it up.
         stored: Parameters that live in Pyro's store, by name.
         batches: The data.
+        log_every: Steps between two rows.
+        callbacks: Functions that are told of events; one with a method ``ends`` may end the
+            training.
+        folder: Folder of the checkpoints, or None.
+        step: Steps done.
+        history: The rows.
         record: What the checkpoints note of the training.
+        rates: The learning rate and its schedule.
+        terms: The terms since the last row.
     """
 
     fabric: Fabric
@@ -75,25 +56,28 @@ class Loop:
     wrapped: Any
     optimizer: Any
     stored: dict[str, Tensor]
-    batches: Batches
+    batches: BatchSource
     log_every: int
     callbacks: Sequence[Callback]
     folder: Path | None
     step: int = 0
     history: History = field(default_factory=History)
     record: dict[str, Any] = field(default_factory=dict)
-    # Readings since the last row: (step, terms per datum); on the device until read.
-    _pending: list[tuple[int, dict[str, float]]] = field(default_factory=list)
-    _unread: list[tuple[int, dict[str, Tensor], float]] = field(default_factory=list)
+    rates: LearningRates | None = None
+    terms: TermLog = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.terms = TermLog(self.fabric)
 
     def run(self, steps: int, checkpoint_every: int, progress: bool) -> None:
-        """Trains until `steps` steps are done."""
+        """Trains until `steps` steps are done, or a callback ends the training."""
         hidden = not (progress and self.fabric.is_global_zero)
         bar = Progress("training", steps, "steps", done=self.step, shown=not hidden)
         validation = pyro.settings.get()
-        with bar, _signals(active=self.folder is not None) as received:
+        ended = self.step > 0 and self._ended()
+        with bar, collected_signals(active=self.folder is not None) as received:
             try:
-                while self.step < steps:
+                while self.step < steps and not ended:
                     self.one_step()
                     # Checking every distribution costs a tenth of a step, and waits
                     # for a GPU: the first step stands for the others.
@@ -102,12 +86,15 @@ class Loop:
                     reading = self.step % self.log_every == 0 or self.step == steps
                     if reading:
                         bar.note(_short(self._log()))
-                    if self.step % self.batches.steps_per_epoch == 0:
+                    per_epoch = self.batches.steps_per_epoch
+                    if per_epoch is not None and self.step % per_epoch == 0:
                         self._tell("epoch", {})
                     stop = agreed_signal(self.fabric, received, now=reading)
-                    if stop or self.step % checkpoint_every == 0 or self.step == steps:
+                    ended = reading and self._ended()
+                    due = self.step % checkpoint_every == 0 or self.step == steps
+                    if stop or ended or due:
                         self.save()
-                    if stop and self.folder is not None and self.step < steps:
+                    if stop and self.folder is not None and self.step < steps and not ended:
                         raise Interrupted(self.step, self.folder, stop)
             finally:
                 pyro.settings.set(
@@ -115,21 +102,32 @@ class Loop:
                 )
             self._tell("end", {})
 
+    def _ended(self) -> bool:
+        """Whether a callback such as ``EarlyStopping`` ends the training; all ranks agree."""
+        if not self.callbacks:
+            return False
+        ended = False
+        if self.fabric.is_global_zero:
+            ended = any(c.ends(self.history) for c in self.callbacks if hasattr(c, "ends"))
+        return bool(self.fabric.broadcast(ended))
+
     def save(self) -> None:
         """Writes a checkpoint, if there is a folder, after a check that all terms are finite."""
         self._read()
         if self.folder is None:
             return
+        self.record["steps_per_epoch"] = self.batches.steps_per_epoch
         self._check_parameters()
         state = {
             "objective": self.objective.state_dict(),
             "stored": {name: value.detach() for name, value in self.stored.items()},
             "optimizer": self.optimizer.state_dict(),
+            "schedule": self.rates.state_dict() if self.rates else {},
             "elbo": self._elbo_state(),
             "random": all_states(self.fabric),
             "step": self.step,
             "history": self.history.rows,
-            "pending": self._pending,
+            "pending": self.terms.pending,
             "record": self.record,
         }
         save_checkpoint(self.fabric, self.folder, state)
@@ -143,6 +141,8 @@ class Loop:
         self.check_same_pair(state)
         check_optimizer(state["optimizer"], self.optimizer.state_dict())
         check_same_training(state.get("record", {}), self.record)
+        if self.rates is not None:
+            self.rates.check(state.get("schedule", {}))
         try:
             self._take(state)
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -162,12 +162,16 @@ class Loop:
             for name, value in state["stored"].items():
                 self.stored[name].copy_(value)
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.rates is not None:
+            self.rates.load_state_dict(state.get("schedule", {}))
         if isinstance(self.objective.elbo, TraceMI_ELBO):
             self.objective.elbo.load_state_dict(state["elbo"])
         self.step = state["step"]
+        if self.batches.steps_per_epoch is None:
+            self.batches.steps_per_epoch = state["record"]["steps_per_epoch"]
         restore_own_state(self.fabric, state["random"], self.batches.seed, self.step)
         self.history = History(state["history"])
-        self._pending = [(step, dict(terms)) for step, terms in state["pending"]]
+        self.terms.pending = [(step, dict(terms)) for step, terms in state["pending"]]
 
     def _elbo_state(self) -> dict[str, int]:
         elbo = self.objective.elbo
@@ -175,9 +179,9 @@ class Loop:
 
     def one_step(self) -> None:
         """Trains on one batch: forward, backward, update; the terms stay on the device."""
-        args, count = self.batches(self.step)
+        batch = self.batches.at(self.step)
         try:
-            terms, loss = self.wrapped(count, *args)
+            terms, loss = self.wrapped(batch.count, *batch.args, **batch.kwargs)
         except (ArithmeticError, ValueError, RuntimeError) as error:
             self._read()  # an earlier step may have had the first term that is not finite
             if reason := explain(error):
@@ -188,28 +192,18 @@ class Loop:
         self.fabric.backward(loss)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        if self.rates is not None:
+            self.rates.after_step()
         self.step += 1
         if isinstance(self.objective.elbo, TraceMI_ELBO):
             self.objective.elbo.step += 1
-        self._unread.append((self.step, terms, count))
+        self.terms.unread.append((self.step, terms, batch.count))
 
     def _read(self) -> None:
-        """Brings the collected terms to the host, in one transfer, and checks them.
-
-        Of several processes all call this at the same steps, and read the same.
-        """
-        if not self._unread:
-            return
-        flat = torch.stack([v.double() for _, terms, _ in self._unread for v in terms.values()])
-        counts = [float(count) for _, terms, count in self._unread for _ in terms]
-        values = iter(mean_over_ranks(self.fabric, flat / flat.new_tensor(counts)).tolist())
-        for step, terms, _ in self._unread:
-            read = {name: next(values) for name in terms}
-            for name, value in read.items():
-                if not math.isfinite(value):
-                    raise NonFiniteError(self._stopped(f"'{name}' is {value} at step {step}"))
-            self._pending.append((step, read))
-        self._unread.clear()
+        try:
+            self.terms.read()
+        except NonFiniteError as error:
+            raise NonFiniteError(self._stopped(str(error))) from None
 
     def _stopped(self, reason: str) -> str:
         """The words of an error that ends the training."""
@@ -230,23 +224,22 @@ class Loop:
 
     def _log(self) -> dict[str, float]:
         self._read()
-        names = dict.fromkeys(name for _, terms in self._pending for name in terms)
-        means = {}
-        for name in names:
-            values = [terms[name] for _, terms in self._pending if name in terms]
-            means[name] = sum(values) / len(values)
-        self._pending.clear()
+        means = self.terms.means()
+        if self.rates is not None and self.step % self.log_every == 0:
+            self.rates.after_reading(means["loss"])
         self.history.add(self.step, self._epoch(), "train", means)
         self._tell("log", means)
         return means
 
     def _epoch(self) -> float:
-        return self.step / self.batches.steps_per_epoch
+        """Epochs done; 0 while their length is not known."""
+        return self.step / (self.batches.steps_per_epoch or math.inf)
 
     def _tell(self, kind: str, terms: Mapping[str, float]) -> None:
         if not self.fabric.is_global_zero:
             return
-        event = Event(kind, self.step, self._epoch(), terms, self.history)
+        rate = math.nan if self.rates is None else self.rates.first
+        event = Event(kind, self.step, self._epoch(), terms, self.history, rate)
         for callback in self.callbacks:
             callback(event)
 
@@ -255,24 +248,3 @@ def _short(terms: Mapping[str, float]) -> str:
     """The loss and the information in a few words, for the bar."""
     information = f", MI {terms['mi']:.2f}" if "mi" in terms else ""
     return f"loss {terms['loss']:.1f}{information} nats"
-
-
-@contextmanager
-def _signals(active: bool) -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM; a second SIGINT is a KeyboardInterrupt as usual."""
-    received: list[int] = []
-    if not active or threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if received and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    old = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)

@@ -66,10 +66,12 @@ class Objective(nn.Module):
         parts = {id(module) for module in self.modules()}
         self.behind.extend(module for module in modules if id(module) not in parts)
 
-    def forward(self, count: int, *args: Any) -> tuple[dict[str, Tensor], Tensor]:
+    def forward(
+        self, count: float, /, *args: Any, **kwargs: Any
+    ) -> tuple[dict[str, Tensor], Tensor]:
         """Sums the terms over `count` data; the loss per datum beside them has the gradient."""
         if self.compiled is not None:
-            return self.compiled.scaled_terms(args, {}, scale=1 / count)
-        terms = loss_terms(self.elbo, Call(self.model, self.guide, args))
+            return self.compiled.scaled_terms(args, kwargs, scale=1 / count)
+        terms = loss_terms(self.elbo, Call(self.model, self.guide, args, kwargs))
         loss = terms["loss"]
         return {**terms, "loss": loss.detach()}, loss / count

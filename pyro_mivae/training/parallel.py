@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
-from pyro_mivae.batches import Batches
+from pyro_mivae.batches import BatchSource
 from pyro_mivae.isolation import random_state, restore_random_state, undisturbed
 from pyro_mivae.training import torchrun
 
@@ -117,7 +117,7 @@ def check(fabric: Fabric, batch_size: int | None, stored: dict[str, Tensor]) -> 
         )
 
 
-def allow_unused(fabric: Fabric, objective: nn.Module, batches: Batches) -> None:
+def allow_unused(fabric: Fabric, objective: nn.Module, batches: BatchSource) -> None:
     """Lets a loss leave parameters without gradient, if it does so now, before the setup.
 
     For several processes: they have to look for such parameters in each step, which costs
@@ -132,8 +132,8 @@ def allow_unused(fabric: Fabric, objective: nn.Module, batches: Batches) -> None
         return
     parameters = [p for p in objective.parameters() if p.requires_grad]
     with undisturbed([objective], fabric.device):
-        args, count = batches(0)
-        _, loss = objective(count, *args)
+        batch = batches.at(0)
+        _, loss = objective(batch.count, *batch.args, **batch.kwargs)
         has = loss.requires_grad
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True) if has else []
     unused = torch.tensor(float(any(g is None for g in gradients)), device=fabric.device)

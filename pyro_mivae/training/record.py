@@ -2,43 +2,47 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from numbers import Number
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pyro_mivae.batches import Batches
+from pyro_mivae.batches import BatchSource
 from pyro_mivae.runs.flock import owner_words, this_process
 from pyro_mivae.training.checkpoints import CheckpointError
+from pyro_mivae.training.optimizers import LearningRates
 
 logger = logging.getLogger(__name__)
 
-SAMPLE = 1 << 16
-"""Numbers of a tensor that its checksum is of, where it has more."""
 # How an optimiser computes, not what.
 _NOT_COMPARED = ("params", "foreach", "fused", "capturable", "differentiable")
 
 
-def make_record(batches: Batches, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def make_record(batches: BatchSource, rates: LearningRates) -> dict[str, Any]:
     """Notes data, order, optimiser and process of a training.
 
     Args:
         batches: Data of the training.
-        optimizer: Optimiser as it was made, before any state is loaded.
+        rates: Optimiser and schedule as they were made, before any state is loaded.
     """
+    optimizer = rates.optimizer
     return {
-        "data": len(batches.tensors[0]),
-        "checksum": checksum(batches.tensors),
+        "kind": batches.kind,
+        "data": batches.length,
+        "checksum": batches.checksum(),
+        "unrepeatable": batches.unrepeatable,
+        "order": batches.order,
         "batch_size": batches.batch_size,
         "steps_per_epoch": batches.steps_per_epoch,
         "seed": batches.seed,
         "optimizer": type(optimizer).__name__,
         "settings": [_settings(group) for group in optimizer.param_groups],
+        "scheduler": rates.name,
+        "schedule": rates.state_dict(),
         "threads": torch.get_num_threads(),
         "owner": this_process(),
     }
@@ -50,21 +54,33 @@ def check_same_training(saved: Mapping[str, Any], current: Mapping[str, Any]) ->
     Another number of threads changes bits only: a warning says so.
     """
     differences = _different_data(saved, current)
-    for name in ("batch_size", "steps_per_epoch", "seed", "optimizer"):
-        if name in saved and saved[name] != current[name]:
+    for name in ("batch_size", "order", "steps_per_epoch", "seed", "optimizer"):
+        known = name in saved and (
+            name != "steps_per_epoch" or None not in (saved[name], current[name])
+        )
+        if known and saved[name] != current[name]:
             differences.append(f"{name}: {saved[name]} there, {current[name]} now")
     if saved.get("optimizer") == current["optimizer"]:
         for old, new in zip(saved["settings"], current["settings"], strict=False):
-            differences += [
-                f"{'learning rate' if key == 'lr' else key} of {current['optimizer']}: "
-                f"{old[key]} there, {new[key]} now"
-                for key in old
-                if key in new and old[key] != new[key]
-            ]
+            differences += _different_settings(old, new, current["optimizer"])
+    if saved.get("scheduler") != current["scheduler"]:
+        differences.append(
+            f"lr_scheduler: {saved.get('scheduler')} there, {current['scheduler']} now"
+        )
+    else:
+        differences += _different_settings(
+            flat(saved.get("schedule", {})), flat(current["schedule"]), str(current["scheduler"])
+        )
     if differences:
         raise CheckpointError(
             f"the checkpoint is of another training: {'; '.join(differences)}. Go on with the data "
             "and settings of the checkpoint, or train anew in another folder"
+        )
+    if current["unrepeatable"]:
+        logger.warning(
+            "the training goes on, but %s: it is to the bit the one without the stop only if the "
+            "same batches come again",
+            current["unrepeatable"],
         )
     if saved.get("threads", current["threads"]) != current["threads"]:
         logger.warning(
@@ -90,27 +106,38 @@ def whose(record: Mapping[str, Any]) -> str:
     return owner_words(owner) if isinstance(owner, dict) else "of an earlier version"
 
 
-def checksum(tensors: Sequence[Tensor]) -> str:
-    """Returns a checksum of shapes, types and numbers; of large tensors a sample is taken."""
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
-        flat = tensor.detach().reshape(-1)
-        if len(flat) > SAMPLE:
-            generator = torch.Generator().manual_seed(0)
-            index = torch.randint(len(flat), (SAMPLE,), generator=generator)
-            flat = flat[index.to(flat.device)]
-        digest.update(flat.cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
 def _different_data(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    if saved.get("kind", "tensors") != current["kind"]:
+        return [f"data: {saved.get('kind', 'tensors')} there, {current['kind']} now"]
     if "data" in saved and saved["data"] != current["data"]:
         return [f"{saved['data']} data there, {current['data']} now"]
-    if "checksum" in saved and saved["checksum"] != current["checksum"]:
-        pair = (str(record["checksum"])[:12] for record in (saved, current))
-        return ["checksum of the data: {} there, {} now".format(*pair)]
+    sums = [record.get("checksum") for record in (saved, current)]
+    if None not in sums and sums[0] != sums[1]:
+        return [f"checksum of the data: {str(sums[0])[:12]} there, {str(sums[1])[:12]} now"]
     return []
+
+
+def _different_settings(saved: Mapping[str, Any], current: Mapping[str, Any], of: str) -> list[str]:
+    return [
+        f"{'learning rate' if key == 'lr' else key} of {of}: {saved[key]} there, {current[key]} now"
+        for key in saved
+        if key in current and saved[key] != current[key]
+    ]
+
+
+def flat(state: Any, name: str = "") -> dict[str, Any]:
+    """Lists the values of nested dicts and lists by dotted names."""
+    if isinstance(state, Mapping):
+        items = list(state.items())
+    elif isinstance(state, list | tuple):
+        items = list(enumerate(state))
+    else:
+        return {name: state}
+    return {
+        key: value
+        for place, part in items
+        for key, value in flat(part, f"{name}.{place}" if name else str(place)).items()
+    }
 
 
 def _settings(group: Mapping[str, Any]) -> dict[str, Any]:

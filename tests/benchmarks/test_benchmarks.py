@@ -182,7 +182,7 @@ def test_memory_mapped_images_are_shuffled_anew_each_epoch(tmp_path):
     batches = Batches([memory_mapped(str(path), 60)], 20, 0, None)
     epochs = []
     for epoch in range(2):
-        taken = [batches(3 * epoch + number)[0][0][:, 0, 0] for number in range(3)]
+        taken = [batches.at(3 * epoch + number).args[0][:, 0, 0] for number in range(3)]
         epochs.append(torch.cat(taken))
         assert epochs[-1].sort().values.tolist() == list(range(60))
     assert (epochs[0] != epochs[1]).any()

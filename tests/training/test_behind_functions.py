@@ -273,7 +273,7 @@ def test_a_last_batch_of_one_datum(style, tmp_path):
 
 
 def test_drop_last_leaves_out_smaller_batches_only():
-    lengths = lambda b, n: [len(b(step)[0][0]) for step in range(n)]  # noqa: E731
+    lengths = lambda b, n: [len(b.at(step).args[0]) for step in range(n)]  # noqa: E731
     assert lengths(Batches([torch.arange(25)], 10, 0, None, drop_last=True), 3) == [10, 10, 10]
     assert lengths(Batches([torch.arange(20)], 10, 0, None, drop_last=True), 2) == [10, 10]
     assert Batches([torch.arange(25)], None, 0, None, drop_last=True).steps_per_epoch == 1

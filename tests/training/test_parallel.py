@@ -440,7 +440,7 @@ def test_looking_for_unused_parameters_changes_nothing_else(monkeypatch, unused)
     module, x = Normed(unused), torch.randn(4, 3)
     before = {name: value.clone() for name, value in module.state_dict().items()}
     draws = torch.get_rng_state()
-    parallel.allow_unused(fabric, module, lambda step: ((x,), 4))
+    parallel.allow_unused(fabric, module, Batches([x], None, 0, None))
     assert fabric.strategy._ddp_kwargs["find_unused_parameters"] == unused
     assert torch.equal(torch.get_rng_state(), draws)
     for name, value in module.state_dict().items():
@@ -453,9 +453,9 @@ def test_shares_of_a_batch_weigh_their_data_alike():
         shares = [Batches([data], 8, 0, None, (rank, 4)) for rank in range(4)]
         whole = Batches([data], 8, 0, None)
         for step in range(2 * whole.steps_per_epoch):
-            means = [float(args[0].sum() / count) for args, count in (s(step) for s in shares)]
-            args, count = whole(step)
-            assert sum(means) / 4 == pytest.approx(float(args[0].sum() / count))
+            batches = [source.at(step) for source in (*shares, whole)]
+            *means, mean = [float(batch.args[0].sum() / batch.count) for batch in batches]
+            assert sum(means) / 4 == pytest.approx(mean)
 
 
 def test_under_torchrun_its_processes_count(monkeypatch):

@@ -308,7 +308,7 @@ def test_order_of_the_data_is_a_function_of_seed_and_epoch():
     assert len({tuple(o) for o in orders}) == 4
     assert all(sorted(o) == list(range(100)) for o in orders)
     batches = Batches([torch.arange(25)], 10, 0, None)
-    epoch = [batches(step)[0][0] for step in (3, 4, 5)]
+    epoch = [batches.at(step).args[0] for step in (3, 4, 5)]
     assert [len(b) for b in epoch] == [10, 10, 5]
     assert torch.equal(torch.cat(epoch), permutation(25, 0, 1))
 

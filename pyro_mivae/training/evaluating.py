@@ -1,0 +1,70 @@
+"""The terms of an ELBO over data."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any
+
+import torch
+from torch.utils.data import TensorDataset
+
+from pyro_mivae.batches import Prepare, as_tensors
+from pyro_mivae.infer import TraceMI_ELBO
+from pyro_mivae.isolation import evaluation, modules_of
+from pyro_mivae.training.sources import DefaultSize, TrainingData, kind_of, make_source
+
+
+def evaluate(
+    model: Any,
+    guide: Any,
+    elbo: TraceMI_ELBO,
+    data: TrainingData,
+    *,
+    batch_size: int = DefaultSize(500),
+    prepare: Prepare | None = None,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Computes the terms of `elbo` over data, in nats per datum.
+
+    Forks the random state and seeds it, and runs modules in evaluation mode: nothing
+    of a training changes, and two calls agree.
+
+    Args:
+        model: A Pyro model.
+        guide: Its guide.
+        elbo: What to evaluate; the dual term always is.
+        data: Tensors of equal length on the model's device, or what else :func:`fit` takes. An
+            iterable of batches has to end.
+        batch_size: Data in a batch, where `data` has no batches of its own.
+        prepare: As in :func:`fit`.
+        seed: Seed of the draws.
+
+    Raises:
+        ValueError: If the data do not fit, or `batch_size` is below 1.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, found {batch_size}")
+    if kind_of(data) == "tensors":
+        tensors: Any = data.tensors if isinstance(data, TensorDataset) else data
+        device = as_tensors(tensors)[0].device
+    else:
+        device = _device_of((model, guide))
+    totals: dict[str, float] = {}
+    data_read = 0.0
+    with evaluation(model, guide, device=device, seed=seed):
+        source = make_source(data, batch_size, seed, prepare, device, shuffle=False)
+        for step in count():
+            batch = source.at(step)
+            terms = elbo.terms(model, guide, *batch.args, **batch.kwargs)
+            for name, value in zip(terms, torch.stack(list(terms.values())).tolist(), strict=True):
+                totals[name] = totals.get(name, 0.0) + value
+            data_read += batch.count
+            if source.steps_per_epoch == step + 1:
+                break
+    return {name: total / data_read for name, total in totals.items()}
+
+
+def _device_of(programs: tuple[Any, ...]) -> torch.device:
+    """The device of the first parameter of the modules that programs reach; else the CPU."""
+    parameters = (p for module in modules_of(programs) for p in module.parameters(recurse=False))
+    return next((parameter.device for parameter in parameters), torch.device("cpu"))

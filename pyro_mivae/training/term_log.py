@@ -1,0 +1,59 @@
+"""The terms of a training's steps: kept on the device, and read rarely."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from pyro_mivae.traces.drawing import NonFiniteError
+from pyro_mivae.training.parallel import mean_over_ranks
+
+
+@dataclass
+class TermLog:
+    """The terms of the steps since the last row of the history.
+
+    Attributes:
+        fabric: Fabric of the training.
+        unread: Step, terms summed over data, and number of data, on the device.
+        pending: Step and terms per datum, on the host.
+    """
+
+    fabric: Fabric
+    unread: list[tuple[int, dict[str, Tensor], float]] = field(default_factory=list)
+    pending: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+
+    def read(self) -> None:
+        """Brings the collected terms to the host, in one transfer, and checks them.
+
+        Of several processes all call this at the same steps, and read the same.
+
+        Raises:
+            NonFiniteError: If a term is NaN or infinite.
+        """
+        if not self.unread:
+            return
+        flat = torch.stack([v.double() for _, terms, _ in self.unread for v in terms.values()])
+        counts = [float(count) for _, terms, count in self.unread for _ in terms]
+        values = iter(mean_over_ranks(self.fabric, flat / flat.new_tensor(counts)).tolist())
+        for step, terms, _ in self.unread:
+            read = {name: next(values) for name in terms}
+            for name, value in read.items():
+                if not math.isfinite(value):
+                    raise NonFiniteError(f"'{name}' is {value} at step {step}")
+            self.pending.append((step, read))
+        self.unread.clear()
+
+    def means(self) -> dict[str, float]:
+        """Reads what is left, and takes the mean of each term over the steps that have it."""
+        self.read()
+        means = {}
+        for name in dict.fromkeys(name for _, terms in self.pending for name in terms):
+            values = [terms[name] for _, terms in self.pending if name in terms]
+            means[name] = sum(values) / len(values)
+        self.pending.clear()
+        return means
