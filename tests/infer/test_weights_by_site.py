@@ -11,6 +11,7 @@ from torch import nn
 
 from pyro_mivae.distributions import IntervalUniform, LogitNormal
 from pyro_mivae.infer import CHANNELS, TraceMI_ELBO, compile_elbo
+from pyro_mivae.infer.compiled.settings import StepSettings
 from pyro_mivae.vae import MIVAE
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -281,19 +282,40 @@ def test_a_scale_of_a_mass():
         elbo.loss(pair.model, pair.guide, pair.x)
 
 
+def test_settings_of_a_graph():
+    """None and a weight of 0 are its own; numbers and tensors are inputs."""
+    settings = ({"c": 0.5, "d": 0.0}, 1.0, {"c": 1.0, "e": None})
+    one = StepSettings(settings, weighted=True)
+    assert one.inputs == [0.5, 1.0, 1.0]
+    assert one.filled([2.0, 3.0, 4.0]) == ({"c": 2.0, "d": 0.0}, 3.0, {"c": 4.0, "e": None})
+    other = StepSettings(({"c": 7.0, "d": 0.0}, 2.0, {"c": 3.0, "e": None}), weighted=True)
+    assert one.key == other.key
+    for changed in (
+        ({"c": 0.0, "d": 0.0}, *settings[1:]),
+        ({"c": 0.5, "d": 1.0}, *settings[1:]),
+        (0.5, *settings[1:]),
+        (*settings[:2], {"c": None, "e": None}),
+        (*settings[:2], 1.0),
+    ):
+        assert StepSettings(changed, weighted=True).key != one.key
+    plain = StepSettings((0.0, 1.0, None), weighted=False)
+    assert plain.inputs == []
+    assert plain.filled([]) == (0.0, 1.0, None)
+
+
 def test_compiled_and_in_our_vae():
-    """Schedules of both are inputs of one graph; a weight of 0 makes another."""
+    """Schedules of both are inputs of one graph."""
     vae = MIVAE(code_dim=2, noise_dim=1, image_shape=(4, 4), encoder=_flat, decoder=_image)
     x = torch.rand(3, 4, 4).round()
     elbo = TraceMI_ELBO(
         channel="mean",
         codes=("c", "z"),
-        mi_weight={"c": lambda step: 0.5 * step, "z": 2.0},
+        mi_weight={"c": lambda step: 0.5 + step, "z": 2.0},
         code_scale={"c": lambda step: 1.0 + step},
     )
     compiled = compile_elbo(elbo, vae.model, vae.guide, backend="eager")
     parameters = list(vae.parameters())
-    for step in range(3):
+    for step in range(2):
         elbo.step = step
         compiled.forward(x)
         values = []
@@ -304,7 +326,7 @@ def test_compiled_and_in_our_vae():
         for one, other in zip(*values, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
     assert compiled.fallback is None
-    assert len(compiled.graphs) == 2  # at weight 0, and after it
+    assert len(compiled.graphs) == 1
 
 
 def _flat(size):

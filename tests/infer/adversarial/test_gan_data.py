@@ -380,3 +380,47 @@ def test_methods_of_one_module_are_told_apart_by_use():
     players = gan.players(both.model, both.guide, torch.randn(3, 2))
     assert {id(p) for p in players.model.values()} == {id(p) for p in both.net.parameters()}
     assert {id(p) for p in both.reading.parameters()} < {id(p) for p in players.reader.values()}
+
+
+def test_calls_that_observe_all_codes():
+    """The guide is looked at in the first call that has codes; no look is repeated."""
+    runs = []
+
+    class Labelled(Model):
+        def forward(self, x, c=None):
+            runs.append(1)
+            with pyro.plate("data", len(x)):
+                prior = dist.Normal(torch.zeros(2), 1.0).to_event(1)
+                c = pyro.sample("c", prior, obs=c)
+                pyro.sample("x", dist.Normal(self.net(c), 0.5).to_event(1), obs=x)
+
+    def reading(x, c=None):
+        with pyro.plate("data", len(x)):
+            if c is None:
+                pyro.sample("c", dist.Normal(x, 1.0).to_event(1))
+                pyro.sample("u", dist.Normal(x, 1.0).to_event(1))
+
+    x, model = torch.randn(4, 2), Labelled()
+    gan = TraceMI_GAN(Seen(), codes="c", observed="c")
+    for _ in range(2):
+        terms = gan.terms(model, reading, x, torch.randn(4, 2))
+        assert terms["mi"] == 0
+    assert "mi/c" not in terms
+    assert len(runs) == 3
+    with pytest.raises(ValueError, match=r"the guide has the sites \['u'\]"):
+        gan.terms(model, reading, x)
+
+
+def test_an_infinite_bound_is_infinite():
+    """As for TraceMI_ELBO, and no NaN."""
+
+    def narrow(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("c", dist.Normal(x, 1e-160).to_event(1))
+
+    gan = TraceMI_GAN(Seen(), codes="c")
+    terms = gan.terms(Model(), narrow, torch.randn(4, 2))
+    assert terms["mi"] == -torch.inf
+    assert terms["loss/model"] == terms["loss/reader"] == torch.inf
+    off = TraceMI_GAN(Seen(), codes="c", mi_weight=0.0)
+    assert off.terms(Model(), narrow, torch.randn(4, 2))["loss/model"].isfinite()
