@@ -129,11 +129,12 @@ class GeneratorInformation:
         numbers["alignment_ceiling"] = nan if info is None else info.alignment_ceiling
         numbers["mig"] = nan if info is None else info.mig
         numbers["mig_ceiling"] = nan if info is None else info.mig_ceiling
-        numbers |= {f"class_accuracy_{name}": m.accuracy for name, m in self.classes.items()}
+        numbers |= {f"class_accuracy_{name}": float(m.accuracy) for name, m in self.classes.items()}
         quality = self.quality
         numbers |= {
             "frechet": quality.frechet,
             "frechet_floor": quality.frechet_floor,
+            "frechet_variance": quality.frechet_variance,
             "rarest": quality.rarest,
             "certainty": quality.certainty,
             "certainty_real": quality.certainty_real,

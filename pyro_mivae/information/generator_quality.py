@@ -22,6 +22,8 @@ class ImageQuality:
             is that of the network: compare models by one reader.
         frechet_floor: The same of one half of the real images from the other half: what a perfect
             generator would reach with half as many images.
+        frechet_variance: Variance of the real features, summed: what a generator of one average
+            image has as its distance.
         distances: Kolmogorov-Smirnov distance of each factor's law from that of the real images, by
             name; NaN where none could be measured.
         label_distance: Total variation distance of the classes' shares from those of real images.
@@ -35,6 +37,7 @@ class ImageQuality:
 
     frechet: float
     frechet_floor: float
+    frechet_variance: float
     distances: Mapping[str, float]
     label_distance: float
     shares: Mapping[int, float]
@@ -73,6 +76,7 @@ def image_quality(
     return ImageQuality(
         frechet=frechet_distance(generated.features, real.features),
         frechet_floor=frechet_distance(*halves) if enough else float("nan"),
+        frechet_variance=float(real.features.var(0).sum()),
         distances={
             name: law_distance(values, real.factors[name])
             for name, values in generated.factors.items()

@@ -138,14 +138,14 @@ def train_reader(
     *,
     measure: Measure = strokes,
     steps: int = 1000,
-    batch_size: int = 128,
+    batch_size: int = 64,
     seed: int = 0,
     cache_dir: str | Path | None = None,
 ) -> ImageReader:
     """Trains a small convolutional network to tell the class of real images, once.
 
     The weights are kept in the cache, under everything that they depend on. The random state stays
-    as it was. On 4,000 digits the default takes about half a minute of one core.
+    as it was. On digits the default takes about 20 seconds of one core.
 
     Args:
         images: Real images to train on, uint8 (N, H, W) or (N, channels, H, W).

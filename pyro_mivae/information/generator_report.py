@@ -28,8 +28,9 @@ def report(result: GeneratorInformation) -> str:
     if info is not None and info.alignment is not None and info.matched is not None:
         one, other = info.matched
         lines += [
-            f"  alignment {info.alignment} of {info.alignment_ceiling:.2f} nats, amount "
-            f"{info.amount} nats: {one} with {info.pair[0]}, {other} with {info.pair[1]}"
+            f"  alignment {info.alignment} nats (ceiling {info.alignment_ceiling:.3f}), amount "
+            f"{info.amount} nats",
+            f"    where {one} stands for {info.pair[0]} and {other} for {info.pair[1]}",
         ]
     lines += [
         f"  class accuracy of {name}: {100 * match.accuracy:.1f} %"
@@ -38,7 +39,7 @@ def report(result: GeneratorInformation) -> str:
     distances = ", ".join(f"{name} {value:.3f}" for name, value in quality.distances.items())
     lines += [
         f"  Fréchet distance {quality.frechet:.1f} (halves of the real images "
-        f"{quality.frechet_floor:.1f})",
+        f"{quality.frechet_floor:.1f}, one average image {quality.frechet_variance:.0f})",
         f"  distance of laws: {distances}, label {quality.label_distance:.3f}",
         f"  rarest class {quality.rarest_class}: {100 * quality.rarest:.1f} %; certainty "
         f"{quality.certainty:.3f} (real {quality.certainty_real:.3f}); not measured "
