@@ -1,5 +1,8 @@
 """Measuring information: bounds from both sides, decompositions, dimensions, log-evidence."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from pyro_mivae.information.aggregate import (
     AggregateInformation,
     aggregate_information,
@@ -12,18 +15,52 @@ from pyro_mivae.information.estimate import Estimate
 from pyro_mivae.information.evidence import LogEvidence, log_evidence
 from pyro_mivae.information.two_sided import Sandwich, sandwich
 
+if TYPE_CHECKING:
+    from pyro_mivae.information.generator import GeneratorInformation, generator_information
+    from pyro_mivae.information.generator_quality import ImageQuality, frechet_distance
+    from pyro_mivae.information.generator_reader import ImageReader, Readings, train_reader
+    from pyro_mivae.information.generator_scores import CodeInformation, code_information
+
 __all__ = [
     "AggregateInformation",
+    "CodeInformation",
     "ElboDecomposition",
     "Estimate",
+    "GeneratorInformation",
+    "ImageQuality",
+    "ImageReader",
     "LogEvidence",
+    "Readings",
     "Sandwich",
     "aggregate_information",
+    "code_information",
     "elbo_decomposition",
+    "frechet_distance",
+    "generator_information",
     "kl_per_dimension",
     "log_evidence",
     "mi_per_dimension",
     "pairwise_information",
     "per_dimension",
     "sandwich",
+    "train_reader",
 ]
+
+# Scores of factors need scikit-learn, which is slow to import: these come when they are asked for.
+_GENERATOR = {
+    "CodeInformation": "generator_scores",
+    "GeneratorInformation": "generator",
+    "ImageQuality": "generator_quality",
+    "ImageReader": "generator_reader",
+    "Readings": "generator_reader",
+    "code_information": "generator_scores",
+    "frechet_distance": "generator_quality",
+    "generator_information": "generator",
+    "train_reader": "generator_reader",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _GENERATOR:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_GENERATOR[name]}"), name)
