@@ -20,7 +20,7 @@ from pyro_mivae.information.aggregate_scores import (
     by_site,
     score,
 )
-from pyro_mivae.information.estimate import Estimate, mean_and_error
+from pyro_mivae.information.estimate import Estimate, in_lines, mean_and_error
 from pyro_mivae.information.posteriors import Batch, posteriors
 from pyro_mivae.isolation import evaluation
 from pyro_mivae.traces.sites import Codes
@@ -61,7 +61,7 @@ class AggregateInformation:
         return self.estimate.mean > _NEAR * self.limit
 
     def __repr__(self) -> str:
-        return f"{self} ({self.num_data} data)" if not self.saturated else str(self)
+        return in_lines(str(self) if self.saturated else f"{self} ({self.num_data} data)")
 
     def __str__(self) -> str:
         names = ", ".join(self.codes)

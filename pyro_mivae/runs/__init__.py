@@ -15,6 +15,7 @@ from pyro_mivae.runs.folder import (
     write_json,
 )
 from pyro_mivae.runs.history import History
+from pyro_mivae.runs.loading import LoadedRun, load
 
 __all__ = [
     "CONFIG",
@@ -22,8 +23,10 @@ __all__ = [
     "METRICS",
     "Claim",
     "History",
+    "LoadedRun",
     "claimed",
     "commit",
+    "load",
     "new_folder",
     "read_config",
     "versions",
