@@ -109,7 +109,7 @@ def aggregate_information(
         batch_size: Data in a batch.
         prepare: Makes the guide's arguments from a batch.
         seed: Seed of the draws.
-        progress: Whether to show a progress bar (on a terminal).
+        progress: Whether to show progress: a bar on a terminal, elsewhere a line every half minute.
 
     Raises:
         ValueError: If a code is none of the guide's sites, is a point (``Delta``), depends on other
@@ -179,7 +179,7 @@ def pairwise_information(
         batch_size: Data in a batch.
         prepare: Makes the guide's arguments from a batch.
         seed: Seed of the draws.
-        progress: Whether to show a progress bar (on a terminal).
+        progress: Whether to show progress: a bar on a terminal, elsewhere a line every half minute.
 
     Returns:
         ``pairwise_mi`` and its standard error ``pairwise_mi_se``, nats, symmetric in ``dimension``

@@ -39,7 +39,7 @@ def score(run: list[Batch], *, progress: bool) -> Scores:
 
     Args:
         run: The posteriors of all data.
-        progress: Whether to show a progress bar (on a terminal).
+        progress: Whether to show progress: a bar on a terminal, elsewhere a line every half minute.
 
     Raises:
         ValueError: If a density is NaN.
@@ -62,7 +62,7 @@ def blocks(
     Args:
         run: The posteriors of all data.
         pairs: Whether to score every two dimensions, too.
-        progress: Whether to show a progress bar (on a terminal).
+        progress: Whether to show progress: a bar on a terminal, elsewhere a line every half minute.
 
     Yields:
         Which draws, their scores, and with `pairs` (else empty) log q(z_a, z_b) under the aggregate

@@ -116,7 +116,7 @@ def elbo_decomposition(
         batch_size: Data in a batch.
         prepare: Makes the arguments of model and guide from a batch.
         seed: Seed of the draws.
-        progress: Whether to show a progress bar (on a terminal).
+        progress: Whether to show progress: a bar on a terminal, elsewhere a line every half minute.
 
     Raises:
         ValueError: If model and guide have different latent sites, a prior differs between data, or

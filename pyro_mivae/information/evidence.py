@@ -119,7 +119,7 @@ def log_evidence(
         prepare: Makes the arguments of model and guide from a batch.
         parallel: Draws evaluated at once, see :func:`sandwich`.
         seed: Seed of the draws.
-        progress: Whether to show a progress bar (on a terminal).
+        progress: Whether to show progress: a bar on a terminal, elsewhere a line every half minute.
 
     Raises:
         ValueError: If a site is not in the data's plate, a weight is NaN, one of prior and guide

@@ -180,7 +180,7 @@ def sandwich(
         parallel: Draws evaluated at once, 1 for a model that has to run alone. By default as many
             as fit a few ten megabytes, and one at a time where model or guide can't do more.
         seed: Seed of the draws.
-        progress: Whether to show a progress bar (on a terminal).
+        progress: Whether to show progress: a bar on a terminal, elsewhere a line every half minute.
         kwargs: Keyword arguments of both.
 
     Returns:
