@@ -18,7 +18,8 @@ class MinibatchDiscrimination(nn.Module):
 
     and the output is :math:`(f_i, o_i)`. A datum's own term, which is always 1, is left out, as in
     the authors' code. The factor, 1 for a batch of n = N data, lets batches of other sizes, as at
-    an evaluation, have the same features; the authors have none. The layer stands before the last one of a discriminator::
+    an evaluation, have the same features; the authors have none. The layer stands before the last
+    one of a discriminator::
 
         nn.Sequential(features, MinibatchDiscrimination(128, kernels=8), nn.Linear(128 + 8, 1))
 
