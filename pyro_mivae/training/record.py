@@ -30,14 +30,16 @@ def make_record(batches: BatchSource, rates: LearningRates) -> dict[str, Any]:
         rates: Optimiser and schedule as they were made, before any state is loaded.
     """
     optimizer = rates.optimizer
+    checksums = batches.checksums()  # first: it finds what can't be repeated
+    steps = batches.steps_per_epoch
     return {
         "kind": batches.kind,
         "data": batches.length,
-        "checksum": batches.checksum(),
+        **checksums,
         "unrepeatable": batches.unrepeatable,
         "order": batches.order,
         "batch_size": batches.batch_size,
-        "steps_per_epoch": batches.steps_per_epoch,
+        **({} if steps is None else {"steps_per_epoch": steps}),
         "seed": batches.seed,
         "optimizer": type(optimizer).__name__,
         "settings": [_settings(group) for group in optimizer.param_groups],
@@ -55,10 +57,7 @@ def check_same_training(saved: Mapping[str, Any], current: Mapping[str, Any]) ->
     """
     differences = _different_data(saved, current)
     for name in ("batch_size", "order", "steps_per_epoch", "seed", "optimizer"):
-        known = name in saved and (
-            name != "steps_per_epoch" or None not in (saved[name], current[name])
-        )
-        if known and saved[name] != current[name]:
+        if _differ(saved, current, name):
             differences.append(f"{name}: {saved[name]} there, {current[name]} now")
     if saved.get("optimizer") == current["optimizer"]:
         for old, new in zip(saved["settings"], current["settings"], strict=False):
@@ -75,6 +74,11 @@ def check_same_training(saved: Mapping[str, Any], current: Mapping[str, Any]) ->
         raise CheckpointError(
             f"the checkpoint is of another training: {'; '.join(differences)}. Go on with the data "
             "and settings of the checkpoint, or train anew in another folder"
+        )
+    if _differ(saved, current, "first_batch"):
+        logger.warning(
+            "the first batch is another one than in the checkpoint's training: either the data are "
+            "others, or a random state that fit can't seed has changed them. The training goes on"
         )
     if current["unrepeatable"]:
         logger.warning(
@@ -111,10 +115,15 @@ def _different_data(saved: Mapping[str, Any], current: Mapping[str, Any]) -> lis
         return [f"data: {saved.get('kind', 'tensors')} there, {current['kind']} now"]
     if "data" in saved and saved["data"] != current["data"]:
         return [f"{saved['data']} data there, {current['data']} now"]
-    sums = [record.get("checksum") for record in (saved, current)]
-    if None not in sums and sums[0] != sums[1]:
-        return [f"checksum of the data: {str(sums[0])[:12]} there, {str(sums[1])[:12]} now"]
+    if _differ(saved, current, "checksum"):
+        pair = (str(record["checksum"])[:12] for record in (saved, current))
+        return ["checksum of the data: {} there, {} now".format(*pair)]
     return []
+
+
+def _differ(saved: Mapping[str, Any], current: Mapping[str, Any], name: str) -> bool:
+    """Whether an entry is noted of both trainings and not the same."""
+    return name in saved and name in current and saved[name] != current[name]
 
 
 def _different_settings(saved: Mapping[str, Any], current: Mapping[str, Any], of: str) -> list[str]:

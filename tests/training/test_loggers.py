@@ -76,12 +76,12 @@ def test_a_resumed_training_hands_on_its_new_rows_alone(tmp_path):
 
 
 def stop_by_signal(event):
-    if event.step == 4:
+    if event.kind == "log" and event.step == 4:
         signal.raise_signal(signal.SIGINT)
 
 
 def stop_by_error(event):
-    if event.step == 4:
+    if event.kind == "log" and event.step == 4:
         raise KeyError("of a callback")
 
 
