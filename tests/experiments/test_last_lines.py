@@ -15,9 +15,12 @@ from experiments.mnist import closing
 from experiments.open_question import program as open_question
 from experiments.poster import program as poster
 from experiments.poster.trainings import blocks
+from experiments.runner.engine import Engine
 from experiments.runner.pool import report_outcomes
-from experiments.runner.run import Outcome
+from experiments.runner.run import Outcome, Run
+from experiments.runner.stages import run_stages
 from experiments.sweep import program as sweep
+from pyro_mivae.progress import Progress
 
 METRICS = {
     "test": {"elbo": -105.25, "mi/c/sample": 3.25, "mi/c/mean": 9.5, "mi/z/sample": 1.0},
@@ -134,3 +137,34 @@ def test_sentences_fit_80_columns_and_commands_are_whole(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines[:-1])) <= 80
     assert lines[-1] == "a" * 100
+
+
+shown = []
+
+
+class Machines(Engine):
+    """Machines on which every run is done at once; `shown` keeps what the bars were called."""
+
+    def run(self, todo, folder, what="runs"):
+        with Progress(what, len(todo), "runs") as bar:
+            shown.append(bar.what)
+        return [Outcome(run.name, "done", folder / "run.log") for run in todo]
+
+
+def test_a_study_names_its_stages_and_ends_with_what_came_out(tmp_path, capsys):
+    shown.clear()
+    trained, measured = Run("a"), Run("b", module="experiments.information")
+    code = run_stages(
+        Machines(),
+        tmp_path,
+        [[trained], [], [measured], [trained, measured]],
+        lambda: tmp_path / "report.md",
+        again="again",
+        closing=lambda: say(["It came out."]),
+    )
+    assert code == 0
+    assert shown == ["1/3 trainings", "2/3 measurements", "3/3 runs"]
+    lines = capsys.readouterr().out.splitlines()
+    report = tmp_path / "report.md"
+    assert lines[:2] == ["It came out.", f"report: {report}"]
+    assert lines[-1] == f"next: read {report}"
