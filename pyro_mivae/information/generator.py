@@ -17,13 +17,10 @@ from pyro_mivae.disentanglement.inputs import Floats
 from pyro_mivae.infer.dual.channel import Channel, check_channel
 from pyro_mivae.information.estimate import Estimate
 from pyro_mivae.information.generator_draws import Generator, draw_images
+from pyro_mivae.information.generator_effects import total_effects
 from pyro_mivae.information.generator_quality import ImageQuality, image_quality
 from pyro_mivae.information.generator_reader import ImageReader, Readings
-from pyro_mivae.information.generator_scores import (
-    CodeInformation,
-    code_information,
-    total_effects,
-)
+from pyro_mivae.information.generator_scores import CodeInformation, code_information
 from pyro_mivae.isolation import evaluation
 from pyro_mivae.traces.sites import Codes, as_codes, as_names
 

@@ -16,8 +16,8 @@ _WIDTH = 11
 def report(result: GeneratorInformation) -> str:
     """Writes a measurement as lines of text: tables of codes and factors, then single numbers."""
     quality, info = result.quality, result.information
-    made = "means of x'" if result.channel == "mean" else "drawn x'"
-    lines = [f"GeneratorInformation of {result.num_draws} images ({made})"]
+    source = "means of x'" if result.channel == "mean" else "drawn x'"
+    lines = [f"GeneratorInformation of {result.num_draws} images ({source})"]
     if info is None:
         lines.append("  information: not measured, too few images have strokes")
     else:

@@ -8,12 +8,12 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pictures import CLASSES, SIDE, draw, pixels, real_images
 from torch import nn
 from torch.nn import functional as F
 
 from pyro_mivae.information import generator_information, train_reader
 from pyro_mivae.vae import MIVAE
-from tests.information.pictures import CLASSES, SIDE, draw, pixels, real_images
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.xdist_group("generator")]
 

@@ -6,13 +6,13 @@ import re
 import numpy as np
 import pytest
 import torch
+from pictures import pixels, real_images
 from scipy import linalg, stats
 
 from pyro_mivae import morphometry
 from pyro_mivae.information import frechet_distance, train_reader
 from pyro_mivae.information.generator_quality import image_quality, law_distance
 from pyro_mivae.information.generator_reader import Readings, strokes
-from tests.information.pictures import pixels, real_images
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
