@@ -125,15 +125,13 @@ def settled(config: Config) -> Config:
     if objective.mi_weight is None:
         weight = 0.1 if objective.code_scale is None else 1.0
         objective = dataclasses.replace(objective, mi_weight=weight)
-    defaults = {
-        "steps": 5000 if paper else 2500,
-        "batch_size": 128 if paper else 32,
-        "reader_learning_rate": 2e-4 if paper else 5e-4,
-    }
-    if config.output.smoke:
-        defaults["steps"] = 30
-    lacking = {n: value for n, value in defaults.items() if getattr(training, n) is None}
-    training = dataclasses.replace(training, **lacking)
+    steps = 30 if config.output.smoke else 5000 if paper else 2500
+    training = dataclasses.replace(
+        training,
+        steps=training.steps or steps,
+        batch_size=training.batch_size or (128 if paper else 32),
+        reader_learning_rate=training.reader_learning_rate or (2e-4 if paper else 5e-4),
+    )
     config = dataclasses.replace(config, model=model, objective=objective, training=training)
     if not config.output.smoke:
         return config

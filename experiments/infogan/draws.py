@@ -67,8 +67,9 @@ def draw(
     if "d" in result.classes:
         counts = np.asarray(result.classes["d"].counts, np.float64)
         shares = counts / counts.sum(1, keepdims=True).clip(1)
+        labels = result.classes["d"].labels
         groups["categories"] = make_group(
-            {"share": (("category", "label"), shares)}, {"label": reader.classes.tolist()}
+            {"share": (("category", "label"), shares)}, {"label": labels}
         )
     groups["information"] = result.to_xarray()
     return make_tree(groups, dict(attrs))

@@ -23,7 +23,10 @@ def training(history: History) -> Figure:
     players, parts, information = figure.subplots(1, 3)
     for axes, names in (
         (players, {"discriminator": style.PAIR[0], "generator": style.PAIR[1]}),
-        (parts, {"discriminator/real": style.OTHERS[0], "discriminator/generated": style.OTHERS[2]}),
+        (
+            parts,
+            {"discriminator/real": style.OTHERS[0], "discriminator/generated": style.OTHERS[2]},
+        ),
     ):
         for name, colour in names.items():
             style.curve(axes, history, "train", {name: 1}, name, colour, "-")

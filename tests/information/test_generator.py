@@ -105,7 +105,7 @@ def test_codes_take_turns():
         seen.append((c.clone(), d.clone(), z.clone()))
         return direct(c, d, z)
 
-    from pyro_mivae.information.generator_draws import Generator, draw_images
+    from pyro_mivae.information.generator.draws import Generator, draw_images
 
     generator = Generator(make(image), (BATCH,), {}, "mean", {"c": None, "d": None}, (), None, None)
     with torch.no_grad():

@@ -16,11 +16,11 @@ from pyro_mivae.disentanglement.classes import ClassMatch, match_classes
 from pyro_mivae.disentanglement.inputs import Floats
 from pyro_mivae.infer.dual.channel import Channel, check_channel
 from pyro_mivae.information.estimate import Estimate
-from pyro_mivae.information.generator_draws import Generator, draw_images
-from pyro_mivae.information.generator_effects import total_effects
-from pyro_mivae.information.generator_quality import ImageQuality, image_quality
-from pyro_mivae.information.generator_reader import ImageReader, Readings
-from pyro_mivae.information.generator_scores import CodeInformation, code_information
+from pyro_mivae.information.generator.draws import Generator, draw_images
+from pyro_mivae.information.generator.effects import total_effects
+from pyro_mivae.information.generator.quality import ImageQuality, image_quality
+from pyro_mivae.information.generator.reader import ImageReader, Readings
+from pyro_mivae.information.generator.scores import CodeInformation, code_information
 from pyro_mivae.isolation import evaluation
 from pyro_mivae.traces.sites import Codes, as_codes, as_names
 
@@ -141,7 +141,7 @@ class GeneratorInformation:
         return numbers
 
     def __repr__(self) -> str:
-        from pyro_mivae.information.generator_report import report
+        from pyro_mivae.information.generator.report import report
 
         return report(self)
 

@@ -17,7 +17,7 @@ from pyro_mivae.disentanglement.inputs import Floats, Ints, as_array, plain
 from pyro_mivae.disentanglement.matrix import MIMatrix, from_bins
 from pyro_mivae.disentanglement.scores import mutual_information_gap
 from pyro_mivae.information.estimate import Estimate
-from pyro_mivae.information.generator_effects import standard_error
+from pyro_mivae.information.generator.effects import standard_error
 
 
 @dataclass(frozen=True, eq=False)

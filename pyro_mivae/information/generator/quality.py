@@ -10,7 +10,7 @@ import numpy as np
 from scipy import linalg, stats
 
 from pyro_mivae.disentanglement.inputs import Floats, Ints, as_array
-from pyro_mivae.information.generator_reader import Readings
+from pyro_mivae.information.generator.reader import Readings
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from pyro_mivae.information.generator import GeneratorInformation
+    from pyro_mivae.information.generator.measurement import GeneratorInformation
 
 _WIDTH = 11
 
