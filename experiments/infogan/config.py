@@ -117,7 +117,7 @@ def parse(arguments: Sequence[str], default: Config | None = None) -> Config:
 
 
 def settled(config: Config) -> Config:
-    """Fills in what depends on other settings, so that ``config.json`` says what ran."""
+    """Sets what depends on other settings, so that ``config.json`` says what ran."""
     paper = config.model.networks == "paper"
     model, objective, training = config.model, config.objective, config.training
     if model.noise_dim is None:

@@ -21,13 +21,9 @@ def training(history: History) -> Figure:
     """Draws the losses of both players, the discriminator's parts, and the information."""
     figure = Figure(figsize=(16, 5.5), layout="constrained")
     players, parts, information = figure.subplots(1, 3)
-    for axes, names in (
-        (players, {"discriminator": style.PAIR[0], "generator": style.PAIR[1]}),
-        (
-            parts,
-            {"discriminator/real": style.OTHERS[0], "discriminator/generated": style.OTHERS[2]},
-        ),
-    ):
+    of_players = {"discriminator": style.PAIR[0], "generator": style.PAIR[1]}
+    of_parts = {"discriminator/real": style.OTHERS[0], "discriminator/generated": style.OTHERS[2]}
+    for axes, names in ((players, of_players), (parts, of_parts)):
         for name, colour in names.items():
             style.curve(axes, history, "train", {name: 1}, name, colour, "-")
     for site, (name, colour) in style.SITES.items():
