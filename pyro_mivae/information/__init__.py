@@ -16,10 +16,13 @@ from pyro_mivae.information.evidence import LogEvidence, log_evidence
 from pyro_mivae.information.two_sided import Sandwich, sandwich
 
 if TYPE_CHECKING:
-    from pyro_mivae.information.generator import GeneratorInformation, generator_information
-    from pyro_mivae.information.generator_quality import ImageQuality, frechet_distance
-    from pyro_mivae.information.generator_reader import ImageReader, Readings, train_reader
-    from pyro_mivae.information.generator_scores import CodeInformation, code_information
+    from pyro_mivae.information.generator.measurement import (
+        GeneratorInformation,
+        generator_information,
+    )
+    from pyro_mivae.information.generator.quality import ImageQuality, frechet_distance
+    from pyro_mivae.information.generator.reader import ImageReader, Readings, train_reader
+    from pyro_mivae.information.generator.scores import CodeInformation, code_information
 
 __all__ = [
     "AggregateInformation",
@@ -48,15 +51,15 @@ __all__ = [
 
 # Scores of factors need scikit-learn, which is slow to import: these come when they are asked for.
 _GENERATOR = {
-    "CodeInformation": "generator_scores",
-    "GeneratorInformation": "generator",
-    "ImageQuality": "generator_quality",
-    "ImageReader": "generator_reader",
-    "Readings": "generator_reader",
-    "code_information": "generator_scores",
-    "frechet_distance": "generator_quality",
-    "generator_information": "generator",
-    "train_reader": "generator_reader",
+    "CodeInformation": "generator.scores",
+    "GeneratorInformation": "generator.measurement",
+    "ImageQuality": "generator.quality",
+    "ImageReader": "generator.reader",
+    "Readings": "generator.reader",
+    "code_information": "generator.scores",
+    "frechet_distance": "generator.quality",
+    "generator_information": "generator.measurement",
+    "train_reader": "generator.reader",
 }
 
 

@@ -105,7 +105,7 @@ def test_codes_take_turns():
         seen.append((c.clone(), d.clone(), z.clone()))
         return direct(c, d, z)
 
-    from pyro_mivae.information.generator_draws import Generator, draw_images
+    from pyro_mivae.information.generator.draws import Generator, draw_images
 
     generator = Generator(make(image), (BATCH,), {}, "mean", {"c": None, "d": None}, (), None, None)
     with torch.no_grad():
@@ -177,8 +177,8 @@ def test_drawn_pixels_are_measured_as_they_are(reader):
     # Half of 2 E[p(1 - p)] = 1/6, in units of 1/12.
     assert drawn.effects_floor[0] == pytest.approx(2, abs=0.35)
     assert drawn.effects[0, 0] == pytest.approx(3, abs=0.45)  # half of 2 p(1 - p') = 1/4
-    assert "drawn pixels are measured" in repr(drawn)
-    assert "drawn" not in repr(mean)
+    assert "drawn pixels are measured" in str(drawn)
+    assert "drawn" not in str(mean)
 
 
 def test_draws_that_are_no_site_are_seen(reader):
@@ -188,7 +188,7 @@ def test_draws_that_are_no_site_are_seen(reader):
     measured = measure(make(image), reader)
     assert measured.effects_floor[0] == pytest.approx(1, abs=0.2)
     assert measured.effects_floor[1] == 0
-    assert "(nothing anew)" in repr(measured)
+    assert "(nothing anew)" in str(measured)
 
 
 def test_the_librarys_vae(reader):
@@ -237,13 +237,13 @@ def test_too_few_strokes_leave_the_rest(reader):
     assert measured.information is measured.alignment is measured.amount is None
     assert measured.quality.unmeasured == 1
     assert measured.classes["d"].accuracy > 0.9
-    assert "not measured, too few images have strokes" in repr(measured)
+    assert "not measured, too few images have strokes" in str(measured)
     assert math.isnan(measured.numbers()["alignment"])
     assert measured.to_xarray()["mi"].isnull().all()
 
 
 def test_the_result_reads_as_words_and_tables(perfect):
-    text = repr(perfect)
+    text = str(perfect)
     assert all(len(line) <= 100 for line in text.splitlines())
     for words in (
         r"GeneratorInformation of 1000 images \(means of x'\)",

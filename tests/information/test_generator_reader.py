@@ -11,8 +11,8 @@ from scipy import linalg, stats
 
 from pyro_mivae import morphometry
 from pyro_mivae.information import frechet_distance, train_reader
-from pyro_mivae.information.generator_quality import image_quality, law_distance
-from pyro_mivae.information.generator_reader import Readings, strokes
+from pyro_mivae.information.generator.quality import image_quality, law_distance
+from pyro_mivae.information.generator.reader import Readings, strokes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -43,7 +43,7 @@ def test_classes_are_told_and_factors_measured(tmp_path):
 
 @pytest.mark.xdist_group("generator")
 def test_the_network_is_trained_once(tmp_path, caplog):
-    caplog.set_level("INFO", logger="pyro_mivae.information.generator_reader")
+    caplog.set_level("INFO", logger="pyro_mivae.information.generator.reader")
     first, second = trained(tmp_path), trained(tmp_path)
     assert len(caplog.records) == len(list(tmp_path.glob("reader-*.npz"))) == 1
     np.testing.assert_array_equal(first.real.features, second.real.features)

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from pyro_mivae.information import code_information
-from pyro_mivae.information.generator_effects import total_effects
+from pyro_mivae.information.generator.effects import total_effects
 
 N = 5000
 BINS = 20

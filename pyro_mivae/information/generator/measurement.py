@@ -16,11 +16,12 @@ from pyro_mivae.disentanglement.classes import ClassMatch, match_classes
 from pyro_mivae.disentanglement.inputs import Floats
 from pyro_mivae.infer.dual.channel import Channel, check_channel
 from pyro_mivae.information.estimate import Estimate
-from pyro_mivae.information.generator_draws import Generator, draw_images
-from pyro_mivae.information.generator_effects import total_effects
-from pyro_mivae.information.generator_quality import ImageQuality, image_quality
-from pyro_mivae.information.generator_reader import ImageReader, Readings
-from pyro_mivae.information.generator_scores import CodeInformation, code_information
+from pyro_mivae.information.generator.draws import Generator, draw_images
+from pyro_mivae.information.generator.effects import total_effects
+from pyro_mivae.information.generator.quality import ImageQuality, image_quality
+from pyro_mivae.information.generator.reader import ImageReader, Readings
+from pyro_mivae.information.generator.report import report, summary
+from pyro_mivae.information.generator.scores import CodeInformation, code_information
 from pyro_mivae.isolation import evaluation
 from pyro_mivae.traces.sites import Codes, as_codes, as_names
 
@@ -32,7 +33,7 @@ LABEL = "label"
 """Name of the class that the reader tells, among the factors."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class GeneratorInformation:
     """What a generator's codes tell of its images, and how the images compare with real ones.
 
@@ -141,8 +142,9 @@ class GeneratorInformation:
         return numbers
 
     def __repr__(self) -> str:
-        from pyro_mivae.information.generator_report import report
+        return summary(self)
 
+    def __str__(self) -> str:
         return report(self)
 
 

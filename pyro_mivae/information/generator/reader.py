@@ -72,7 +72,7 @@ class ClassNetwork(nn.Module):
         return features, self.head(features)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Readings:
     """What is read off N images.
 
@@ -97,6 +97,12 @@ class Readings:
     def table(self, label: str) -> dict[str, Floats]:
         """Returns the factors and, under the name `label`, the classes, (N,) each."""
         return {**self.factors, label: self.labels.astype(np.float64)}
+
+    def __repr__(self) -> str:
+        return (
+            f"Readings of {len(self.labels)} images: {', '.join(self.factors)} of "
+            f"{int(self.measurable.sum())}, class told with certainty {self.certainty.mean():.3f}"
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,10 +17,16 @@ from pyro_mivae.disentanglement.inputs import Floats, Ints, as_array, plain
 from pyro_mivae.disentanglement.matrix import MIMatrix, from_bins
 from pyro_mivae.disentanglement.scores import mutual_information_gap
 from pyro_mivae.information.estimate import Estimate
-from pyro_mivae.information.generator_effects import standard_error
+from pyro_mivae.information.generator.effects import standard_error
+from pyro_mivae.information.generator.report import (
+    alignment_lines,
+    head,
+    information_table,
+    most_lines,
+)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CodeInformation:
     """Information between codes and factors, in nats without the bias of counting.
 
@@ -72,6 +78,12 @@ class CodeInformation:
     def mig_ceiling(self) -> float:
         """The same of codes that are the factors."""
         return _gap(self.ceiling, self.matrix.entropies)
+
+    def __repr__(self) -> str:
+        return "\n".join([head(self), *most_lines(self), *alignment_lines(self)])
+
+    def __str__(self) -> str:
+        return "\n".join([head(self), *information_table(self), *alignment_lines(self)])
 
 
 def code_information(

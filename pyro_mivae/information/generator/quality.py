@@ -10,10 +10,11 @@ import numpy as np
 from scipy import linalg, stats
 
 from pyro_mivae.disentanglement.inputs import Floats, Ints, as_array
-from pyro_mivae.information.generator_reader import Readings
+from pyro_mivae.information.generator.reader import Readings
+from pyro_mivae.information.generator.report import quality_lines
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ImageQuality:
     """The quality of generated images beside real ones.
 
@@ -56,6 +57,10 @@ class ImageQuality:
     def rarest(self) -> float:
         """The share of the rarest class."""
         return self.shares[self.rarest_class]
+
+    def __repr__(self) -> str:
+        head = f"ImageQuality of {self.num_images} images beside {self.num_real} real ones"
+        return "\n".join([head, *quality_lines(self)])
 
 
 def image_quality(
