@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from pyro_mivae.gan.networks import WIDTHS, Decoder, Discriminator, Encoder, Size, Trunk
+from pyro_mivae.gan.networks import WIDTHS, Decoder, Discriminator, Encoder, Trunk
 from pyro_mivae.priors import CategoricalPrior, make_prior
 from pyro_mivae.priors.base import Prior
 from pyro_mivae.vae.likelihoods import Grey
@@ -26,7 +26,7 @@ class InfoGAN(nn.Module):
         categories: Number of categories; 0 for none.
         noise_prior: Name of the prior of the noise.
         noise_dim: Dimensions of the noise.
-        size: Sizes of the networks.
+        networks: ``"small"``, or ``"paper"`` for InfoGAN's own sizes.
         shared_trunk: Whether discriminator and guide share their convolutions.
 
     Attributes:
@@ -35,6 +35,9 @@ class InfoGAN(nn.Module):
         model: The Pyro model.
         guide: Its guide.
         discriminator: Module from images to logits.
+
+    Raises:
+        ValueError: If a name is unknown, or a size out of range.
 
     References:
         Chen, Duan, Houthooft, Schulman, Sutskever and Abbeel (2016), *InfoGAN*.
@@ -52,11 +55,14 @@ class InfoGAN(nn.Module):
         categories: int = 10,
         noise_prior: str = "gaussian",
         noise_dim: int = 4,
-        size: Size = "small",
+        networks: str = "small",
         shared_trunk: bool = True,
     ) -> None:
         super().__init__()
-        widths = WIDTHS[size]
+        if networks not in WIDTHS:
+            names = ", ".join(WIDTHS)
+            raise ValueError(f"networks: expected one of {names}, found {networks!r}")
+        widths = WIDTHS[networks]
         priors: dict[str, Prior] = {
             "c": make_prior(prior, code_dim),
             "z": make_prior(noise_prior, noise_dim),

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor, nn
 
 from pyro_mivae.infer import MinibatchDiscrimination
-
-Size = Literal["small", "paper"]
 
 _SLOPE = 0.1
 """Slope of the leaky rectifier below 0."""
@@ -39,7 +36,7 @@ class Widths:
     batch_norm: bool
 
 
-WIDTHS: dict[Size, Widths] = {
+WIDTHS: dict[str, Widths] = {
     "small": Widths(256, (32, 16), (16, 32), 128, 64, kernels=8, batch_norm=False),
     "paper": Widths(1024, (128, 64), (64, 128), 1024, 128, kernels=0, batch_norm=True),
 }

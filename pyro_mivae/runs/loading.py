@@ -24,7 +24,7 @@ REBUILDING = "pyro_mivae.training.rebuilding"
 """Module that rebuilds pairs and loads data; a folder never names one."""
 GROUPS = ("model", "objective", "data", "training")
 """Groups of settings that a run has to have."""
-EXPECTED = "expected the folder of a run of experiments.mnist"
+EXPECTED = "expected the folder of a run of experiments.mnist or .infogan"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -34,11 +34,13 @@ class LoadedRun:
     Attributes:
         folder: Folder of the run.
         settings: Settings of the run, as in its ``config.json``.
-        vae: The :class:`~pyro_mivae.vae.MIVAE` that model and guide belong to.
+        module: What model and guide belong to, a :class:`~pyro_mivae.vae.MIVAE` or an
+            :class:`~pyro_mivae.gan.InfoGAN`.
         model: The model, with the trained parameters.
-        guide: The guide as it was trained; with a category the one that enumerates it (`vae.guide`
-            draws it).
-        elbo: The :class:`~pyro_mivae.infer.TraceMI_ELBO`, its schedules at the step of the run.
+        guide: The guide as it was trained; with a category the one that enumerates it
+            (`module.guide` draws it).
+        elbo: The :class:`~pyro_mivae.infer.TraceMI_ELBO`, or for InfoGAN the
+            :class:`~pyro_mivae.infer.TraceMI_GAN`, its schedules at the step of the run.
         prepare: Function that makes the data x of images, for functions that take `prepare`.
         step: Steps that were trained.
         history: History of the training.
@@ -47,7 +49,7 @@ class LoadedRun:
 
     folder: Path
     settings: Mapping[str, Any]
-    vae: Any
+    module: Any
     model: Any
     guide: Any
     elbo: Any
@@ -77,8 +79,14 @@ class LoadedRun:
         state = "finished" if self.finished else f"not finished, of {_steps(self.settings)} steps"
         lines = [
             f"run in {self.folder}: {self.step} steps, {state}",
-            f"prior {model.get('prior')}, channel {objective.get('channel')}, lambda "
-            f"{objective.get('mi_weight')}, seed {self.settings['training'].get('seed')}",
+            f"prior {model.get('prior')}, "
+            + (
+                f"adversary {objective['adversary']}"
+                if "adversary" in objective
+                else f"channel {objective.get('channel')}"
+            )
+            + f", lambda {objective.get('mi_weight')}, seed "
+            f"{self.settings['training'].get('seed')}",
         ]
         test = (self.metrics or {}).get("test", {})
         if {"elbo", "mi/c/sample"} <= test.keys():
@@ -92,7 +100,7 @@ class LoadedRun:
 def load(
     folder: str | Path, *, device: Any = "cpu", data_dir: str | Path | None = None
 ) -> LoadedRun:
-    """Loads the model, guide, ELBO and data of a run of ``experiments.mnist``.
+    """Loads the model, guide, ELBO and data of a run of ``experiments.mnist`` or ``.infogan``.
 
     Of a run that is not finished this is the last checkpoint, and a warning says so. Nothing in the
     folder is executed, and no path in its ``config.json`` is followed: name `data_dir` where the

@@ -11,7 +11,8 @@ import torch
 from pyro.infer import TraceEnum_ELBO
 
 from pyro_mivae.datasets import Digits, load_digits
-from pyro_mivae.infer import TraceMI_ELBO
+from pyro_mivae.gan import InfoGAN
+from pyro_mivae.infer import TraceMI_ELBO, TraceMI_GAN
 from pyro_mivae.infer.schedule import Weight, checked_weight
 from pyro_mivae.isolation import forked_random
 from pyro_mivae.runs.history import History
@@ -42,6 +43,22 @@ _OBJECTIVE: dict[str, tuple[Any, Any]] = {
     "mi_warmup": (_WHOLE, 0),
     "kl_weight": (_NUMBER, 1.0),
     "code_scale": (_NUMBER, None),
+}
+_SWITCH = (bool, "true or false")
+_GAN_MODEL: dict[str, tuple[Any, Any]] = {
+    "prior": (_WORD, "uniform"),
+    "code_dim": (_WHOLE, 2),
+    "categories": (_WHOLE, 10),
+    "noise_prior": (_WORD, "gaussian"),
+    "noise_dim": (_WHOLE, 4),
+    "networks": (_WORD, "small"),
+    "shared_trunk": (_SWITCH, True),
+}
+_GAN_OBJECTIVE: dict[str, tuple[Any, Any]] = {
+    "code_scale": (_NUMBER, None),
+    "mi_weight": (_NUMBER, 1.0),
+    "category_weight": (_NUMBER, 1.0),
+    "adversary": (_WORD, "non-saturating"),
 }
 _TRAINING: dict[str, tuple[Any, Any]] = {"seed": (_WHOLE, 0), "init_seed": (_WHOLE, None)}
 
@@ -97,6 +114,38 @@ def build_pair(settings: Mapping[str, Any]) -> tuple[MIVAE, TraceMI_ELBO]:
     return vae, elbo
 
 
+def build_infogan(settings: Mapping[str, Any]) -> tuple[InfoGAN, TraceMI_GAN]:
+    """Builds InfoGAN, with the weights of its seed, and the objective of a run's settings.
+
+    The random state stays as it is.
+
+    Args:
+        settings: Plain values in the groups ``model``, ``objective`` and ``training``.
+
+    Raises:
+        ValueError: If a value is of another kind, out of range or unknown.
+    """
+    model = _checked("model", settings["model"], _GAN_MODEL, strict=True)
+    objective = _checked("objective", settings["objective"], _GAN_OBJECTIVE, strict=True)
+    training = _checked("training", settings["training"], {"seed": _TRAINING["seed"]}, strict=False)
+    for name, least in (("code_dim", 1), ("noise_dim", 1), ("categories", 0)):
+        if not least <= model[name] <= LARGEST:
+            raise ValueError(f"{name}: expected {least} to {LARGEST}, found {model[name]}")
+    with forked_random(torch.device("cpu")):
+        torch.manual_seed(training["seed"])
+        gan = InfoGAN(**model)
+    weights = {"c": objective["mi_weight"], "d": objective["category_weight"]}
+    scale = objective["code_scale"]
+    elbo = TraceMI_GAN(
+        gan.discriminator,
+        codes=gan.codes,
+        mi_weight={site: weights[site] for site in gan.codes},
+        code_scale=None if scale is None else {"c": scale},
+        adversary=objective["adversary"],
+    )
+    return gan, elbo
+
+
 def trained_guide(vae: MIVAE) -> Any:
     """Returns the guide as a run trains it: a category is summed out."""
     return vae.guide.enumerated() if "d" in vae.priors else vae.guide
@@ -105,16 +154,19 @@ def trained_guide(vae: MIVAE) -> Any:
 def load_pair(folder: Path, settings: Mapping[str, Any], device: Any) -> dict[str, Any]:
     """Loads what :class:`~pyro_mivae.runs.LoadedRun` has of the checkpoint in a folder."""
     state = load_checkpoint(folder)
+    module: MIVAE | InfoGAN
+    elbo: TraceMI_ELBO | TraceMI_GAN
     try:
-        vae, elbo = build_pair(settings)
+        build = build_infogan if "adversary" in settings["objective"] else build_pair
+        module, elbo = build(settings)
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:
         raise ValueError(
             f"{folder / 'config.json'}: {error}. It was edited, or is of another version of the "
             "program: take back the file that the run has written"
         ) from error
-    check_state("model and guide", state["objective"], vae.state_dict())
-    vae.load_state_dict(state["objective"])
-    vae.to(device)
+    check_state("model and guide", state["objective"], module.state_dict())
+    module.load_state_dict(state["objective"])
+    module.to(device)
     try:
         elbo.load_state_dict(state["elbo"])
         history = History(state["history"])
@@ -124,11 +176,11 @@ def load_pair(folder: Path, settings: Mapping[str, Any], device: Any) -> dict[st
             "information term, and the rows of its history"
         ) from error
     return {
-        "vae": vae,
-        "model": vae.model,
-        "guide": trained_guide(vae),
+        "module": module,
+        "model": module.model,
+        "guide": trained_guide(module) if isinstance(module, MIVAE) else module.guide,
         "elbo": elbo,
-        "prepare": vae.observe,
+        "prepare": module.observe,
         "step": state["step"],
         "history": history,
     }
@@ -176,7 +228,8 @@ def _checked(
         value = values.get(name, default)
         optional = default is None and value is None
         finite = not isinstance(value, float) or math.isfinite(value)
-        if not optional and (isinstance(value, bool) or not isinstance(value, kind) or not finite):
+        right = isinstance(value, kind) and isinstance(value, bool) is (kind is bool)
+        if not optional and not (right and finite):
             raise ValueError(f"{group}, {name}: expected {words}, found {value!r}")
         checked[name] = value
     return checked
