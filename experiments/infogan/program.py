@@ -1,0 +1,119 @@
+"""InfoGAN: a training, what its codes tell of the images, draws and figures.
+
+Its command line is in :mod:`experiments.infogan.config`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import sys
+import time
+from functools import partial
+
+import torch
+from lightning_fabric import Fabric
+
+from experiments.command_line import command, console, say
+from experiments.infogan import figures
+from experiments.infogan.config import Config, parse_run, read_settings
+from experiments.infogan.draws import draw
+from experiments.infogan.measurements import (
+    doubt,
+    measure,
+    metrics_of,
+    read_real,
+    sentences,
+    table,
+)
+from experiments.mnist.model import data_of
+from experiments.one_run import OneRun, Place, fail
+from pyro_mivae import runs
+from pyro_mivae.datasets import Digits, load_digits
+from pyro_mivae.gan import InfoGAN
+from pyro_mivae.infer import TraceMI_GAN
+from pyro_mivae.progress import part
+from pyro_mivae.runs import groups
+from pyro_mivae.training import Event, fit, make_fabric
+from pyro_mivae.training.rebuilding import build_infogan
+
+PARTS = 2
+"""Parts of a run: the training and the measurements."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the experiment; returns the program's exit code."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("pyro_mivae.datasets").setLevel(logging.INFO)
+    try:
+        config, folder = parse_run(sys.argv[1:] if arguments is None else arguments)
+        fabric = make_fabric(config.training.device)
+        gan, elbo = build_infogan(dataclasses.asdict(config))
+        name = config.data.data if config.output.resume is None else data_of(folder, config.data)
+        digits = load_digits(name, data_dir=config.data.data_dir)
+    except (ValueError, OSError, RuntimeError) as error:
+        return fail(error)
+    this = OneRun("infogan", config, folder, digits, read_settings)
+    return this.start(fabric, lambda place: run(config, place, gan, elbo, digits, fabric))
+
+
+def run(
+    config: Config, place: Place, gan: InfoGAN, elbo: TraceMI_GAN, digits: Digits, fabric: Fabric
+) -> None:
+    """Trains InfoGAN, measures its images, and draws into the run's folder."""
+    started = time.monotonic()
+    training, folder = config.training, place.folder
+
+    def record(event: Event) -> None:
+        if event.kind != "epoch":
+            event.history.write_csv(folder / runs.HISTORY)
+            place.settle()
+
+    rates = {"model": training.learning_rate, "reader": training.reader_learning_rate}
+    with part(1, PARTS):
+        fit(
+            gan.model,
+            gan.guide,
+            elbo,
+            digits.to(fabric.device).train.images,
+            steps=training.steps or 0,
+            batch_size=training.batch_size,
+            drop_last=True,
+            prepare=gan.observe,
+            optimizer={
+                player: partial(torch.optim.Adam, lr=rate, betas=(0.5, 0.999), fused=True)
+                for player, rate in rates.items()
+            },
+            discriminator_steps=training.discriminator_steps,
+            seed=training.seed,
+            device=training.device,
+            log_every=min(50, training.steps or 50),
+            callbacks=[record],
+            folder=folder,
+            checkpoint_every=training.checkpoint_every,
+            resume=place.resume,
+        )
+    trained = time.monotonic() - started
+    with part(2, PARTS):
+        reader = read_real(digits)
+        result = measure(config, gan, reader)
+    metrics = metrics_of(result, gan, elbo, digits.to(fabric.device))
+    if warning := doubt(metrics["generator"]):
+        metrics["warning"] = warning
+    metrics["seconds"] = {"training": trained, "total": time.monotonic() - started}
+    attrs = {"data": digits.name, "networks": config.model.networks, "seed": training.seed}
+    groups.write(draw(gan, reader, result, attrs), folder / groups.FILE)
+    figures.redraw(folder)
+    runs.write_json(folder / runs.METRICS, metrics)  # last: a run that has it is done
+    if metrics["information"]:
+        console().print(table(metrics))
+    if warning:
+        print(f"warning: {warning}", file=sys.stderr)
+    say(sentences(metrics))
+    print(f"figures, draws and numbers after {metrics['seconds']['total']:.0f} s: {folder}")
+    again = ["--seed", str(training.seed + 1)]
+    print(f"next: another seed, as one run of a GAN shows little\n  {command('infogan', again)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
