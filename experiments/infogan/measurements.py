@@ -121,4 +121,3 @@ def doubt(numbers: Mapping[str, float]) -> str:
             "measured: train more --steps"
         )
     return ""
-
