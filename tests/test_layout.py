@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "pyro_mivae"
 FLOORS = (
-    ("distributions", "runs", "batches", "isolation", "morphometry", "disentanglement"),
+    ("checks", "distributions", "runs", "batches", "isolation", "morphometry", "disentanglement"),
     ("traces", "priors", "datasets", "plotting"),
     ("infer", "vae"),
     ("training", "information", "inference_data"),

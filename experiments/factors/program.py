@@ -21,10 +21,9 @@ from typing import Any, Literal
 import torch
 import xarray as xr
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from experiments.command_line import Switch, parse
+from experiments.command_line import Switch, check_folder, check_settings, console, parse
 from experiments.factors.figure import factor_distributions
 from experiments.factors.fitted_laws import LAWS, factor_table, pixel_share
 from experiments.tables import Row, write_table
@@ -65,6 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         cache = config.cache_dir or config.out / "cache"
         config = dataclasses.replace(config, data="mnist-5k", cache_dir=cache, write=False)
     try:
+        check_settings(config, dict.fromkeys(("data_dir", "cache_dir", "out"), check_folder))
         run(config)
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -129,7 +129,7 @@ def _report(rows: Sequence[dict[str, Any]], digits: Digits, factors: xr.Dataset)
             cells = ["–" if math.isnan(distance) else f"{distance:.3f}" for distance in distances]
             moments = (f"{row['mean']:.3g}", f"{row['sd']:.3g}", f"{row['skewness']:.2f}")
             table.add_row(row["factor"], *moments, *cells, f"{100 * row['pixel_share']:.1f}%")
-    Console().print(table)
+    console().print(table)
 
 
 if __name__ == "__main__":

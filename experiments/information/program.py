@@ -13,21 +13,30 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import tyro
 import xarray as xr
-from rich.console import Console
 from rich.table import Table
 
-from experiments.command_line import Switch, errors_only, parse, smoke_folder
+from experiments.command_line import (
+    Switch,
+    check_folder,
+    check_settings,
+    console,
+    errors_only,
+    parse,
+    smoke_folder,
+)
 from experiments.information.measurements import Sizes, last, measure
 from experiments.mnist import program as mnist
 from experiments.mnist.config import read_settings
 from experiments.mnist.metrics import summary
-from experiments.mnist.model import check_same_data, load
+from experiments.mnist.model import check_same_data, data_of, load
 from pyro_mivae import plotting, runs
+from pyro_mivae.checks import Check, check_count, check_draws, check_seed, each, optional
 from pyro_mivae.datasets import load_digits
 from pyro_mivae.information import Estimate, elbo_decomposition, log_evidence
 from pyro_mivae.plotting.saving import save
@@ -72,10 +81,23 @@ class Config:
     """A run of seconds: few draws, few images."""
 
 
+CHECKS: dict[str, Check] = {
+    "num_samples": each(check_draws),
+    "num_data": each(check_count),
+    **dict.fromkeys(("images", "refit_samples", "evidence_images"), check_draws),
+    "refit_steps": partial(check_count, least=0),
+    "decomposition_images": optional(check_count),
+    "seed": check_seed,
+    **dict.fromkeys(("data_dir", "out"), check_folder),
+}
+"""What the settings may be."""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the experiment; returns the program's exit code."""
     config = parse(Config, "information", __doc__, arguments)
     try:
+        check_settings(config, CHECKS)
         if config.smoke:
             config = _smoke(config)
         if config.run is None:
@@ -112,7 +134,9 @@ def _smoke(config: Config) -> Config:
 def run(config: Config, folder: Path, out: Path) -> None:
     """Measures the run in `folder` and writes into `out`."""
     settings = read_settings(folder)
-    digits = load_digits(settings.data.data, data_dir=config.data_dir or settings.data.data_dir)
+    digits = load_digits(
+        data_of(folder, settings.data), data_dir=config.data_dir or settings.data.data_dir
+    )
     check_same_data(folder, digits)
     device = make_fabric(config.device).device
     digits = digits.to(device)
@@ -199,8 +223,8 @@ def _report(numbers: Mapping[str, Any], curves: xr.Dataset, out: Path) -> None:
     limit = f"I_q(.; x) of {number} images, log N = {math.log(number):.2f}"
     row(limit, [_cell(e) for e in estimates])
     row("mean KL(q || p), at least I_q", one["kl"])
-    console = Console()
-    console.print(table)
+    output = console()
+    output.print(table)
     parts = Table(title="The ELBO taken apart, nats per image", show_header=False)
     for name, e in numbers["decomposition"].items():
         parts.add_row(name.replace("_", " "), _cell(Estimate(**e)))
@@ -210,7 +234,7 @@ def _report(numbers: Mapping[str, Any], curves: xr.Dataset, out: Path) -> None:
         f"{_cell(Estimate(evidence['mean'], evidence['standard_error']))}, "
         f"{100 * evidence['unreliable']:.0f} % unreliable",
     )
-    console.print(parts)
+    output.print(parts)
     print(f"results after {numbers['seconds']:.0f} s: {out}")
 
 

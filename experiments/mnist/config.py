@@ -6,13 +6,22 @@ import dataclasses
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import tyro
 
-from experiments.command_line import Switch, plain
+from experiments.command_line import Switch, check_folder, check_settings, plain
 from pyro_mivae import runs
+from pyro_mivae.checks import (
+    Check,
+    check_count,
+    check_draws,
+    check_number,
+    check_seed,
+    optional,
+)
 from pyro_mivae.infer import Channel
 
 Prior = Literal["gaussian", "uniform", "laplace", "mixture", "bimodal", "probit", "rotated"]
@@ -138,6 +147,47 @@ class Config:
     output: Output = field(default_factory=Output)
 
 
+NOT_NEGATIVE, POSITIVE = partial(check_number, least=0), partial(check_number, above=0)
+CHECKS: dict[str, dict[str, Check]] = {
+    "model": {
+        "code_dim": optional(check_count),
+        "noise_dim": partial(check_count, least=0),
+        "init_gain": POSITIVE,
+    },
+    "objective": {
+        "mi_weight": NOT_NEGATIVE,
+        "mi_warmup": partial(check_count, least=0),
+        "kl_weight": NOT_NEGATIVE,
+        "code_scale": optional(POSITIVE),
+    },
+    "data": {"data_dir": check_folder},
+    "training": {
+        **dict.fromkeys(("steps", "batch_size", "devices"), check_count),
+        **dict.fromkeys(("validate_every", "checkpoint_every"), check_count),
+        "learning_rate": POSITIVE,
+        "seed": check_seed,
+        "init_seed": optional(check_seed),
+    },
+    "output": {
+        "out": check_folder,
+        "evidence_images": check_count,
+        "evidence_samples": check_draws,
+    },
+}
+"""What each setting may be beside its type, by group."""
+
+
+def check_config(config: Config, place: str = "") -> None:
+    """Raises a ``ValueError`` unless all settings are in their ranges.
+
+    Args:
+        config: Settings.
+        place: File that they are from, for the error; none for the command line.
+    """
+    for group, checks in CHECKS.items():
+        check_settings(getattr(config, group), checks, place)
+
+
 def parse_run(arguments: list[str], description: str) -> tuple[Config, Path]:
     """Parses the command line; names the run's folder, or finds the one to resume.
 
@@ -146,6 +196,7 @@ def parse_run(arguments: list[str], description: str) -> tuple[Config, Path]:
         FileNotFoundError: If there is no run to resume.
     """
     config = _parse(arguments, Config(), description)
+    check_config(config)
     if config.output.resume is None:
         model = dataclasses.replace(config.model, code_dim=code_dim(config.model))
         config = dataclasses.replace(config, model=model)
@@ -168,6 +219,7 @@ def parse_run(arguments: list[str], description: str) -> tuple[Config, Path]:
         ),
         description,
     )
+    check_config(config)
     changed = [
         f"--{name.replace('_', '-')}"
         for group in ("model", "objective", "data", "training")
@@ -208,7 +260,16 @@ def read_settings(folder: Path) -> Config:
         FileNotFoundError: If `folder` is not a run.
         ValueError: If they can't be read.
     """
-    return _from_dict(runs.read_config(folder)["settings"])
+    path = folder / runs.CONFIG
+    try:
+        config = _from_dict(runs.read_config(folder)["settings"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} has no settings of experiments.mnist ({error}): it was edited, or is of "
+            "another version. Copy it back from a backup, or take the code that wrote it"
+        ) from error
+    check_config(config, str(path))
+    return config
 
 
 def _smoke(config: Config) -> Config:

@@ -10,23 +10,23 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import shlex
 import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal
 
 import xarray as xr
 from lightning_fabric import Fabric
 
-from experiments.command_line import errors_only
+from experiments.command_line import Stopped, errors_only, stopping
 from experiments.mnist.config import (
     Config,
     parse_run,
     read_settings,
 )
-from experiments.mnist.metrics import evaluate_loss, measure, report
-from experiments.mnist.model import build, check_same_data
+from experiments.mnist.metrics import evaluate_loss, implausible, measure, report
+from experiments.mnist.model import build, check_same_data, data_of
 from pyro_mivae import inference_data, plotting, runs
 from pyro_mivae.datasets import Digits, load_digits
 from pyro_mivae.infer import TraceMI_ELBO
@@ -60,54 +60,43 @@ def main(arguments: list[str] | None = None) -> int:
             # Waits for the first process, which finds what is wrong and makes the folder.
             parallel.launch(fabric)
         vae, elbo = build(config)
-        digits = load_digits(_data(config, folder), data_dir=config.data.data_dir)
+        name = config.data.data if config.output.resume is None else data_of(folder, config.data)
+        digits = load_digits(name, data_dir=config.data.data_dir)
     except (ValueError, OSError, RuntimeError) as error:
         return _fail(error)
-    with ExitStack() as stack:
-        claim, resume = None, False
-        try:
-            if fabric.is_global_zero:
-                folder, claim, resume = _claim(folder, config, digits, stack)
-        except FileExistsError as error:
-            return _fail(f"{error}. Choose another --out{_instead(folder)}")
-        except (ValueError, OSError, RuntimeError) as error:
-            return _fail(error)
-        return _start(config, folder, vae, elbo, digits, fabric, claim, resume)
-
-
-def _start(
-    config: Config,
-    folder: Path,
-    vae: MIVAE,
-    elbo: TraceMI_ELBO,
-    digits: Digits,
-    fabric: Fabric,
-    claim: runs.Claim | None,
-    resume: bool,
-) -> int:
-    """Runs in the folder that is claimed; returns the program's exit code."""
-    # Only now: what failed so far has failed in one process.
-    parallel.launch(fabric)
-    folder, resume = fabric.broadcast((folder, resume))
+    claim, resume = None, False
     try:
-        with errors_only("pyro_mivae.information"):
-            run(config, folder, vae, elbo, digits, fabric=fabric, resume=resume, claim=claim)
-    except (Interrupted, NonFiniteError, CheckpointError, FolderInUseError) as error:
+        with stopping(), ExitStack() as stack:
+            try:
+                if fabric.is_global_zero:
+                    folder, claim, resume = _claim(folder, config, digits, stack)
+            except FileExistsError as error:
+                return _fail(f"{error}. Choose another --out{_instead(folder)}")
+            except (ValueError, OSError, RuntimeError) as error:
+                return _fail(error)
+            # Only now: what failed so far has failed in one process.
+            parallel.launch(fabric)
+            folder, resume = fabric.broadcast((folder, resume))
+            with errors_only("pyro_mivae.information"):
+                run(config, folder, vae, elbo, digits, fabric=fabric, resume=resume, claim=claim)
+    except (Interrupted, Stopped) as stop:
         if not fabric.is_global_zero:
             return 0  # all processes stop alike, and the first one says it
-        if not isinstance(error, Interrupted):
-            return _fail(error)
-        print(f"\n{error}; go on with\n  python -m experiments.mnist --resume {error.folder}")
-        return 128 + error.signal
+        print(f"\n{stop}{_going_on(folder, claim)}")
+        return 128 + stop.signal
+    except (NonFiniteError, CheckpointError, FolderInUseError) as error:
+        return _fail(error) if fabric.is_global_zero else 0
+    except OSError as error:
+        return _fail(f"{error}{_going_on(folder, claim)}")
     return 0
 
 
-def _data(config: Config, folder: Path) -> Literal["auto", "mnist", "mnist-5k"]:
-    """The name of the data; a run that goes on has its own, whatever is found by now."""
-    if config.output.resume is not None and config.data.data == "auto":
-        before = runs.read_config(folder)["data"]["name"]
-        return "mnist-5k" if before == "mnist-5k" else "mnist"
-    return config.data.data
+def _going_on(folder: Path, claim: runs.Claim | None) -> str:
+    """The end of the last line of a run that was stopped: how it goes on."""
+    kept = claim is None or claim.kept
+    if kept and has_checkpoint(folder):
+        return f"; go on with\n  python -m experiments.mnist --resume {shlex.quote(str(folder))}"
+    return ", before the first checkpoint: start the same command again"
 
 
 def _instead(folder: Path) -> str:
@@ -195,7 +184,7 @@ def run(
             if claim is not None and has_checkpoint(folder):
                 claim.settle()
 
-    fit(
+    history = fit(
         vae.model,
         vae.guide.enumerated() if "d" in vae.priors else vae.guide,
         elbo,
@@ -219,6 +208,8 @@ def run(
         return
     trained = time.monotonic() - started
     metrics, dimensions = measure(config, vae, elbo, digits.test)
+    if warning := implausible(history, metrics["test"]):
+        metrics["warning"] = warning
     metrics["seconds"] = {"training": trained, "total": time.monotonic() - started}
     _write_draws(config, vae, digits, dimensions, folder)
     plotting.redraw(folder)

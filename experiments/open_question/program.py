@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.command_line import Switch, parse, smoke_folder
+from experiments.command_line import Switch, check_settings, parse, smoke_folder
 from experiments.open_question.design.cells import (
     Block,
     Scale,
@@ -29,8 +29,9 @@ from experiments.open_question.design.cells import (
 from experiments.open_question.earlier import check_kept, read_table, seeds_of
 from experiments.open_question.report.document import report, write_report
 from experiments.open_question.rows import read_rows
-from experiments.runner.stages import StudyConfig, chosen, run_stages
+from experiments.runner.stages import STUDY, StudyConfig, chosen, run_stages
 from experiments.tables import Row
+from pyro_mivae.checks import check_count, optional
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         folder, every, scale = smoke_folder(config.out), smoke_blocks(), "smoke"
         config = dataclasses.replace(config, workers=2)
     try:
-        if config.seeds is not None and config.seeds < 1:
-            raise ValueError(f"--seeds must be at least 1, found {config.seeds}")
+        check_settings(config, {**STUDY, "seeds": optional(check_count)})
         if config.earlier is not None and config.smoke:
             raise ValueError("--earlier has runs of the full size: leave it out with --smoke")
         earlier = [] if config.earlier is None else read_table(config.earlier)

@@ -17,11 +17,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.command_line import parse, smoke_folder
+from experiments.command_line import check_settings, parse, smoke_folder
 from experiments.poster.report import write_report
 from experiments.poster.trainings import Block, blocks, smoke_blocks
 from experiments.runner.run import Run
-from experiments.runner.stages import StudyConfig, chosen, run_stages
+from experiments.runner.stages import STUDY, StudyConfig, chosen, run_stages
+from pyro_mivae.checks import check_count
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Config(StudyConfig):
 def main(arguments: list[str] | None = None) -> int:
     """Runs the study; returns the program's exit code."""
     config = parse(Config, "poster", __doc__, arguments)
+    try:
+        check_settings(config, {**STUDY, **dict.fromkeys(("seeds", "figure_4_seeds"), check_count)})
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     folder, scale = config.out or Path("runs") / "poster", "full"
     every = blocks(config.seeds, config.figure_4_seeds)
     if config.smoke:

@@ -22,12 +22,15 @@ from typing import Any
 from joblib import Parallel, delayed, parallel_config
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from experiments.command_line import console
 from experiments.runner.run import (
     Outcome,
     Run,
     Study,
     execute,
 )
+from pyro_mivae.checks import check_count, optional
+from pyro_mivae.runs.names import check_name
 
 
 def run_study(
@@ -61,13 +64,13 @@ def run_study(
     """
     names = [run.name for run in todo]
     for name in names:
-        if not name or Path(name).name != name or name.startswith(".") or name == "logs":
-            raise ValueError(f"a run's name must be that of a folder, found {name!r}: rename it")
+        check_name("a run's name", name)
+        if name == "logs":
+            raise ValueError(f"a run's name must differ from that of the logs, found {name!r}")
         if names.count(name) > 1:
             raise ValueError(f"the names of runs must differ, found {name!r} twice: drop one")
-    for flag, number in (("workers", workers), ("threads", threads)):
-        if number is not None and number < 1:
-            raise ValueError(f"--{flag} must be at least 1, found {number}")
+    check_count("--workers", workers)
+    optional(check_count)("--threads", threads)
     folder = folder.resolve()
     (folder / ".study").mkdir(parents=True, exist_ok=True)
     (folder / "logs").mkdir(exist_ok=True)
@@ -91,7 +94,7 @@ def run_study(
 def run_with_bar(todo: Sequence[Run], folder: Path, **settings: Any) -> list[Outcome]:
     """Runs :func:`run_study` with a progress bar, and prints a line for each run that fails."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), transient=True) as progress:
+    with Progress(*columns, TimeElapsedColumn(), transient=True, console=console()) as progress:
         bar = progress.add_task("runs", total=len(todo))
 
         def report(outcome: Outcome) -> None:

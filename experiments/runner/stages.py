@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from experiments.command_line import Switch
+from experiments.command_line import Switch, check_folder
 from experiments.runner.pool import report_outcomes, run_with_bar
 from experiments.runner.run import Outcome, Run
+from pyro_mivae.checks import Check, check_count, optional
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,12 @@ class StudyConfig(Engine):
     """Folder of a documentation whose results/ and figures/ get the report, too."""
     smoke: Switch = False
     """A few runs of seconds in a folder of their own, through everything."""
+
+
+ENGINE: dict[str, Check] = {"workers": check_count, "threads": optional(check_count)}
+"""What the settings of an :class:`Engine` may be."""
+STUDY: dict[str, Check] = {**ENGINE, "out": check_folder, "docs": check_folder}
+"""What the settings of a :class:`StudyConfig` may be."""
 
 
 class StudyBlock(Protocol):

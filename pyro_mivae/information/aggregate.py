@@ -14,6 +14,7 @@ import xarray as xr
 from torch import Tensor
 
 from pyro_mivae.batches import Data, Prepare, as_tensors
+from pyro_mivae.checks import check_count, check_draws
 from pyro_mivae.information.aggregate_scores import (
     Scores,
     blocks,
@@ -117,6 +118,8 @@ def aggregate_information(
         evidence lower bound*.
     """
     tensors = as_tensors(data)
+    check_draws("num_samples", num_samples)
+    check_count("batch_size", batch_size)
     with evaluation(guide, device=tensors[0].device, seed=seed):
         batches = posteriors(
             guide,
@@ -187,6 +190,7 @@ def pairwise_information(
         ValueError: As in :func:`aggregate_information`, or if a site does not factorise.
     """
     tensors = as_tensors(data)
+    check_count("batch_size", batch_size)
     total = squares = torch.zeros((), dtype=torch.float64)
     with evaluation(guide, device=tensors[0].device, seed=seed):
         batches = posteriors(guide, tensors, codes=codes, batch_size=batch_size, prepare=prepare)

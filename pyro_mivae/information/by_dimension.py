@@ -10,6 +10,7 @@ import xarray as xr
 from torch import Tensor
 
 from pyro_mivae.batches import Data, Prepare, as_tensors, batches
+from pyro_mivae.checks import check_count, optional
 from pyro_mivae.infer.dual.binding import DataArgs
 from pyro_mivae.infer.dual.channel import Channel, check_channel
 from pyro_mivae.information.activity import use
@@ -86,6 +87,8 @@ def per_dimension(
     for channel in channels:
         check_channel(channel)
     tensors = as_tensors(data)
+    optional(check_count)("aggregate_size", aggregate_size)
+    check_count("batch_size", batch_size)
     first = [tensor[:aggregate_size] for tensor in tensors]
     sites = None if codes is None else list(as_codes(codes) or {})
     settings: dict[str, Any] = {"batch_size": batch_size, "prepare": prepare, "seed": seed}

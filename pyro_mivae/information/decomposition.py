@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pyro_mivae.batches import Data, Prepare, as_tensors
+from pyro_mivae.checks import check_count, check_draws
 from pyro_mivae.infer.guide_checks import require_same_measure_of
 from pyro_mivae.information.aggregate import (
     AggregateInformation,
@@ -112,6 +113,8 @@ def elbo_decomposition(
         disentanglement in variational autoencoders*, eq. 2.
     """
     tensors = as_tensors(data)
+    check_draws("num_samples", num_samples)
+    check_count("batch_size", batch_size)
     run, likelihoods, priors, priors_each = [], [], [], []
     with evaluation(model, guide, device=tensors[0].device, seed=seed):
         scoring = _Scoring(model)

@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pyro_mivae.batches import Data, Prepare, as_tensors, batches
+from pyro_mivae.checks import check_count, check_draws, check_seed, optional
 from pyro_mivae.infer.guide_checks import require_same_measure
 from pyro_mivae.information.dimension_terms import pair
 from pyro_mivae.information.edges import EdgeDraws
@@ -121,8 +122,10 @@ def log_evidence(
         Burda, Grosse and Salakhutdinov (2016), *Importance weighted autoencoders*; Vehtari,
         Simpson, Gelman, Yao and Gabry (2024), *Pareto smoothed importance sampling*, sec. 3.
     """
-    if num_samples < 1:
-        raise ValueError(f"num_samples must be at least 1, found {num_samples}")
+    num_samples = check_draws("num_samples", num_samples)
+    batch_size = check_count("batch_size", batch_size)
+    optional(check_count)("parallel", parallel)
+    check_seed("seed", seed)
     tensors = as_tensors(data)
     diagnostics, place, edges = [], None, EdgeDraws()
     # A draw where the density is 0 has no weight, and is no error.

@@ -13,6 +13,7 @@ from pyro.optim import PyroOptim
 from torch import Tensor
 
 from pyro_mivae.batches import Batches, Data, Prepare, arguments, as_tensors
+from pyro_mivae.checks import check_count, check_number
 from pyro_mivae.infer import CompiledELBO, TraceMI_ELBO
 from pyro_mivae.isolation import evaluation
 from pyro_mivae.runs.history import History
@@ -23,11 +24,12 @@ from pyro_mivae.training.loop import Callback, Loop
 from pyro_mivae.training.objective import Objective
 from pyro_mivae.training.parallel import make_fabric
 from pyro_mivae.training.record import make_record
-from pyro_mivae.training.starting import begin, holding
+from pyro_mivae.training.starting import begin, check_settings, holding
 
 
 def adam(parameters: list[Tensor], learning_rate: float = 1e-3) -> torch.optim.Adam:
     """Makes a fused Adam: half the default's time on a CPU, the same numbers to rounding."""
+    check_number("learning_rate", learning_rate, above=0)
     return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
 
 
@@ -113,10 +115,7 @@ def fit(
         ValueError: If the data or the settings do not fit.
     """
     tensors = as_tensors(data)
-    numbers = {"steps": steps, "log_every": log_every, "checkpoint_every": checkpoint_every}
-    for name, number in {**numbers, "batch_size": batch_size}.items():
-        if number is not None and number < 1:
-            raise ValueError(f"{name} must be at least 1, found {number}")
+    check_settings(locals())
     folder = None if folder is None else Path(folder)
     if resume and folder is None:
         raise ValueError("resume=True needs the folder of the checkpoint")
@@ -196,6 +195,7 @@ def evaluate(
         seed: Seed of the draws.
     """
     tensors = as_tensors(data)
+    check_count("batch_size", batch_size)
     totals: dict[str, float] = {}
     with evaluation(model, guide, device=tensors[0].device, seed=seed):
         for batch in zip(*(torch.split(tensor, batch_size) for tensor in tensors), strict=True):

@@ -5,12 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pyro
@@ -34,6 +31,7 @@ from pyro_mivae.training.parallel import (
     restore_own_state,
 )
 from pyro_mivae.training.record import check_same_training
+from pyro_mivae.training.signals import collected_signals
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +110,7 @@ class Loop:
         hidden = not (progress and self.fabric.is_global_zero)
         bar = tqdm(total=steps, initial=self.step, unit="step", disable=hidden or None)
         validation = pyro.settings.get()
-        with bar, _signals(active=self.folder is not None) as received:
+        with bar, collected_signals(active=self.folder is not None) as received:
             try:
                 while self.step < steps:
                     self.one_step()
@@ -128,13 +126,16 @@ class Loop:
                     stop = agreed_signal(self.fabric, received, now=reading)
                     if stop or self.step % checkpoint_every == 0 or self.step == steps:
                         self.save()
-                    if stop and self.folder is not None and self.step < steps:
+                    if stop and self.folder is not None:
                         raise Interrupted(self.step, self.folder, stop)
             finally:
                 pyro.settings.set(
                     **{k: v for k, v in validation.items() if k.startswith("validate_")}
                 )
             self._tell("end", {})
+            stop = agreed_signal(self.fabric, received, now=True)
+            if stop and self.folder is not None:
+                raise Interrupted(self.step, self.folder, stop)
 
     def save(self) -> None:
         """Writes a checkpoint, if there is a folder, after a check that all terms are finite."""
@@ -256,7 +257,8 @@ class Loop:
         for name in names:
             values = [terms[name] for _, terms in self._pending if name in terms]
             means[name] = sum(values) / len(values)
-        self._pending.clear()
+        if self.step % self.log_every == 0:  # else it is the last step, or a part of a row
+            self._pending.clear()
         elbo = self.objective.elbo
         if isinstance(elbo, TraceMI_ELBO):
             means = by_channel(means, elbo.channel)
@@ -277,24 +279,3 @@ class Loop:
 
 def _short(terms: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.1f}" for name, value in terms.items())
-
-
-@contextmanager
-def _signals(active: bool) -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM; a second SIGINT is a KeyboardInterrupt as usual."""
-    received: list[int] = []
-    if not active or threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if received and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    old = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)

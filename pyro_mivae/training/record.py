@@ -10,6 +10,7 @@ from numbers import Number
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 
 from pyro_mivae.batches import Batches
@@ -20,6 +21,12 @@ logger = logging.getLogger(__name__)
 
 SAMPLE = 1 << 16
 """Numbers of a tensor that its checksum is of, where it has more."""
+MACHINE = {
+    "threads": "{} threads",
+    "device": "device '{}'",
+    "precision": "precision '{}'",
+}
+"""What decides the last bits of the numbers, and its words."""
 # How an optimiser computes, not what.
 _NOT_COMPARED = ("params", "foreach", "fused", "capturable", "differentiable")
 
@@ -44,10 +51,16 @@ def make_record(batches: Batches, optimizer: torch.optim.Optimizer) -> dict[str,
     }
 
 
+def note_machine(record: dict[str, Any], fabric: Fabric) -> None:
+    """Adds to a record what decides the last bits of the numbers."""
+    record["device"] = fabric.device.type
+    record["precision"] = str(fabric.strategy.precision.precision)
+
+
 def check_same_training(saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
     """Raises a :class:`CheckpointError` if a resumed training would be another one.
 
-    Another number of threads changes bits only: a warning says so.
+    What changes bits only, as another number of threads, is said by a warning.
     """
     differences = _different_data(saved, current)
     for name in ("batch_size", "steps_per_epoch", "seed", "optimizer"):
@@ -66,13 +79,13 @@ def check_same_training(saved: Mapping[str, Any], current: Mapping[str, Any]) ->
             f"the checkpoint is of another training: {'; '.join(differences)}. Go on with the data "
             "and settings of the checkpoint, or train anew in another folder"
         )
-    if saved.get("threads", current["threads"]) != current["threads"]:
-        logger.warning(
-            "the checkpoint is of %s threads, this training of %s: the numbers agree to rounding, "
-            "not to the bit (torch.set_num_threads)",
-            saved["threads"],
-            current["threads"],
-        )
+    for name, words in MACHINE.items():
+        if saved.get(name, current.get(name)) != current.get(name):
+            logger.warning(
+                "the checkpoint is of %s, this training of %s: the numbers agree to rounding, not "
+                "to the bit",
+                *(words.format(record[name]) for record in (saved, current)),
+            )
 
 
 def check_same_data(saved: Mapping[str, Any], current: Mapping[str, Any], folder: object) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from pyro_mivae.checks import check_count, each
 from pyro_mivae.priors import CategoricalPrior, Prior, make_prior
 from pyro_mivae.vae.likelihoods import LIKELIHOODS, Likelihood
 from pyro_mivae.vae.modules import Generator, Recognizer
@@ -81,6 +82,10 @@ class MIVAE(nn.Module):
         image_shape: tuple[int, int] = (28, 28),
     ) -> None:
         super().__init__()
+        code_dim = check_count("code_dim", code_dim)
+        noise_dim = check_count("noise_dim", noise_dim, least=0)
+        categories = check_count("categories", categories, least=0)
+        each(check_count)("image_shape", image_shape)
         priors = {"c": _prior("prior", prior, "code_dim", code_dim)}
         families = {"c": priors["c"].posterior(posterior)}
         if noise_dim:
