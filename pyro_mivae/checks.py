@@ -94,7 +94,7 @@ def check_number(
 
 def check_flag(name: str, value: Any) -> bool:
     """Returns True or False; other values, as ``"no"``, are refused."""
-    if not isinstance(value, bool) and type(value).__name__ != "bool_":
+    if type(value).__name__ not in ("bool", "bool_"):  # the second is NumPy's, before its 2
         raise ValueError(f"{name} must be True or False, found {shown(value)}")
     return bool(value)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import shutil
@@ -10,6 +11,7 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 from benchmarks.faults import Fault, Model, X, forked, refused, train, until
 from pyro_mivae import runs
@@ -204,19 +206,12 @@ def _removed_lock(folder: Path) -> None:
 def _no_flock(folder: Path) -> None:
     """A network file system without ``flock``: the record in the file decides."""
     (folder / LOCK).write_text(f"{flock.machine()} 1 token 2026-01-01T00:00:00")
-    original = flock.fcntl.flock
-    try:
-
-        def refuse(descriptor: int, operation: int) -> None:
-            raise OSError(37, "No locks available")
-
-        flock.fcntl.flock = refuse  # type: ignore[assignment]
+    refusal = OSError(errno.ENOLCK, "No locks available")
+    with mock.patch("fcntl.flock", side_effect=refusal):
         with refused(FolderInUseError, "process 1 on"):
             train(folder)
         (folder / LOCK).unlink()
         train(folder)
-    finally:
-        flock.fcntl.flock = original
 
 
 FAULTS: dict[str, Fault] = {

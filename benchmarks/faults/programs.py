@@ -74,7 +74,7 @@ def _small(**changes: Any) -> Iterator[None]:
             if name != "redraw":
                 stack.enter_context(mock.patch.object(mnist, name, function))
         redraw = changes.get("redraw", lambda folder: {})
-        stack.enter_context(mock.patch.object(mnist.plotting, "redraw", redraw))
+        stack.enter_context(mock.patch("pyro_mivae.plotting.redraw", redraw))
         yield
 
 

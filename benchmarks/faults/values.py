@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from pyro_mivae.runs.history import History
 from pyro_mivae.training import NonFiniteError, fit
 from pyro_mivae.training.checkpoints import has_checkpoint
 
-LIKELIHOODS = {
+LIKELIHOODS: dict[str, Callable[[Tensor], Any]] = {
     "Bernoulli": lambda loc: dist.Bernoulli(logits=loc),
     "Poisson": lambda loc: dist.Poisson(loc.exp()),
     "Normal": lambda loc: dist.Normal(loc, 1.0),
