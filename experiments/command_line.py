@@ -8,15 +8,31 @@ from __future__ import annotations
 import importlib
 import logging
 import shlex
+import signal
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Annotated, TypeVar
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import tyro
+from rich.console import Console
+
+from pyro_mivae.checks import Check, check_choice, check_flag
 
 Settings = TypeVar("Settings")
 Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
@@ -79,6 +95,85 @@ def plain(value: object) -> str:
 def as_arguments(flags: Mapping[str, object]) -> tuple[str, ...]:
     """Writes flags, by name without ``--``, as the words of a command line."""
     return tuple(word for flag, value in flags.items() for word in (f"--{flag}", plain(value)))
+
+
+def check_settings(settings: object, checks: Mapping[str, Check], place: str = "") -> None:
+    """Looks at the settings of a dataclass under the names of their flags.
+
+    Args:
+        settings: Dataclass of the settings.
+        checks: Checks by the names of its fields.
+        place: File that the settings are from, for the error; none for the command line.
+
+    Raises:
+        ValueError: If one does not fit.
+    """
+    by_type = {name: _check_of(hint) for name, hint in get_type_hints(type(settings)).items()}
+    for name, check in {**by_type, **checks}.items():
+        flag = f"--{name.replace('_', '-')}"
+        try:
+            check(flag, getattr(settings, name))
+        except ValueError as error:
+            where = f"{place}, {name}: " if place else ""
+            raise ValueError(f"{where}{error}") from None
+
+
+def check_folder(name: str, path: Path | None) -> Path | None:
+    """Returns a path that can be that of a folder, or None."""
+    if path is not None and path.exists() and not path.is_dir():
+        raise ValueError(f"{name} must be a folder, found the file {path}")
+    return path
+
+
+def _check_of(hint: Any) -> Check:
+    """The check of a type: one of a Literal's values, True or False; anything else passes."""
+    if hint is bool:
+        return check_flag
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    choices: list[Any] = []
+    for kind in kinds:
+        if kind is not NoneType and get_origin(kind) is not Literal:
+            return lambda name, value: value
+        choices += [None] if kind is NoneType else get_args(kind)
+    return partial(check_choice, choices=choices)
+
+
+def console() -> Console:
+    """Makes a console that shows text as it is, brackets in names included."""
+    return Console(markup=False, emoji=False)
+
+
+class Stopped(KeyboardInterrupt):
+    """SIGINT or SIGTERM came.
+
+    Attributes:
+        signal: The signal's number.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.signal = number
+
+
+@contextmanager
+def stopping() -> Iterator[None]:
+    """Makes SIGINT and SIGTERM a :class:`Stopped`, once; a second SIGINT interrupts as usual."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        # SIGTERM may come twice: `timeout` and Slurm signal the process and its group.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise Stopped(number)
+
+    old = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -124,4 +124,5 @@ class RunSettings(Generic[Config]):
                 if values.get(path) is not None:
                     values[path] = Path(values[path])
             groups[group.name] = type(getattr(self.default, group.name))(**values)
-        return type(self.default)(**groups)
+        config: Config = type(self.default)(**groups)
+        return config

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from pyro_mivae import runs
 from pyro_mivae.plotting import style
 from pyro_mivae.runs.files import write_atomically
+from pyro_mivae.runs.names import as_cell
 
 Row = dict[str, Any]
 
@@ -52,9 +55,31 @@ def span(interval: Sequence[float], digits: int = 3) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON file that holds an object."""
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
+    """Reads a JSON file that holds an object.
+
+    Raises:
+        ValueError: If it is damaged; the error names it.
+    """
+    return runs.read_json(path, "Delete it, and start the same command again: it is made anew")
+
+
+@contextmanager
+def leaving_out(path: Path) -> Iterator[None]:
+    """Goes on without a run whose files are damaged, and says which file it is.
+
+    Args:
+        path: File of the run, for errors that name none.
+    """
+    try:
+        yield
+    except (ValueError, OSError, KeyError, TypeError, IndexError, AttributeError) as error:
+        words = str(error)
+        if str(path.parent) not in words:
+            words = (
+                f"{path} lacks what a finished run has ({error!r}): it was damaged, edited, or is "
+                "of another version. Delete it, and start the same command again"
+            )
+        print(f"warning: {words}. The tables leave this run out", file=sys.stderr)
 
 
 def write_table(rows: Sequence[dict[str, Any]], folder: Path, name: str) -> None:
@@ -62,7 +87,7 @@ def write_table(rows: Sequence[dict[str, Any]], folder: Path, name: str) -> None
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer.writerow({name: as_cell(name) for name in columns})
+    writer.writerows({n: as_cell(v) for n, v in row.items()} for row in rows)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / name, text.getvalue())

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from pyro_mivae.checks import check_count
+
 Prepare = Callable[..., Any]
 """Makes the arguments of model and guide, a tensor or a tuple, from the tensors of a batch."""
 
@@ -229,7 +231,6 @@ def batches(
     tensors: list[Tensor], batch_size: int, prepare: Prepare | None
 ) -> Iterator[tuple[tuple[Any, ...], int]]:
     """Yields the arguments of model and guide by batch, and the number of data in it."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, found {batch_size}")
+    batch_size = check_count("batch_size", batch_size)
     for batch in zip(*(torch.split(t, batch_size) for t in tensors), strict=True):
         yield arguments(batch, prepare), len(batch[0])

@@ -9,8 +9,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "pyro_mivae"
 FLOORS = (
     (
-        *("distributions", "runs", "batches", "isolation", "progress", "morphometry"),
-        "disentanglement",
+        *("checks", "distributions", "runs", "batches", "isolation", "progress"),
+        *("morphometry", "disentanglement"),
     ),
     ("traces", "priors", "datasets", "plotting"),
     ("infer", "vae", "gan"),

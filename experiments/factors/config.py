@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from experiments.command_line import Switch
+from experiments.command_line import Switch, check_folder
 from experiments.command_line import parse as parse_settings
+from pyro_mivae.checks import Check
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,10 @@ class Config:
     """Write into docs/results and docs/figures of this checkout instead of --out."""
     smoke: Switch = False
     """A run of seconds: 500 digits."""
+
+
+CHECKS: dict[str, Check] = dict.fromkeys(("data_dir", "cache_dir", "out"), check_folder)
+"""What the settings may be."""
 
 
 def parse(arguments: Sequence[str] | None = None) -> Config:

@@ -16,11 +16,10 @@ from typing import Any
 import torch
 import xarray as xr
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from experiments.command_line import command, say
-from experiments.factors.config import Config, parse
+from experiments.command_line import check_settings, command, console, say
+from experiments.factors.config import CHECKS, Config, parse
 from experiments.factors.figure import factor_distributions
 from experiments.factors.fitted_laws import LAWS, factor_table, pixel_share
 from experiments.tables import Row, write_table
@@ -43,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         cache = config.cache_dir or config.out / "cache"
         config = dataclasses.replace(config, data="mnist-5k", cache_dir=cache, write=False)
     try:
+        check_settings(config, CHECKS)
         run(config)
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -111,7 +111,7 @@ def _report(rows: Sequence[dict[str, Any]], digits: Digits, factors: xr.Dataset)
             cells = ["–" if math.isnan(distance) else f"{distance:.3f}" for distance in distances]
             moments = (f"{row['mean']:.3g}", f"{row['sd']:.3g}", f"{row['skewness']:.2f}")
             table.add_row(row["factor"], *moments, *cells, f"{100 * row['pixel_share']:.1f}%")
-    Console().print(table)
+    console().print(table)
 
 
 def sentences(rows: Sequence[dict[str, Any]]) -> list[str]:

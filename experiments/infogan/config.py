@@ -9,15 +9,22 @@ the generated images, draws that ArviZ reads, and figures.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
-from experiments.command_line import Switch
+from experiments.command_line import Switch, check_folder, plain
 from experiments.mnist.config import Data, Prior
+from experiments.run_settings import RunSettings
+from pyro_mivae.checks import (
+    MOST_DRAWS,
+    Check,
+    check_count,
+    check_number,
+    check_seed,
+    optional,
+)
 
 
 @dataclass(frozen=True)
@@ -104,16 +111,29 @@ class Config:
     output: Output = field(default_factory=Output)
 
 
-def parse(arguments: Sequence[str], default: Config | None = None) -> Config:
-    """Parses the command line, over the settings of `default` where it says nothing."""
-    return tyro.cli(
-        Config,
-        args=arguments,
-        default=default or Config(),
-        prog="python -m experiments.infogan",
-        description=__doc__,
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
+NOT_NEGATIVE, POSITIVE = partial(check_number, least=0), partial(check_number, above=0)
+CHECKS: dict[str, dict[str, Check]] = {
+    "model": {
+        "code_dim": check_count,
+        "categories": partial(check_count, least=0),
+        "noise_dim": optional(check_count),
+    },
+    "objective": {
+        "code_scale": optional(POSITIVE),
+        "mi_weight": optional(NOT_NEGATIVE),
+        "category_weight": NOT_NEGATIVE,
+    },
+    "data": {"data_dir": check_folder},
+    "training": {
+        **dict.fromkeys(("steps", "batch_size"), optional(check_count)),
+        **dict.fromkeys(("discriminator_steps", "checkpoint_every"), check_count),
+        "learning_rate": POSITIVE,
+        "reader_learning_rate": optional(POSITIVE),
+        "seed": check_seed,
+    },
+    "output": {"out": check_folder, "draws": partial(check_count, least=100, most=MOST_DRAWS)},
+}
+"""What each setting may be beside its type, by group."""
 
 
 def settled(config: Config) -> Config:
@@ -140,3 +160,11 @@ def settled(config: Config) -> Config:
         data=dataclasses.replace(config.data, data="mnist-5k"),
         output=dataclasses.replace(config.output, draws=min(200, config.output.draws)),
     )
+
+
+def _name_of(config: Config) -> str:
+    return f"{config.model.prior}-{plain(config.objective.mi_weight)}-{config.training.seed}"
+
+
+SETTINGS = RunSettings("infogan", Config(), __doc__, CHECKS, settled, _name_of)
+parse, parse_run, read_settings = SETTINGS.parse, SETTINGS.parse_run, SETTINGS.read

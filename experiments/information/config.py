@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
-from experiments.command_line import Switch
+from experiments.command_line import Switch, check_folder
 from experiments.command_line import parse as parse_settings
+from pyro_mivae.checks import Check, check_count, check_draws, check_seed, each, optional
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,18 @@ class Config:
     """Replace the results that are there."""
     smoke: Switch = False
     """A run of seconds: few draws, few images."""
+
+
+CHECKS: dict[str, Check] = {
+    "num_samples": each(check_draws),
+    "num_data": each(check_count),
+    **dict.fromkeys(("images", "refit_samples", "evidence_images"), check_draws),
+    "refit_steps": partial(check_count, least=0),
+    "decomposition_images": optional(check_count),
+    "seed": check_seed,
+    **dict.fromkeys(("data_dir", "out"), check_folder),
+}
+"""What the settings may be."""
 
 
 def parse(arguments: Sequence[str] | None = None) -> Config:

@@ -14,16 +14,23 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
-from rich.console import Console
 from rich.table import Table
 
-from experiments.command_line import command, errors_only, plain, say, smoke_folder
-from experiments.information.config import Config, parse
+from experiments.command_line import (
+    check_settings,
+    command,
+    console,
+    errors_only,
+    plain,
+    say,
+    smoke_folder,
+)
+from experiments.information.config import CHECKS, Config, parse
 from experiments.information.measurements import Sizes, last, measure
 from experiments.mnist import program as mnist
 from experiments.mnist.config import read_settings
 from experiments.mnist.metrics import summary
-from experiments.mnist.model import check_same_data, load
+from experiments.mnist.model import check_same_data, data_of, load
 from pyro_mivae import plotting, runs
 from pyro_mivae.datasets import load_digits
 from pyro_mivae.information import Estimate, elbo_decomposition, log_evidence
@@ -42,6 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the experiment; returns the program's exit code."""
     config = parse(arguments)
     try:
+        check_settings(config, CHECKS)
         if config.smoke:
             config = _smoke(config)
         if config.run is None:
@@ -78,7 +86,9 @@ def _smoke(config: Config) -> Config:
 def run(config: Config, folder: Path, out: Path) -> None:
     """Measures the run in `folder` and writes into `out`."""
     settings = read_settings(folder)
-    digits = load_digits(settings.data.data, data_dir=config.data_dir or settings.data.data_dir)
+    digits = load_digits(
+        data_of(folder, settings.data), data_dir=config.data_dir or settings.data.data_dir
+    )
     check_same_data(folder, digits)
     device = make_fabric(config.device).device
     digits = digits.to(device)
@@ -152,8 +162,8 @@ def _report(numbers: Mapping[str, Any], curves: xr.Dataset, out: Path) -> None:
     limit = f"I_q(.; x) of {number} images, log N = {math.log(number):.2f}"
     row(limit, [_cell(e) for e in estimates])
     row("mean KL(q || p), at least I_q", one["kl"])
-    console = Console()
-    console.print(table)
+    output = console()
+    output.print(table)
     parts = Table(title="The ELBO taken apart, nats per image", show_header=False)
     for name, e in numbers["decomposition"].items():
         parts.add_row(name.replace("_", " "), _cell(Estimate(**e)))
@@ -163,7 +173,7 @@ def _report(numbers: Mapping[str, Any], curves: xr.Dataset, out: Path) -> None:
         f"{_cell(Estimate(evidence['mean'], evidence['standard_error']))}, "
         f"{100 * evidence['unreliable']:.0f} % unreliable",
     )
-    console.print(parts)
+    output.print(parts)
     say(sentences(curves))
     print(f"results after {numbers['seconds']:.0f} s: {out}")
     settings = read_settings(Path(numbers["run"]))

@@ -9,16 +9,21 @@ the test images, ArviZ-readable draws and figures.
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import tyro
-
-from experiments.command_line import Switch, plain
-from pyro_mivae import runs
+from experiments.command_line import Switch, check_folder, plain
+from experiments.run_settings import RunSettings
+from pyro_mivae.checks import (
+    Check,
+    check_count,
+    check_draws,
+    check_number,
+    check_seed,
+    optional,
+)
 
 # As pyro_mivae.infer.Channel, which loads torch.
 Channel = Literal["mean", "sample", "straight-through", "sleep"]
@@ -145,80 +150,42 @@ class Config:
     output: Output = field(default_factory=Output)
 
 
-def parse(arguments: Sequence[str], default: Config | None = None) -> Config:
-    """Parses the command line, over the settings of `default` where it says nothing."""
-    return tyro.cli(
-        Config,
-        args=arguments,
-        default=default or Config(),
-        prog="python -m experiments.mnist",
-        description=__doc__,
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
+NOT_NEGATIVE, POSITIVE = partial(check_number, least=0), partial(check_number, above=0)
+CHECKS: dict[str, dict[str, Check]] = {
+    "model": {
+        "code_dim": optional(check_count),
+        "noise_dim": partial(check_count, least=0),
+        "init_gain": POSITIVE,
+    },
+    "objective": {
+        "mi_weight": NOT_NEGATIVE,
+        "mi_warmup": partial(check_count, least=0),
+        "kl_weight": NOT_NEGATIVE,
+        "code_scale": optional(POSITIVE),
+    },
+    "data": {"data_dir": check_folder},
+    "training": {
+        **dict.fromkeys(("steps", "batch_size", "devices"), check_count),
+        **dict.fromkeys(("validate_every", "checkpoint_every"), check_count),
+        "learning_rate": POSITIVE,
+        "seed": check_seed,
+        "init_seed": optional(check_seed),
+    },
+    "output": {
+        "out": check_folder,
+        "evidence_images": check_count,
+        "evidence_samples": check_draws,
+    },
+}
+"""What each setting may be beside its type, by group."""
 
 
-def parse_run(arguments: Sequence[str]) -> tuple[Config, Path]:
-    """Parses the command line; names the run's folder, or finds the one to resume.
-
-    Raises:
-        ValueError: If flags would change the settings of the run to resume.
-        FileNotFoundError: If there is no run to resume.
-    """
-    config = parse(arguments)
-    if config.output.resume is None:
-        model = dataclasses.replace(config.model, code_dim=code_dim(config.model))
-        config = dataclasses.replace(config, model=model)
-        if config.output.smoke:
-            config = _smoke(config)
-        weight, seed = plain(config.objective.mi_weight), config.training.seed
-        name = f"mnist-{config.model.prior}-{config.objective.channel}-{weight}-{seed}"
-        folder = config.output.out or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-        return config, folder
-    folder = config.output.resume
-    stored = read_settings(folder)
-    # Parsed again over the stored settings: what is given now would change them.
-    config = parse(
-        arguments,
-        dataclasses.replace(
-            stored,
-            output=dataclasses.replace(
-                stored.output, resume=folder, out=None, overwrite=False, smoke=False
-            ),
-        ),
-    )
-    changed = [
-        f"--{name.replace('_', '-')}"
-        for group in ("model", "objective", "data", "training")
-        for name, value in dataclasses.asdict(getattr(config, group)).items()
-        if value != getattr(getattr(stored, group), name)
-        and name not in ("steps", "device", "devices", "data_dir")
-    ]
-    if changed:
-        raise ValueError(
-            f"--resume goes on with the settings of {folder}; {', '.join(changed)} would change "
-            "them: leave them out, or start a new run"
-        )
-    return config, folder
-
-
-def code_dim(model: Model) -> int:
-    """Returns the dimensions of the code; by default 5, 2 in pairs or as in InfoGAN."""
-    if model.code_dim is not None:
-        return model.code_dim
-    return 2 if model.prior == "rotated" or model.prior in STRUCTURES else 5
-
-
-def read_settings(folder: Path) -> Config:
-    """Reads the settings of the run in a folder.
-
-    Raises:
-        FileNotFoundError: If `folder` is not a run.
-        ValueError: If they can't be read.
-    """
-    return _from_dict(runs.read_config(folder)["settings"])
-
-
-def _smoke(config: Config) -> Config:
+def settled(config: Config) -> Config:
+    """Sets what depends on other settings, so that ``config.json`` says what ran."""
+    model = dataclasses.replace(config.model, code_dim=code_dim(config.model))
+    config = dataclasses.replace(config, model=model)
+    if not config.output.smoke:
+        return config
     steps = 40 if config.training.steps == Training.steps else config.training.steps
     return dataclasses.replace(
         config,
@@ -228,13 +195,17 @@ def _smoke(config: Config) -> Config:
     )
 
 
-def _from_dict(settings: Mapping[str, Any]) -> Config:
-    default = Config()
-    groups = {}
-    for group in dataclasses.fields(Config):
-        values = dict(settings[group.name])
-        for path in ("data_dir", "out", "resume"):
-            if values.get(path) is not None:
-                values[path] = Path(values[path])
-        groups[group.name] = type(getattr(default, group.name))(**values)
-    return Config(**groups)
+def code_dim(model: Model) -> int:
+    """Returns the dimensions of the code; by default 5, 2 in pairs or as in InfoGAN."""
+    if model.code_dim is not None:
+        return model.code_dim
+    return 2 if model.prior == "rotated" or model.prior in STRUCTURES else 5
+
+
+def _name_of(config: Config) -> str:
+    weight = plain(config.objective.mi_weight)
+    return f"{config.model.prior}-{config.objective.channel}-{weight}-{config.training.seed}"
+
+
+SETTINGS = RunSettings("mnist", Config(), __doc__, CHECKS, settled, _name_of)
+parse, parse_run, read_settings = SETTINGS.parse, SETTINGS.parse_run, SETTINGS.read

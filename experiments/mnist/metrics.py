@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import xarray as xr
-from rich.console import Console
 from rich.table import Table
 
+from experiments import command_line
 from experiments.command_line import say
 from experiments.mnist.closing import next_command, sentences
 from experiments.mnist.config import Config
@@ -21,10 +22,12 @@ from pyro_mivae.infer import Channel, TraceMI_ELBO
 from pyro_mivae.information import LogEvidence, log_evidence, per_dimension
 from pyro_mivae.information.by_dimension import as_lists
 from pyro_mivae.progress import part
-from pyro_mivae.runs.history import by_channel
+from pyro_mivae.runs.history import History, by_channel
 from pyro_mivae.training import evaluate, evaluation
 from pyro_mivae.vae import MIVAE
 
+ABSURD = 1e6
+"""Nats per image beyond which a number is no measurement."""
 SITES = {"c": "code c", "z": "noise z", "d": "category d"}
 PARTS = 3
 """Parts of a run, by which its progress bars are numbered: the training is the first."""
@@ -124,6 +127,23 @@ def summary(evidence: LogEvidence) -> dict[str, float]:
     }
 
 
+def implausible(history: History, terms: Mapping[str, float]) -> str:
+    """Says why the numbers of a training can't be trusted; nothing if there is no reason."""
+    for name, value in terms.items():
+        if not abs(value) < ABSURD:
+            return (
+                f"{name} is {value:.3g} nats on the test images: expected less than {ABSURD:g} in "
+                "size, as the training diverged; try a smaller --learning-rate"
+            )
+    _, losses = history.series("loss")
+    if losses[-1] > losses[0]:
+        return (
+            f"the loss rose from {losses[0]:.4g} to {losses[-1]:.4g} in the training, which "
+            "diverged: don't trust these numbers, and try a smaller --learning-rate"
+        )
+    return ""
+
+
 def report(config: Config, metrics: Mapping[str, Any], folder: Path) -> None:
     """Prints the table of a run."""
     test, evidence = metrics["test"], metrics["log_evidence"]
@@ -152,8 +172,10 @@ def report(config: Config, metrics: Mapping[str, Any], folder: Path) -> None:
     if "categories" in metrics:
         accuracy = metrics["categories"]["accuracy"]
         table.add_row("class accuracy of the category (no nats)", f"{100 * accuracy:.1f} %")
-    console = Console()
+    console = command_line.console()
     console.print(table)
+    if "warning" in metrics:
+        print(f"warning: {metrics['warning']}", file=sys.stderr)
     for site in SITES:
         if f"mi_{site}" in metrics["not_measured"]:
             console.print(f"{site} was not measured by dimension: see not_measured in metrics.json")

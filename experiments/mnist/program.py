@@ -5,43 +5,35 @@ Its command line is in :mod:`experiments.mnist.config`.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import sys
 import time
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal
 
 import xarray as xr
 from lightning_fabric import Fabric
 
-from experiments.command_line import errors_only
 from experiments.mnist.config import (
     Config,
     parse_run,
     read_settings,
 )
-from experiments.mnist.metrics import PARTS, evaluate_loss, measure, report
-from experiments.mnist.model import build, check_same_data
+from experiments.mnist.metrics import PARTS, evaluate_loss, implausible, measure, report
+from experiments.mnist.model import build, data_of
+from experiments.one_run import OneRun, Place, fail
 from pyro_mivae import inference_data, plotting, runs
 from pyro_mivae.datasets import Digits, load_digits
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.progress import part
 from pyro_mivae.runs import groups
-from pyro_mivae.runs.lock import FolderInUseError
 from pyro_mivae.training import (
     Event,
-    Interrupted,
-    NonFiniteError,
     adam,
     evaluation,
     fit,
     make_fabric,
     parallel,
-    torchrun,
 )
-from pyro_mivae.training.checkpoints import CheckpointError, has_checkpoint, load_checkpoint
 from pyro_mivae.training.rebuilding import trained_guide
 from pyro_mivae.vae import MIVAE
 
@@ -59,129 +51,20 @@ def main(arguments: list[str] | None = None) -> int:
             # Waits for the first process, which finds what is wrong and makes the folder.
             parallel.launch(fabric)
         vae, elbo = build(config)
-        digits = load_digits(_data(config, folder), data_dir=config.data.data_dir)
+        name = config.data.data if config.output.resume is None else data_of(folder, config.data)
+        digits = load_digits(name, data_dir=config.data.data_dir)
     except (ValueError, OSError, RuntimeError) as error:
-        return _fail(error)
-    with ExitStack() as stack:
-        claim, resume = None, False
-        try:
-            if fabric.is_global_zero:
-                folder, claim, resume = _claim(folder, config, digits, stack)
-        except FileExistsError as error:
-            return _fail(f"{error}. Choose another --out{_instead(folder)}")
-        except (ValueError, OSError, RuntimeError) as error:
-            return _fail(error)
-        return _start(config, folder, vae, elbo, digits, fabric, claim, resume)
-
-
-def _start(
-    config: Config,
-    folder: Path,
-    vae: MIVAE,
-    elbo: TraceMI_ELBO,
-    digits: Digits,
-    fabric: Fabric,
-    claim: runs.Claim | None,
-    resume: bool,
-) -> int:
-    """Runs in the folder that is claimed; returns the program's exit code."""
-    # Only now: what failed so far has failed in one process.
-    parallel.launch(fabric)
-    folder, resume = fabric.broadcast((folder, resume))
-    try:
-        with errors_only("pyro_mivae.information"):
-            run(config, folder, vae, elbo, digits, fabric=fabric, resume=resume, claim=claim)
-    except (Interrupted, NonFiniteError, CheckpointError, FolderInUseError) as error:
-        if not fabric.is_global_zero:
-            return 0  # all processes stop alike, and the first one says it
-        if not isinstance(error, Interrupted):
-            return _fail(error)
-        print(f"\n{error}; go on with\n  python -m experiments.mnist --resume {error.folder}")
-        return 128 + error.signal
-    return 0
-
-
-def _data(config: Config, folder: Path) -> Literal["auto", "mnist", "mnist-5k"]:
-    """The name of the data; a run that goes on has its own, whatever is found by now."""
-    if config.output.resume is not None and config.data.data == "auto":
-        before = runs.read_config(folder)["data"]["name"]
-        return "mnist-5k" if before == "mnist-5k" else "mnist"
-    return config.data.data
-
-
-def _instead(folder: Path) -> str:
-    """What else can be done with a folder that exists."""
-    if not runs.is_run(folder):
-        return ", or delete it by hand"
-    return f", go on with --resume {folder}, or replace it with --overwrite"
-
-
-def _fail(error: Exception | str) -> int:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
-
-
-def _claim(
-    folder: Path, config: Config, digits: Digits, stack: ExitStack
-) -> tuple[Path, runs.Claim | None, bool]:
-    """Makes the run's folder, or checks the one to go on with, and writes the settings.
-
-    The stack holds its lock. Returns the folder, the claim on a new one, and whether the training
-    goes on from a checkpoint.
-    """
-    data = {
-        "name": digits.name,
-        "checksum": digits.checksum,
-        "source": digits.source,
-        "train": len(digits.train),
-        "validation": len(digits.validation),
-        "test": len(digits.test),
-    }
-    output = config.output
-    restart = output.resume is None and _restarted(folder, config)
-    claim, resume = None, has_checkpoint(folder) if restart else output.resume is not None
-    if output.resume is None and not restart:
-        folder = folder if output.out is not None else runs.new_folder(folder)
-        claim = stack.enter_context(runs.claimed(folder, overwrite=output.overwrite))
-    else:
-        stack.enter_context(runs.resumed(folder))
-        check_same_data(folder, digits)
-    if resume and (done := load_checkpoint(folder)["step"]) > config.training.steps:
-        raise ValueError(
-            f"--steps {config.training.steps} are fewer than the {done} that the run in {folder} "
-            f"has done: say at least --steps {done}"
-        )
-    runs.write_config(folder, dataclasses.asdict(config), data, torchrun.job())
-    return folder, claim, resume
-
-
-def _restarted(folder: Path, config: Config) -> bool:
-    """Whether torchrun started this process again, and the folder is of its run so far."""
-    count, most = torchrun.restarts()
-    if most and config.output.out is None:
-        raise ValueError(
-            "torchrun --max-restarts needs --out (or --resume): a restart finds its run by it"
-        )
-    if not count or not (folder / runs.CONFIG).is_file():
-        return False
-    before = runs.read_config(folder)
-    return before.get("job") == torchrun.job() and read_settings(folder) == config
+        return fail(error)
+    this = OneRun("mnist", config, folder, digits, read_settings)
+    return this.start(fabric, lambda place: run(config, place, vae, elbo, digits, fabric))
 
 
 def run(
-    config: Config,
-    folder: Path,
-    vae: MIVAE,
-    elbo: TraceMI_ELBO,
-    digits: Digits,
-    *,
-    fabric: Fabric,
-    resume: bool,
-    claim: runs.Claim | None = None,
+    config: Config, place: Place, vae: MIVAE, elbo: TraceMI_ELBO, digits: Digits, fabric: Fabric
 ) -> None:
-    """Trains a VAE; the first of several processes measures it, and draws into `folder`."""
+    """Trains a VAE; the first of several processes measures it, and draws into the folder."""
     started = time.monotonic()
-    training = config.training
+    training, folder = config.training, place.folder
     digits = digits.to(fabric.device)
 
     def record(event: Event) -> None:
@@ -191,11 +74,10 @@ def run(
             event.history.add(event.step, event.epoch, "validation", terms)
         if event.kind != "epoch":
             event.history.write_csv(folder / runs.HISTORY)
-            if claim is not None and has_checkpoint(folder):
-                claim.settle()
+            place.settle()
 
     with part(1, PARTS):
-        fit(
+        history = fit(
             vae.model,
             trained_guide(vae),
             elbo,
@@ -213,12 +95,14 @@ def run(
             callbacks=[record],
             folder=folder,
             checkpoint_every=training.checkpoint_every,
-            resume=resume,
+            resume=place.resume,
         )
     if not fabric.is_global_zero:
         return
     trained = time.monotonic() - started
     metrics, dimensions = measure(config, vae, elbo, digits.test)
+    if warning := implausible(history, metrics["test"]):
+        metrics["warning"] = warning
     metrics["seconds"] = {"training": trained, "total": time.monotonic() - started}
     _write_draws(config, vae, digits, dimensions, folder)
     plotting.redraw(folder)

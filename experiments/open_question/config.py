@@ -18,7 +18,8 @@ from pathlib import Path
 
 from experiments.command_line import Switch
 from experiments.command_line import parse as parse_settings
-from experiments.runner.engine import StudyConfig
+from experiments.runner.engine import STUDY, StudyConfig
+from pyro_mivae.checks import Check, check_count, optional
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class Config(StudyConfig):
     earlier: Path | None = None
     """Table of earlier runs (docs/results/open_question.csv, for one): they are in the report, and
     ten seeds of a cell that it has all are not run again."""
+
+
+CHECKS: dict[str, Check] = {**STUDY, "seeds": optional(check_count)}
+"""What the settings may be."""
 
 
 def parse(arguments: Sequence[str] | None = None) -> Config:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from experiments.open_question.rows import SCORES, cell_of
 from experiments.tables import Row
+from pyro_mivae.runs.names import check_name, from_cell
 
 ALWAYS = (
     *("run", "arm", "data", "mi_weight", "code_scale", "seed", *SCORES),
@@ -18,6 +20,7 @@ ALWAYS = (
 )
 """Columns that every run has, though some of them may be empty."""
 TABLE = "open_question.csv"
+PLAIN = re.compile(r"[\w.,+()\[\]/ -]*")
 TEXT = ("run", "arm", "data", "channel", "leading_top")
 
 
@@ -56,6 +59,9 @@ def _lines(path: Path) -> list[tuple[int, dict[str | None, Any]]]:
         except (csv.Error, UnicodeDecodeError) as error:
             raise ValueError(f"{path} is no CSV in UTF-8 ({error}): name another file") from None
     columns = reader.fieldnames or ()
+    for column in columns:
+        if not PLAIN.fullmatch(column):
+            raise ValueError(f"{path}: expected names of plain text, found the column {column!r}")
     if lacking := [name for name in ALWAYS if name not in columns]:
         raise ValueError(
             f"expected a table of experiments.open_question ({TABLE}), but {path} has no column "
@@ -113,21 +119,32 @@ def _row(line: Mapping[str | None, Any]) -> Row:
     """The values of a line; ``csv`` marks cells too many or too few by None."""
     if None in line or None in line.values():
         raise ValueError("expected as many cells as there are columns")
-    row = {str(column): _value(str(column), text) for column, text in line.items()}
+    row = {str(column): _value(str(column), from_cell(text)) for column, text in line.items()}
     if lacking := [n for n in ("run", "arm", "data", "mi_weight", "seed") if row[n] is None]:
         raise ValueError(f"expected a value of {lacking[0]}, found none")
     return row
+
+
+def _plain(text: str) -> str:
+    """Text that a report can show: no markup."""
+    if not PLAIN.fullmatch(text):
+        raise ValueError(
+            f"expected plain text (letters, digits and .,+-()[]/), found {text[:80]!r}"
+        )
+    return text
 
 
 def _value(column: str, text: str) -> object:
     """As it was in the run's JSON."""
     if text == "":
         return None
+    if column in ("run", "arm", "data"):
+        return check_name(column, text)  # parts of paths and of reports
     if column in TEXT or column.startswith("top/"):
-        return text
+        return _plain(text)
     for kind in (int, float):
         with suppress(ValueError):
             return kind(text)
     if column not in ALWAYS and "/" not in column:
-        return text  # of another version
+        return _plain(text)  # of another version
     raise ValueError(f"expected a number for {column}, found {text!r}")

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.command_line import command, say, smoke_folder
-from experiments.open_question.config import Config, parse
+from experiments.command_line import check_settings, command, say, smoke_folder
+from experiments.open_question.config import CHECKS, Config, parse
 from experiments.open_question.design.cells import (
     Block,
     Scale,
@@ -36,8 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         folder, every, scale = smoke_folder(config.out), smoke_blocks(), "smoke"
         config = dataclasses.replace(config, workers=2)
     try:
-        if config.seeds is not None and config.seeds < 1:
-            raise ValueError(f"--seeds must be at least 1, found {config.seeds}")
+        check_settings(config, CHECKS)
         if config.earlier is not None and config.smoke:
             raise ValueError("--earlier has runs of the full size: leave it out with --smoke")
         earlier = [] if config.earlier is None else read_table(config.earlier)

@@ -18,7 +18,7 @@ from experiments.open_question.design.cells import (
     Cell,
     MainModel,
 )
-from experiments.tables import Row, at, read_json
+from experiments.tables import Row, at, leaving_out, read_json
 from pyro_mivae import runs
 
 PRIMARIES = {"I_T": "I_T (nats)", "share_T": "share_T"}
@@ -45,7 +45,8 @@ def read_rows(every: Iterable[Block], folder: Path, earlier: Sequence[Row] = ())
     for model in dict.fromkeys(model for block in blocks for model in block.models):
         path = folder / f"codes-{model.name}" / runs.METRICS
         if path.exists():
-            rows.append(_main_row(model, read_json(path)))
+            with leaving_out(path):
+                rows.append(_main_row(model, read_json(path)))
         else:
             rows += at(earlier, run=model.name)
     return rows
@@ -60,8 +61,9 @@ def cell_rows(cell: Cell, folder: Path, earlier: Iterable[Row] = ()) -> list[Row
     before = {row["seed"]: row for row in of_cell(earlier, cell)}
     by_seed: dict[int, Row] = {}
     for path in sorted(folder.glob(f"{cell.name}-seeds*/seed*.json")):
-        numbers = read_json(path)
-        by_seed.setdefault(numbers["seed"], _arm_row(cell, numbers, path.parent.name))
+        with leaving_out(path):
+            numbers = read_json(path)
+            by_seed.setdefault(numbers["seed"], _arm_row(cell, numbers, path.parent.name))
     by_seed = before | by_seed
     return [by_seed[seed] for seed in sorted(by_seed)]
 

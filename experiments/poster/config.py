@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from experiments.command_line import parse as parse_settings
-from experiments.runner.engine import StudyConfig
+from experiments.runner.engine import STUDY, StudyConfig
+from pyro_mivae.checks import Check, check_count
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,13 @@ class Config(StudyConfig):
     """Seeds of the poster's settings."""
     figure_4_seeds: int = 8
     """Seeds of the trainings with 10 + 10 dimensions; those beyond --seeds have 10 epochs."""
+
+
+CHECKS: dict[str, Check] = {
+    **STUDY,
+    **dict.fromkeys(("seeds", "figure_4_seeds"), check_count),
+}
+"""What the settings may be."""
 
 
 def parse(arguments: Sequence[str] | None = None) -> Config:

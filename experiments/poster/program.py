@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from experiments.command_line import command, say, smoke_folder
-from experiments.poster.config import parse
+from experiments.command_line import check_settings, command, say, smoke_folder
+from experiments.poster.config import CHECKS, parse
 from experiments.poster.report import write_report
 from experiments.poster.rows import SIDES, read_rows
 from experiments.poster.trainings import Block, blocks, smoke_blocks
@@ -24,6 +24,11 @@ from experiments.tables import Row, at, number
 def main(arguments: list[str] | None = None) -> int:
     """Runs the study; returns the program's exit code."""
     config = parse(arguments)
+    try:
+        check_settings(config, CHECKS)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     folder, scale = config.out or Path("runs") / "poster", "full"
     every = blocks(config.seeds, config.figure_4_seeds)
     if config.smoke:

@@ -13,7 +13,7 @@ from scipy import interpolate, stats
 
 from experiments.estimates import Interval, bootstrap, rank_correlation
 from experiments.poster.trainings import Training
-from experiments.tables import Row, number, read_json, span
+from experiments.tables import Row, leaving_out, number, read_json, span
 from pyro_mivae import runs
 from pyro_mivae.runs.history import History
 
@@ -62,29 +62,38 @@ def _information(curves: Mapping[str, Any]) -> Row:
 
 def read_rows(trainings: Iterable[Training], folder: Path) -> list[Row]:
     """Reads the rows of those that are done, each once."""
-    candidates = (read_row(training, folder) for training in dict.fromkeys(trainings))
-    return [row for row in candidates if row is not None]
+    rows: list[Row] = []
+    for training in dict.fromkeys(trainings):
+        with leaving_out(folder / training.name / runs.METRICS):
+            row = read_row(training, folder)
+            rows += [] if row is None else [row]
+    return rows
 
 
 def dimension_rows(trainings: Iterable[Training], folder: Path) -> list[Row]:
     """Reads KL, score, bound and worth to the reconstruction of each dimension, a row each."""
-    rows = []
+    rows: list[Row] = []
     for training in dict.fromkeys(trainings):
         path = folder / training.name / runs.METRICS
         if not path.exists():
             continue
-        terms = read_json(path)["per_dimension"]
-        for site in ("c", "z"):
-            columns = {
-                "kl": terms[site]["kl"],
-                "score": terms[site]["mi/mean"],
-                "bound": terms[site]["mi/sample"],
-                "aggregate": terms[site]["aggregate_mi"],
-                "loss": terms[site]["resampling_loss"],
-            }
-            for d, values in enumerate(zip(*columns.values(), strict=True)):
-                own = dict(zip(columns, values, strict=True))
-                rows.append({**dataclasses.asdict(training), "site": site, "dimension": d, **own})
+        own_rows: list[Row] = []
+        with leaving_out(path):
+            terms = read_json(path)["per_dimension"]
+            for site in ("c", "z"):
+                columns = {
+                    "kl": terms[site]["kl"],
+                    "score": terms[site]["mi/mean"],
+                    "bound": terms[site]["mi/sample"],
+                    "aggregate": terms[site]["aggregate_mi"],
+                    "loss": terms[site]["resampling_loss"],
+                }
+                for d, values in enumerate(zip(*columns.values(), strict=True)):
+                    own = dict(zip(columns, values, strict=True))
+                    own_rows.append(
+                        {**dataclasses.asdict(training), "site": site, "dimension": d, **own}
+                    )
+            rows += own_rows
     return rows
 
 

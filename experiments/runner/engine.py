@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.command_line import Switch
+from experiments.command_line import Switch, check_folder
+from pyro_mivae.checks import Check, check_count, optional
 
 if TYPE_CHECKING:
     from experiments.runner.run import Outcome, Run
@@ -51,3 +52,9 @@ class StudyConfig(Engine):
     """Folder of a documentation whose results/ and figures/ get the report, too."""
     smoke: Switch = False
     """A few runs of seconds in a folder of their own, through everything."""
+
+
+ENGINE: dict[str, Check] = {"workers": check_count, "threads": optional(check_count)}
+"""What the settings of an :class:`Engine` may be."""
+STUDY: dict[str, Check] = {**ENGINE, "out": check_folder, "docs": check_folder}
+"""What the settings of a :class:`StudyConfig` may be."""

@@ -28,7 +28,9 @@ from experiments.runner.run import (
     Study,
     execute,
 )
+from pyro_mivae.checks import check_count, optional
 from pyro_mivae.progress import Progress
+from pyro_mivae.runs.names import check_name
 
 STATUS = {
     "done": "done",
@@ -71,13 +73,13 @@ def run_study(
     """
     names = [run.name for run in todo]
     for name in names:
-        if not name or Path(name).name != name or name.startswith(".") or name == "logs":
-            raise ValueError(f"a run's name must be that of a folder, found {name!r}: rename it")
+        check_name("a run's name", name)
+        if name == "logs":
+            raise ValueError(f"a run's name must differ from that of the logs, found {name!r}")
         if names.count(name) > 1:
             raise ValueError(f"the names of runs must differ, found {name!r} twice: drop one")
-    for flag, number in (("workers", workers), ("threads", threads)):
-        if number is not None and number < 1:
-            raise ValueError(f"--{flag} must be at least 1, found {number}")
+    check_count("--workers", workers)
+    optional(check_count)("--threads", threads)
     folder = folder.resolve()
     (folder / ".study").mkdir(parents=True, exist_ok=True)
     (folder / "logs").mkdir(exist_ok=True)

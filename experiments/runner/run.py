@@ -103,6 +103,7 @@ def _execute(run: Run, study: Study, lock: Lock, log: Path) -> tuple[Any, str]:
     folder = study.folder / run.name
     _check_same(run, study.folder / ".study" / f"{run.name}.json")
     if (folder / run.result).exists():
+        read_json(folder / run.result)  # one that is damaged fails this run, and no other
         return "skipped", ""
     if study.stop.exists():
         return "stopped", ""

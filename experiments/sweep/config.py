@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import get_args
 
-from experiments.command_line import Switch
+from experiments.command_line import Switch, check_folder
 from experiments.command_line import parse as parse_settings
 from experiments.mnist.config import Channel, CodePrior
-from experiments.runner.engine import Engine
+from experiments.runner.engine import ENGINE, Engine
+from pyro_mivae.checks import Check, check_choice, check_number, check_seed, each
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,17 @@ class Config(Engine):
     """Folder of the study; runs/sweep by default, to be started again and added to."""
     smoke: Switch = False
     """Two runs of seconds in a folder of their own."""
+
+
+CHECKS: dict[str, Check] = {
+    **ENGINE,
+    "mi_weights": each(partial(check_number, least=0)),
+    "priors": each(partial(check_choice, choices=get_args(CodePrior))),
+    "channels": each(partial(check_choice, choices=get_args(Channel))),
+    "seeds": each(check_seed),
+    "out": check_folder,
+}
+"""What the settings may be."""
 
 
 def parse(arguments: Sequence[str]) -> tuple[Config, list[str]]:

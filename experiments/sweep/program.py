@@ -11,25 +11,27 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, get_args
 
-from rich.console import Console
 from rich.table import Table
 
 from experiments.command_line import (
     as_arguments,
+    check_settings,
     command,
+    console,
     plain,
     say,
     smoke_folder,
 )
-from experiments.mnist.config import parse_run
+from experiments.mnist.config import Channel, CodePrior, parse_run
 from experiments.runner.pool import report_outcomes
 from experiments.runner.run import Run
-from experiments.sweep.config import Config, parse
+from experiments.sweep.config import CHECKS, Config, parse
 from experiments.sweep.figure import sweep_curves
-from experiments.tables import percent, read_json, write_table
+from experiments.tables import leaving_out, percent, read_json, write_table
 from pyro_mivae import runs
+from pyro_mivae.checks import check_choice, check_count, check_number
 from pyro_mivae.plotting.saving import save
 
 TABLE = "sweep.csv"
@@ -51,6 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
             config, mi_weights=(0.0, 1.0), priors=("uniform",), seeds=(0,), workers=2
         )
     try:
+        check_settings(config, CHECKS)
         todo = make_runs(config, extra)
         outcomes = config.run(todo, folder)
         rows = read_rows(folder)
@@ -123,20 +126,25 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
     """Reads a row for each finished run in a study's folder, from the runs' folders alone."""
     rows = []
     for path in folder.glob(f"*/{runs.METRICS}"):
-        config = runs.read_config(path.parent)
-        metrics = read_json(path)
-        row = {"run": path.parent.name, "data": config["data"]["name"]}
-        for group, names in SETTINGS.items():
-            row |= {name: config["settings"][group].get(name) for name in names}
-        row |= metrics["test"]
-        if (old := "mi/c/fixed-scale") in row:  # of before 0.1.0
-            row["mi/c"] = row.pop(old)
-        evidence = metrics["log_evidence"]
-        row |= {"log_evidence": evidence["mean"], "log_evidence_se": evidence["standard_error"]}
-        if "categories" in metrics:
-            row["class_accuracy"] = metrics["categories"]["accuracy"]
-        row["training_seconds"] = metrics["seconds"]["training"]
-        rows.append(row)
+        with leaving_out(path):
+            config = runs.read_config(path.parent)
+            metrics = read_json(path)
+            row = {"run": path.parent.name, "data": config["data"]["name"]}
+            for group, names in SETTINGS.items():
+                row |= {name: config["settings"][group].get(name) for name in names}
+            check_number("mi_weight", row["mi_weight"])
+            check_count("seed", row["seed"], least=0)
+            check_choice("prior", row["prior"], get_args(CodePrior))
+            check_choice("channel", row["channel"], get_args(Channel))
+            row |= metrics["test"]
+            if (old := "mi/c/fixed-scale") in row:  # of before 0.1.0
+                row["mi/c"] = row.pop(old)
+            evidence = metrics["log_evidence"]
+            row |= {"log_evidence": evidence["mean"], "log_evidence_se": evidence["standard_error"]}
+            if "categories" in metrics:
+                row["class_accuracy"] = metrics["categories"]["accuracy"]
+            row["training_seconds"] = metrics["seconds"]["training"]
+            rows.append(row)
     return sorted(rows, key=lambda r: (r["prior"], r["channel"], r["mi_weight"], r["seed"]))
 
 
@@ -159,7 +167,7 @@ def _report(rows: Sequence[dict[str, Any]]) -> None:
         accuracies = [r["class_accuracy"] for r in group_rows if "class_accuracy" in r]
         if accuracies:
             classes.append(f"{prior}, {channel}, λ {weight:g}: {percent(accuracies, 1)}")
-    Console().print(table)
+    console().print(table)
     if classes:
         print("class accuracy of the category, mean and range over seeds:", *classes, sep="\n  ")
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyro_mivae.checks import check_all, check_draws, check_seed
 from pyro_mivae.datasets.cache import cached, fingerprint
 from pyro_mivae.datasets.digits import Digits, Split
 from pyro_mivae.datasets.factored import (
@@ -71,6 +72,10 @@ def reinked_digits(
     Raises:
         ValueError: If a law leaves its range.
     """
+    check_all(
+        {"num_train": num_train, "num_test": num_test, "seed": seed},
+        {"num_train": check_draws, "num_test": check_draws, "seed": check_seed},
+    )
 
     def make(split: Split, number: int, part: str) -> FactorSplit:
         order, pen, lean = streams(seed, *(f"reinked/{part}/{n}" for n in ("order", "pen", "lean")))

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyro_mivae.checks import check_all, check_count, check_draws, check_seed
 from pyro_mivae.datasets.factored import (
     FactorData,
     FactorSplit,
@@ -79,6 +80,11 @@ def sprites(
     Raises:
         ValueError: If `laws` has another factor, or a sprite would not fit into its image.
     """
+    check_all(
+        {"num_train": num_train, "num_test": num_test, "seed": seed},
+        {"num_train": check_draws, "num_test": check_draws, "seed": check_seed},
+    )
+    check_count("size", size, most=10_000)
     if unknown := set(laws or {}) - set(SPRITE_LAWS):
         raise ValueError(f"laws: expected some of {', '.join(SPRITE_LAWS)}, found {unknown}")
     chosen = {**SPRITE_LAWS, **(laws or {})}

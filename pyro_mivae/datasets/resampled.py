@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyro_mivae.checks import check_all, check_draws, check_flag, check_seed
 from pyro_mivae.datasets.cache import cached, fingerprint
 from pyro_mivae.datasets.digits import Digits, Split
 from pyro_mivae.datasets.factored import (
@@ -71,6 +72,11 @@ def resampled_digits(
         ValueError: If `factor` or `share` is none of these, or no image of a digit is where the
             law has mass.
     """
+    check_all(
+        {"num_train": num_train, "num_test": num_test, "seed": seed},
+        {"num_train": check_draws, "num_test": check_draws, "seed": check_seed},
+    )
+    check_flag("permuted", permuted)
     if not all(0.0 < part <= 1.0 for part in share):
         raise ValueError(f"share: expected two numbers in (0, 1], found {share}")
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from pyro_mivae.checks import MOST_DRAWS, check_count, check_seed, optional
 from pyro_mivae.disentanglement.binning import Binning, bin_factors
 from pyro_mivae.disentanglement.inputs import (
     Factors,
@@ -62,6 +63,8 @@ def ceiling(
         num_permutations: Number of permutations that estimate the bias; 0 for no correction.
         seed: Seed of the permutations.
     """
+    check_count("num_permutations", num_permutations, least=0, most=MOST_DRAWS)
+    check_seed("seed", seed)
     table = as_factors(factors, nominal)
     groups = None if within is None else group_numbers(within, len(table.values))
     binned = bin_factors(table, bins=bins, binning=binning, within=groups)
@@ -122,6 +125,10 @@ def evaluate(
         ValueError: If there are fewer than two factors, only one of `encode` and `sampler`, or too
             few points for `bins`.
     """
+    check_count("num_permutations", num_permutations, least=0, most=MOST_DRAWS)
+    check_seed("seed", seed)
+    optional(check_count)("max_points", max_points)
+    check_count("bins", bins, least=2)
     array, table = as_pair(codes, factors, nominal)
     names = [str(i) for i in range(array.shape[1])] if code_names is None else list(code_names)
     if len(names) != array.shape[1]:

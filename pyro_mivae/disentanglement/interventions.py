@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from pyro_mivae.checks import check_draws, check_seed
 from pyro_mivae.disentanglement.inputs import Floats, Ints, as_array
 from pyro_mivae.disentanglement.matrix import mi_matrix
 
@@ -59,6 +60,10 @@ def factor_vae_score(
     References:
         Kim and Mnih (2018), *Disentangling by factorising*, section 4.
     """
+    for name, number in (("batch_size", batch_size), ("num_train", num_train)):
+        check_draws(name, number)
+    check_draws("num_test", num_test)
+    check_seed("seed", seed)
     rng = np.random.default_rng(seed)
     num_factors, draw = _checked(sampler, rng)
     codes = as_array(encode(draw(_ROWS)), "codes", 2)
@@ -114,6 +119,10 @@ def beta_vae_score(
         Higgins et al. (2017), *beta-VAE: learning basic visual concepts with a constrained
         variational framework*, section 3, with absolute differences and logistic regression.
     """
+    for name, number in (("batch_size", batch_size), ("num_train", num_train)):
+        check_draws(name, number)
+    check_draws("num_test", num_test)
+    check_seed("seed", seed)
     rng = np.random.default_rng(seed)
     num_factors, draw = _checked(sampler, rng)
     parts = []

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
 
+from pyro_mivae.checks import MOST_DRAWS, check_count, check_number, check_seed, optional
 from pyro_mivae.disentanglement.binning import Binning, bin_columns, bin_factors
 from pyro_mivae.disentanglement.inputs import (
     Floats,
@@ -116,6 +117,9 @@ def mi_matrix(
         Miller (1955), *Note on the bias of information estimates*; Chen et al. (2018), *Isolating
         sources of disentanglement in VAEs*, section 4.1, for the matrix.
     """
+    check_count("num_permutations", num_permutations, least=0, most=MOST_DRAWS)
+    check_seed("seed", seed)
+    check_number("level", level, above=0, below=1)
     array, table = as_pair(codes, factors, nominal)
     groups = None if within is None else group_numbers(within, len(array))
     if not 0 < level < 1:
@@ -190,6 +194,9 @@ def ksg_matrix(
         Kraskov, Stögbauer and Grassberger (2004), *Estimating mutual information*, eq. 8; for
         labels Ross (2014), *Mutual information between discrete and continuous data sets*.
     """
+    check_count("num_neighbors", num_neighbors)
+    optional(check_count)("max_points", max_points)
+    check_seed("seed", seed)
     array, table = as_pair(codes, factors, nominal)
     rows = subsample(len(array), max_points, seed)
     settings: dict[str, Any] = {"n_neighbors": num_neighbors, "random_state": seed}

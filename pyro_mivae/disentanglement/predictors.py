@@ -15,6 +15,7 @@ from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from pyro_mivae.checks import check_count, check_seed, optional
 from pyro_mivae.disentanglement.inputs import (
     Factors,
     Floats,
@@ -95,6 +96,8 @@ def dci(
         representations*; with boosted trees, as Locatello et al. (2019), *Challenging common
         assumptions in the unsupervised learning of disentangled representations*.
     """
+    optional(check_count)("max_points", max_points)
+    check_seed("seed", seed)
     parts, table = _parts(codes, factors, nominal, test, max_points, seed)
     importance, informativeness = [], []
     for is_label, (x, y, x_test, y_test) in zip(table.nominal, parts, strict=True):
@@ -143,6 +146,8 @@ def explicitness(
         Ridgeway and Mozer (2018), *Learning deep disentangled embeddings with the F-statistic
         loss*, section 3, with R² for ordered factors.
     """
+    optional(check_count)("max_points", max_points)
+    check_seed("seed", seed)
     parts, table = _parts(codes, factors, nominal, test, max_points, seed)
     by_factor = []
     for is_label, (x, y, x_test, y_test) in zip(table.nominal, parts, strict=True):

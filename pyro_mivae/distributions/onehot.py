@@ -9,6 +9,8 @@ from pyro import distributions as dist
 from pyro.distributions.score_parts import ScoreParts
 from torch import Size, Tensor
 
+from pyro_mivae.checks import check_number
+
 __all__ = ["GumbelOneHot"]
 
 
@@ -63,8 +65,7 @@ class GumbelOneHot(dist.OneHotCategorical):  # type: ignore[misc]  # Pyro has no
     def __init__(
         self, logits: Tensor, *, temperature: float = 1.0, validate_args: bool | None = None
     ) -> None:
-        if not temperature > 0:
-            raise ValueError(f"temperature must be positive, found {temperature}")
+        check_number("temperature", temperature, above=0)
         self.temperature = temperature
         super().__init__(logits=logits, validate_args=validate_args)
 

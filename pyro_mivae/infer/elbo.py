@@ -12,6 +12,7 @@ from pyro.infer.util import is_validation_enabled, torch_backward, torch_item
 from pyro.util import warn_if_nan
 from torch import Tensor
 
+from pyro_mivae.checks import check_draws, check_flag
 from pyro_mivae.infer.base_parts import base_parts, check_base
 from pyro_mivae.infer.dual.binding import DataArgs
 from pyro_mivae.infer.dual.channel import Channel, check_channel
@@ -128,8 +129,8 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
         check_base(base, kl_weight)
         counts = {"num_dual_particles": num_dual_particles, "num_dual_samples": num_dual_samples}
         for name, count in counts.items():
-            if not isinstance(count, int) or count < 1:
-                raise ValueError(f"{name} must be at least 1, found {count!r}")
+            check_draws(name, count)
+        check_flag("baseline", baseline)
         if num_dual_samples > 1 and channel == "mean":
             raise ValueError(
                 "num_dual_samples > 1 weighs draws of x' by their density, which the channel "

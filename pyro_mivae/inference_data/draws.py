@@ -10,6 +10,7 @@ import xarray as xr
 from pyro import poutine
 from torch import Tensor
 
+from pyro_mivae.checks import check_draws
 from pyro_mivae.infer.dual.channel import generate
 from pyro_mivae.isolation import evaluation
 from pyro_mivae.runs.groups import (
@@ -45,8 +46,7 @@ def from_pair(
     Raises:
         ValueError: If the guide lacks a site, or a plate takes a subsample of its data.
     """
-    if num_draws < 1:
-        raise ValueError(f"num_draws must be at least 1, found {num_draws}")
+    num_draws = check_draws("num_draws", num_draws)
     tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
     device = tensors[0].device if tensors else torch.device("cpu")
     drawn: dict[str, dict[str, list[Named]]] = defaultdict(lambda: defaultdict(list))

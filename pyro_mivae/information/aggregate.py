@@ -14,6 +14,7 @@ import xarray as xr
 from torch import Tensor
 
 from pyro_mivae.batches import Data, Prepare
+from pyro_mivae.checks import check_draws
 from pyro_mivae.information.aggregate_densities import (
     Densities,
     aggregate_densities,
@@ -119,6 +120,7 @@ def aggregate_information(
         Hoffman and Johnson (2016), *ELBO surgery: yet another way to carve up the variational
         evidence lower bound*.
     """
+    check_draws("num_samples", num_samples)
     batching = Batching.of(data, batch_size, prepare, seed, progress)
     with batching.evaluation(guide):
         run = [

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pyro_mivae.batches import Data, Prepare, arguments, as_tensors, batches
+from pyro_mivae.checks import check_count, check_seed
 from pyro_mivae.isolation import evaluation
 from pyro_mivae.progress import Progress
 
@@ -42,7 +43,13 @@ class Batching:
         seed: int,
         progress: bool = False,
     ) -> Batching:
-        """Checks the data, and that they have equal lengths."""
+        """Checks the data, that they have equal lengths, and the settings.
+
+        Raises:
+            ValueError: If one does not fit.
+        """
+        batch_size = check_count("batch_size", batch_size)
+        seed = check_seed("seed", seed)
         return cls(as_tensors(data), batch_size, prepare, seed, progress)
 
     @property

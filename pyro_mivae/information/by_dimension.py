@@ -10,6 +10,7 @@ import xarray as xr
 from torch import Tensor
 
 from pyro_mivae.batches import Data, Prepare
+from pyro_mivae.checks import check_count, optional
 from pyro_mivae.infer.dual.binding import DataArgs
 from pyro_mivae.infer.dual.channel import Channel, check_channel
 from pyro_mivae.information.activity import UseTerms
@@ -92,6 +93,7 @@ def per_dimension(
     """
     for channel in channels:
         check_channel(channel)
+    optional(check_count)("aggregate_size", aggregate_size)
     batching = Batching.of(data, batch_size, prepare, seed, progress)
     first = batching.first(aggregate_size)
     sites = None if codes is None else list(as_codes(codes) or {})

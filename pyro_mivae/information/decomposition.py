@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pyro_mivae.batches import Data, Prepare
+from pyro_mivae.checks import check_draws
 from pyro_mivae.infer.guide_checks import require_same_measure_of
 from pyro_mivae.information.aggregate import (
     AggregateInformation,
@@ -127,6 +128,7 @@ def elbo_decomposition(
         evidence lower bound*; Chen, Li, Grosse and Duvenaud (2018), *Isolating sources of
         disentanglement in variational autoencoders*, eq. 2.
     """
+    check_draws("num_samples", num_samples)
     batching = Batching.of(data, batch_size, prepare, seed, progress)
     run, likelihoods, priors, priors_each = [], [], [], []
     with batching.evaluation(model, guide):

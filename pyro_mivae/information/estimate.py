@@ -9,6 +9,8 @@ from statistics import NormalDist
 
 from torch import Tensor
 
+from pyro_mivae.checks import check_number
+
 
 def in_lines(*sentences: str | None) -> str:
     """Writes what a result says, each sentence from a new line on, at most 100 characters wide."""
@@ -51,8 +53,7 @@ class Estimate:
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Computes the normal interval of this level; NaN where the standard error is."""
-        if not 0 < level < 1:
-            raise ValueError(f"level must lie in (0, 1), found {level}")
+        check_number("level", level, above=0, below=1)
         reach = NormalDist().inv_cdf((1 + level) / 2) * self.standard_error
         return self.mean - reach, self.mean + reach
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pyro_mivae.batches import Data, Prepare
+from pyro_mivae.checks import check_count, check_draws, optional
 from pyro_mivae.infer.guide_checks import require_same_measure
 from pyro_mivae.information.batching import Batching, Run
 from pyro_mivae.information.dimension_terms import pair
@@ -129,8 +130,8 @@ def log_evidence(
         Burda, Grosse and Salakhutdinov (2016), *Importance weighted autoencoders*; Vehtari,
         Simpson, Gelman, Yao and Gabry (2024), *Pareto smoothed importance sampling*, sec. 3.
     """
-    if num_samples < 1:
-        raise ValueError(f"num_samples must be at least 1, found {num_samples}")
+    num_samples = check_draws("num_samples", num_samples)
+    optional(check_count)("parallel", parallel)
     batching = Batching.of(data, batch_size, prepare, seed, progress)
     diagnostics, place, edges = [], None, EdgeDraws()
     # A draw where the density is 0 has no weight, and is no error.

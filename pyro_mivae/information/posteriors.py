@@ -11,6 +11,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from pyro_mivae.checks import check_draws
 from pyro_mivae.information.batching import Batching, Run
 from pyro_mivae.information.densities import Density
 from pyro_mivae.traces.dependencies import dependencies
@@ -67,8 +68,7 @@ def posteriors(
         ValueError: If a code site is none of the guide's, is a point, depends on other latents, or
             is in no vectorised plate of the data.
     """
-    if num_samples < 1:
-        raise ValueError(f"num_samples must be at least 1, found {num_samples}")
+    num_samples = check_draws("num_samples", num_samples)
     wanted, dims = as_codes(codes), dict[str, int]()
     for args, count in batching:
         trace = poutine.trace(guide).get_trace(*args)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from pyro_mivae.batches import Prepare, arguments
+from pyro_mivae.checks import check_count, check_draws, check_seed, each, optional
 from pyro_mivae.infer.dual.binding import DataArgs
 from pyro_mivae.infer.dual.dual_pass import DualPass
 from pyro_mivae.information.bounds import Bounds
@@ -200,11 +201,10 @@ def sandwich(
         *On variational bounds of mutual information*.
     """
     several = [*num_samples] if isinstance(num_samples, Iterable) else [num_samples]
-    counts = tuple(sorted({int(number) for number in several}))
-    least = {"num_samples": min(counts, default=0), "num_dual_particles": num_dual_particles}
-    for name, number in least.items():
-        if number < 1:
-            raise ValueError(f"{name} must be at least 1, found {number}")
+    counts = tuple(sorted(set(each(check_draws)("num_samples", several))))
+    num_dual_particles = check_draws("num_dual_particles", num_dual_particles)
+    optional(check_count)("parallel", parallel)
+    check_seed("seed", seed)
     dual = DualPass(
         channel="sample",
         codes=as_codes(codes),

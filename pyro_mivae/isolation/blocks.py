@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from pyro_mivae.checks import check_seed
 from pyro_mivae.isolation.reach import modules_of
 from pyro_mivae.isolation.watch import Visits, watching
 
@@ -45,6 +46,7 @@ def evaluation(*parts: Any, device: torch.device, seed: int = 0) -> Iterator[Non
         device: Device whose random state is forked, besides the host's.
         seed: Seed of the block.
     """
+    check_seed("seed", seed)
     modes: list[tuple[nn.Module, bool]] = []
 
     def visit(module: nn.Module) -> None:

@@ -17,6 +17,7 @@ from pyro_mivae.plotting.category import categories, categories_by_class
 from pyro_mivae.plotting.information import dimension_use, information_bars, pairwise_information
 from pyro_mivae.runs.groups import read
 from pyro_mivae.runs.history import History
+from pyro_mivae.runs.names import as_label
 
 
 def training_curves(history: History) -> Figure:
@@ -37,7 +38,7 @@ def training_curves(history: History) -> Figure:
     others = zip(
         sorted(set(names_of_sites) - set(style.SITES)), itertools.cycle(style.OTHERS), strict=False
     )
-    sites = style.SITES | {site: (site, colour) for site, colour in others}
+    sites = style.SITES | {site: (as_label(site), colour) for site, colour in others}
     for split, dash in (("train", "-"), ("validation", "--")):
         style.curve(loss, history, split, {"loss": 1}, f"loss, {split}", style.INK, dash)
         for terms in ({"log_likelihood": -1, "kl": 1}, {"elbo": -1}):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ from matplotlib.figure import Figure
 
 from pyro_mivae.plotting.style import SMALL
 from pyro_mivae.runs.files import atomic_path
+from pyro_mivae.runs.folder import read_json
+from pyro_mivae.runs.names import as_label
 
 
 def save(
@@ -39,9 +40,11 @@ def heading(path: Path) -> str:
     if not path.is_file():
         return ""
     names = {"prior": "prior", "channel": "training channel", "mi_weight": "λ =", "data": "data"}
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = read_json(path, "Copy it back from a backup, or delete it: figures go without heading")
     settings = {name: _find(config, key) for key, name in names.items()}
-    return "  ·  ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
+    return as_label(
+        "  ·  ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
+    )
 
 
 def _find(config: Any, key: str) -> Any:

@@ -9,6 +9,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from pyro_mivae.checks import check_count, check_number
 from pyro_mivae.priors.families import (
     Family,
     FullFamily,
@@ -40,10 +41,9 @@ class Prior(nn.Module):
 
     def __init__(self, dim: int, **options: float) -> None:
         super().__init__()
-        if dim < 1:
-            raise ValueError(f"dim must be at least 1, found {dim}")
-        if not options.get("scale", 1.0) > 0:
-            raise ValueError(f"scale must be positive, found {options['scale']}")
+        dim = check_count("dim", dim)
+        for name, number in options.items():
+            check_number(name, number, above=0 if name == "scale" else None)
         self.dim = dim
         self.options = options
 

@@ -11,6 +11,7 @@ from pyro import distributions as dist
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from pyro_mivae.checks import check_count, check_number
 from pyro_mivae.distributions.mixture import NormalMixture
 from pyro_mivae.distributions.precision import at_least_single
 from pyro_mivae.priors.base import Prior
@@ -101,8 +102,7 @@ class BimodalPrior(Prior):
         self, dim: int, *, loc: float = 0.0, scale: float = 1.0, distance: float = 0.9
     ) -> None:
         super().__init__(dim, loc=loc, scale=scale)
-        if not 0 < distance < 1:
-            raise ValueError(f"distance must be above 0 and below 1, found {distance}")
+        check_number("distance", distance, above=0, below=1)
         means = torch.tensor([loc - scale * distance, loc + scale * distance])
         self.register_buffer("means", means.repeat(dim, 1))
         self.register_buffer("scales", torch.full((dim, 2), scale * (1 - distance**2) ** 0.5))
@@ -128,8 +128,7 @@ class MixturePrior(Prior):
 
     def __init__(self, dim: int, *, components: int = 5) -> None:
         super().__init__(dim, loc=0.0, scale=1.0)
-        if components < 1:
-            raise ValueError(f"components must be at least 1, found {components}")
+        components = check_count("components", components)
         loc = torch.special.ndtri((torch.arange(components) + 0.5) / components)
         scale = (1 - loc.square().mean()).sqrt()
         # The inverse of `positive`.

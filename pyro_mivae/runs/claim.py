@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -11,6 +12,8 @@ from pyro_mivae.runs.files import remove_leftovers
 from pyro_mivae.runs.flock import one_at_a_time
 from pyro_mivae.runs.folder import CONFIG, HISTORY, is_run
 from pyro_mivae.runs.lock import LOCK, check_unlocked, locked
+
+logger = logging.getLogger(__name__)
 
 
 def new_folder(path: Path) -> Path:
@@ -33,15 +36,21 @@ class Claim:
     Args:
         folder: New folder of the run.
         aside: Run that was in its place, renamed, if there is one.
+
+    Attributes:
+        kept: Whether the folder is still the new run's, which one that ends early gives back.
     """
 
     def __init__(self, folder: Path, aside: Path | None) -> None:
         self.folder, self._aside = folder, aside
+        self.kept = True
 
     def settle(self) -> None:
         """Deletes the run that was in the folder's place: the new one has started well."""
         if self._aside is not None:
-            shutil.rmtree(self._aside)
+            shutil.rmtree(self._aside, ignore_errors=True)
+            if self._aside.exists():
+                logger.warning("%s, which was replaced, can't be deleted: delete it", self._aside)
             self._aside = None
 
     def _finish(self) -> None:
@@ -49,6 +58,7 @@ class Claim:
         if not _is_unfinished(self.folder):
             self.settle()
             return
+        self.kept = False
         # An error that ends the run, as of a disk that was removed, is not hidden by another one.
         shutil.rmtree(self.folder, ignore_errors=True)
         if self._aside is not None and not self.folder.exists():

@@ -9,8 +9,12 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+
+class WriteError(OSError):
+    """A file can't be written: the disk is full, read-only or gone."""
 
 
 @contextmanager
@@ -19,9 +23,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     On an exception `path` is left as it was. The folder must exist. The file and its folder are
     flushed to the disk. The temporary name holds the process, for :func:`remove_leftovers`.
+
+    Raises:
+        WriteError: If the disk is full, read-only or gone.
     """
     prefix = f".{path.name}.{_host()}-{os.getpid()}-"
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".tmp")
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".tmp")
+    except OSError as error:
+        raise write_error(path, error) from error
     os.close(descriptor)
     temporary = Path(name)
     try:
@@ -32,8 +42,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
         sync_folder(path.parent)
+    except OSError as error:
+        raise write_error(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the disk may be gone
+            temporary.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -95,6 +108,18 @@ def process_stat(process: int) -> tuple[str, str] | None:
         return None
     fields = text.rpartition(")")[2].split()
     return fields[0], fields[19]
+
+
+def write_error(path: Path, error: OSError) -> OSError:
+    """Makes the error of a file that can't be written: one sentence that names it."""
+    if isinstance(error, WriteError) or error.errno is None:
+        return error
+    wrapped = WriteError(
+        f"{path} can't be written ({error.strerror}): make room on the disk, or take a folder that "
+        "can be written to. What was there before is kept"
+    )
+    wrapped.errno = error.errno
+    return wrapped
 
 
 def _host() -> str:

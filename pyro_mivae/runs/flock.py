@@ -11,6 +11,7 @@ file has not been touched for :data:`STALE` seconds of *our* clock: no two clock
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import time
@@ -20,6 +21,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from pyro_mivae.runs.files import write_error
 
 try:
     import fcntl
@@ -82,9 +85,13 @@ def acquire(path: Path, dead: tuple[str, int] | None = None) -> Lock | None:
 
     Raises:
         NoFlockError: If the file system can't lock.
+        WriteError: If the disk is full, read-only or gone.
     """
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise write_error(path, error) from error
         try:
             free = try_flock(descriptor, path)
             if free and _is_at(descriptor, path):
@@ -169,7 +176,10 @@ def _take_over(path: Path, descriptor: int, dead: tuple[str, int] | None) -> Loc
     if foreign and record != dead:
         return None
     token = new_token()
-    write_record(descriptor, token)
+    try:
+        write_record(descriptor, token)
+    except OSError as error:
+        raise write_error(path, error) from error
     if foreign:
         time.sleep(SETTLE)
         if read_record(path)[0] != token:
@@ -222,4 +232,9 @@ def machine() -> str:
 def write_record(descriptor: int, record: str) -> None:
     """Writes the record of a lock that is held."""
     # One write of one length: a reader sees the old record or the new one.
-    os.pwrite(descriptor, record.encode().ljust(SIZE), 0)
+    try:
+        if os.pwrite(descriptor, record.encode().ljust(SIZE), 0) < SIZE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError:
+        os.ftruncate(descriptor, 0)  # a part of a record would be that of a stranger
+        raise

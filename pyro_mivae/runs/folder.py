@@ -29,17 +29,27 @@ def write_config(
         settings: Settings of the run.
         data: Description of the data.
         job: Job of a launcher that the run belongs to, if any: by it a restart knows its own run.
+
+    A run that goes on with others of these keeps the former ones under ``earlier``.
     """
     path = folder / CONFIG
-    before = read_config(folder).get("commands", []) if path.exists() else []
+    before = read_config(folder) if path.exists() else {}
     config = {
         "settings": dict(settings),
         "data": dict(data),
         "versions": versions(),
         "commit": commit(),
         **({} if job is None else {"job": job}),
-        "commands": [*before, [Path(sys.executable).name, *sys.argv]],
+        "commands": [*_list(before, "commands"), [Path(sys.executable).name, *sys.argv]],
     }
+    config = _plain(config)
+    changed = {
+        name: before[name]
+        for name in ("settings", "data", "versions", "commit")
+        if name in before and before[name] != config[name]
+    }
+    if earlier := [*_list(before, "earlier"), *([changed] if changed else [])]:
+        config["earlier"] = earlier
     write_json(path, config)
 
 
@@ -53,12 +63,39 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if not path.is_file():
         raise FileNotFoundError(f"{folder} is not a run: it has no {CONFIG}")
+    advice = "Copy it back from a backup, or train anew in another folder"
+    config = read_json(path, advice)
+    for name in ("settings", "data"):
+        if not isinstance(config.get(name), dict):
+            raise ValueError(
+                f"{path} can't be read as a run's settings: expected an object {name!r}, found "
+                f"{type(config.get(name)).__name__}. {advice}"
+            )
+    return config
+
+
+def read_json(path: Path, advice: str) -> dict[str, Any]:
+    """Reads a JSON file that holds an object.
+
+    Args:
+        path: The file.
+        advice: What to do where it is damaged, a sentence without full stop.
+
+    Raises:
+        ValueError: If it is damaged; the error names it.
+    """
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        dict(config["settings"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} can't be read as a run's settings: {error!r}") from error
-    return dict(config)
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path} can't be read ({error}): it was damaged or edited. {advice}"
+        ) from error
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{path} can't be read (expected an object, found {type(content).__name__}): it was "
+            f"damaged or edited. {advice}"
+        )
+    return content
 
 
 def is_run(folder: Path) -> bool:
@@ -97,6 +134,12 @@ def commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
+
+
+def _list(config: Mapping[str, Any], name: str) -> list[Any]:
+    """A list of an earlier file, which may have been edited."""
+    value = config.get(name)
+    return value if isinstance(value, list) else []
 
 
 def _plain(value: Any) -> Any:

@@ -5,7 +5,9 @@ Nothing here needs a model. The tree is ArviZ 1's own type, and ArviZ 0.23 reads
 
 from __future__ import annotations
 
+import errno
 import functools
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from pyro_mivae.runs.contained import NotContainedError, check_self_contained
 from pyro_mivae.runs.files import atomic_path
 from pyro_mivae.runs.folder import versions
 
@@ -67,14 +70,21 @@ def write(tree: xr.DataTree, path: str | Path) -> None:
     """Writes a tree as netCDF, compressed and atomically; the folder must exist."""
     encoding = {
         node.path: {
-            name: {"zlib": True, "complevel": 4}
-            for name, variable in node.data_vars.items()
+            name: {"zlib": True, "complevel": 4, "fletcher32": True}
+            for name, variable in node.to_dataset(inherit=False).variables.items()
             if variable.ndim and variable.dtype.kind in "iuf"
         }
         for node in tree.subtree
     }
     with atomic_path(Path(path)) as temporary:
-        tree.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+        try:
+            # Into memory: on a full disk the HDF5 library ends the process.
+            content = tree.to_netcdf(engine="h5netcdf", encoding=encoding)
+        except TypeError:  # before xarray 2025.9 it needs a path
+            _check_space(tree, temporary)
+            tree.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+        else:
+            temporary.write_bytes(content)
 
 
 def read(folder: str | Path) -> xr.DataTree:
@@ -82,6 +92,7 @@ def read(folder: str | Path) -> xr.DataTree:
 
     Raises:
         FileNotFoundError: If the folder has no ``posterior.nc``.
+        ValueError: If it is damaged, or leads to other files.
     """
     path = Path(folder) / FILE
     if not path.is_file():
@@ -89,9 +100,19 @@ def read(folder: str | Path) -> xr.DataTree:
             f"no {FILE} in {folder}: expected the folder of a finished run. To make one, pass the "
             f"result of inference_data(vae, x) to inference_data.write(tree, {str(path)!r})"
         )
-    with xr.open_datatree(path, engine="h5netcdf") as tree:
-        loaded = {node.path: node.to_dataset().load() for node in tree.subtree}
-    return xr.DataTree.from_dict(loaded)
+    try:
+        check_self_contained(path)
+        with xr.open_datatree(path, engine="h5netcdf") as tree:
+            loaded = {node.path: node.to_dataset().load() for node in tree.subtree}
+        return xr.DataTree.from_dict(loaded)
+    except NotContainedError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
+        first = str(error).partition("\n")[0]
+        raise ValueError(
+            f"{path} can't be read as netCDF ({first}): it was damaged or edited. Delete it: the "
+            "run draws it anew when it is resumed"
+        ) from error
 
 
 def from_run(folder: str | Path) -> arviz.InferenceData:
@@ -99,12 +120,21 @@ def from_run(folder: str | Path) -> arviz.InferenceData:
 
     Raises:
         FileNotFoundError: If the folder has no ``posterior.nc``.
+        ValueError: If it is damaged, or leads to other files.
     """
     import arviz  # slow, and announces its version 1 once a day
 
     tree = read(folder)
     groups = {name: node.to_dataset() for name, node in tree.children.items()}
     return arviz.InferenceData(attrs=tree.attrs, **groups)
+
+
+def _check_space(tree: xr.DataTree, path: Path) -> None:
+    """Raises an ``OSError`` unless the disk has room for the tree, as if it were not compressed."""
+    needed = sum(node.to_dataset().nbytes for node in tree.subtree) + (1 << 20)
+    free = shutil.disk_usage(path.parent).free
+    if free < needed:
+        raise OSError(errno.ENOSPC, f"{needed} bytes are needed, {free} are free")
 
 
 @functools.cache

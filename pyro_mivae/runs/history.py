@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyro_mivae.runs.files import write_atomically
+from pyro_mivae.runs.names import as_cell, from_cell
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Cell = float | int | str
 Row = dict[str, Cell]
+FIRST = ("step", "epoch", "split")
+"""Columns that every row has."""
 
 
 CHANNELS = ("mean", "sample", "straight-through", "sleep")
@@ -92,15 +95,34 @@ class History:
         """Writes all rows, atomically; cells that a row lacks stay empty."""
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
+        writer.writerow({name: as_cell(name) for name in self.columns()})
+        writer.writerows({n: as_cell(v) for n, v in row.items()} for row in self.rows)
         write_atomically(path, text.getvalue())
 
     @classmethod
     def read_csv(cls, path: Path) -> History:
-        """Reads what :meth:`write_csv` wrote."""
-        with path.open(newline="") as file:
-            return cls([_parse(row) for row in csv.DictReader(file)])
+        """Reads what :meth:`write_csv` wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is damaged.
+        """
+        number = 1
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                reader = csv.DictReader(file, strict=True)
+                missing = [name for name in FIRST if name not in (reader.fieldnames or ())]
+                if missing:
+                    raise ValueError(f"it has no column {missing[0]!r}")
+                rows = []
+                for number, row in enumerate(reader, 2):  # noqa: B007 -- the error names it
+                    rows.append(_parse(row))
+                return cls(rows)
+        except (ValueError, TypeError, csv.Error) as error:
+            raise ValueError(
+                f"{path} can't be read as a history (line {number}: {error}): it was damaged or "
+                "edited. Delete it: the run writes it anew from its checkpoint when it is resumed"
+            ) from error
 
 
 def _renamed(row: Mapping[str, Cell]) -> Row:
@@ -115,10 +137,15 @@ def _renamed(row: Mapping[str, Cell]) -> Row:
     return {n.removesuffix(end) if n.startswith("mi/") else n: v for n, v in row.items()}
 
 
-def _parse(row: dict[str, str]) -> Row:
+def _parse(row: dict[str | None, str]) -> Row:
+    if None in row or None in row.values():
+        raise ValueError(f"expected {len(row)} cells, found more or fewer")
     parsed: Row = {}
     for name, cell in row.items():
-        if cell != "":
-            parsed[name] = cell if name == "split" else float(cell)
+        if name is not None and cell != "":
+            plain = from_cell(name)
+            parsed[plain] = from_cell(cell) if plain == "split" else float(cell)
+    if lacking := [name for name in FIRST if name not in parsed]:
+        raise ValueError(f"expected a value of {lacking[0]!r}, found none")
     parsed["step"] = int(parsed["step"])
     return parsed

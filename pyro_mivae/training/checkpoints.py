@@ -51,8 +51,7 @@ def save_checkpoint(fabric: Fabric, folder: Path, state: dict[str, Any]) -> Path
         if fabric.is_global_zero:
             # Not by Fabric.save, which writes to the temporary folder first.
             with atomic_path(path) as temporary:
-                torch.save(state, temporary)
-                _add_checksum(temporary)
+                _write(state, temporary)
                 if path.exists():
                     path.replace(folder / PREVIOUS)
     finally:
@@ -149,6 +148,18 @@ def _read(path: Path) -> dict[str, Any]:
             f"{'is' if len(missing) == 1 else 'are'} missing"
         )
     return state
+
+
+def _write(state: dict[str, Any], path: Path) -> None:
+    try:
+        with path.open("wb") as file:
+            torch.save(state, file)
+    except RuntimeError as error:
+        # What torch makes of a full disk: something about a position.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
+    _add_checksum(path)
 
 
 def _add_checksum(path: Path) -> None:

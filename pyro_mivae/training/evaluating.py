@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from pyro_mivae.batches import Prepare, as_tensors
+from pyro_mivae.checks import check_count
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.isolation import evaluation, modules_of
 from pyro_mivae.training.sources import DefaultSize, TrainingData, kind_of, make_source
@@ -42,8 +43,7 @@ def evaluate(
     Raises:
         ValueError: If the data do not fit, or `batch_size` is below 1.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, found {batch_size}")
+    check_count("batch_size", batch_size)
     if kind_of(data) == "tensors":
         tensors: Any = data.tensors if isinstance(data, TensorDataset) else data
         device = as_tensors(tensors)[0].device

@@ -27,7 +27,7 @@ from pyro_mivae.training.optimizers import LearningRates, make_optimizer
 from pyro_mivae.training.parallel import make_fabric
 from pyro_mivae.training.record import make_record
 from pyro_mivae.training.sources import DefaultSize, TrainingData, kind_of, make_source
-from pyro_mivae.training.starting import begin, holding
+from pyro_mivae.training.starting import begin, check_settings, holding
 
 
 def fit(
@@ -123,10 +123,7 @@ def fit(
     """
     kind_of(data)
     check_loggers(loggers)
-    numbers = {"steps": steps, "log_every": log_every, "checkpoint_every": checkpoint_every}
-    for name, number in {**numbers, "batch_size": batch_size}.items():
-        if number is not None and number < 1:
-            raise ValueError(f"{name} must be at least 1, found {number}")
+    check_settings(locals())
     folder = None if folder is None else Path(folder)
     if resume and folder is None:
         raise ValueError("resume=True needs the folder of the checkpoint")

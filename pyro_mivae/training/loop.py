@@ -94,13 +94,16 @@ class Loop:
                     due = self.step % checkpoint_every == 0 or self.step == steps
                     if stop or ended or due:
                         self.save()
-                    if stop and self.folder is not None and self.step < steps and not ended:
+                    if stop and self.folder is not None and not ended:
                         raise Interrupted(self.step, self.folder, stop)
             finally:
                 pyro.settings.set(
                     **{k: v for k, v in validation.items() if k.startswith("validate_")}
                 )
             self._tell("end", {})
+            stop = agreed_signal(self.fabric, received, now=True)
+            if stop and self.folder is not None:
+                raise Interrupted(self.step, self.folder, stop)
 
     def _ended(self) -> bool:
         """Whether a callback such as ``EarlyStopping`` ends the training; all ranks agree."""
@@ -225,7 +228,8 @@ class Loop:
 
     def _log(self) -> dict[str, float]:
         self._read()
-        means = self.terms.means()
+        # A row that ends between two readings is a part of the row that a longer run has.
+        means = self.terms.means(keep=self.step % self.log_every != 0)
         if self.rates is not None and self.step % self.log_every == 0:
             self.rates.after_reading(means["loss"])
         self.history.add(self.step, self._epoch(), "train", means)

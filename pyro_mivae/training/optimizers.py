@@ -13,11 +13,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
+from pyro_mivae.checks import check_number
 from pyro_mivae.training.checkpoints import CheckpointError, plain
 
 
 def adam(parameters: list[Tensor], learning_rate: float = 1e-3) -> torch.optim.Adam:
     """Makes a fused Adam: half the default's time on a CPU, the same numbers to rounding."""
+    check_number("learning_rate", learning_rate, above=0)
     return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
 
 

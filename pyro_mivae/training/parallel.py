@@ -17,6 +17,7 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
 from pyro_mivae.batches import BatchSource
+from pyro_mivae.checks import check_choice, check_count
 from pyro_mivae.isolation import random_state, restore_random_state, undisturbed
 from pyro_mivae.training import torchrun
 
@@ -44,6 +45,7 @@ def make_fabric(
         ValueError: If CUDA or more devices are asked for than there are, or others than
             those of ``torchrun``.
     """
+    check_choice("device", device, ("auto", "cpu", "cuda"))
     devices, num_nodes = _processes(devices, num_nodes)
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device='cuda', but torch finds no CUDA device: use 'auto' or 'cpu'")
@@ -65,8 +67,7 @@ def _processes(devices: int, num_nodes: int) -> tuple[int, int]:
     """Processes on a machine, and machines; those of torchrun if it started this process."""
     asked = {"devices": devices, "num_nodes": num_nodes}
     for name, number in asked.items():
-        if number < 1:
-            raise ValueError(f"{name} must be at least 1, found {number}")
+        check_count(name, number)
     if not torchrun.running():
         return devices, num_nodes
     actual = dict(zip(asked, torchrun.processes(), strict=True))

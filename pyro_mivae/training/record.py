@@ -9,6 +9,7 @@ from numbers import Number
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 
 from pyro_mivae.batches import BatchSource
@@ -18,6 +19,12 @@ from pyro_mivae.training.optimizers import LearningRates
 
 logger = logging.getLogger(__name__)
 
+MACHINE = {
+    "threads": "{} threads",
+    "device": "device '{}'",
+    "precision": "precision '{}'",
+}
+"""What decides the last bits of the numbers, and its words."""
 # How an optimiser computes, not what.
 _NOT_COMPARED = ("params", "foreach", "fused", "capturable", "differentiable")
 
@@ -50,10 +57,16 @@ def make_record(batches: BatchSource, rates: LearningRates) -> dict[str, Any]:
     }
 
 
+def note_machine(record: dict[str, Any], fabric: Fabric) -> None:
+    """Adds to a record what decides the last bits of the numbers."""
+    record["device"] = fabric.device.type
+    record["precision"] = str(fabric.strategy.precision.precision)
+
+
 def check_same_training(saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
     """Raises a :class:`CheckpointError` if a resumed training would be another one.
 
-    Another number of threads changes bits only: a warning says so.
+    What changes bits only, as another number of threads, is said by a warning.
     """
     differences = _different_data(saved, current)
     for name in ("batch_size", "order", "steps_per_epoch", "seed", "optimizer"):
@@ -86,13 +99,13 @@ def check_same_training(saved: Mapping[str, Any], current: Mapping[str, Any]) ->
             "same batches come again",
             current["unrepeatable"],
         )
-    if saved.get("threads", current["threads"]) != current["threads"]:
-        logger.warning(
-            "the checkpoint is of %s threads, this training of %s: the numbers agree to rounding, "
-            "not to the bit (torch.set_num_threads)",
-            saved["threads"],
-            current["threads"],
-        )
+    for name, words in MACHINE.items():
+        if saved.get(name, current.get(name)) != current.get(name):
+            logger.warning(
+                "the checkpoint is of %s, this training of %s: the numbers agree to rounding, not "
+                "to the bit",
+                *(words.format(record[name]) for record in (saved, current)),
+            )
 
 
 def check_same_data(saved: Mapping[str, Any], current: Mapping[str, Any], folder: object) -> None:

@@ -13,6 +13,7 @@ from pyro.params.param_store import StateDict
 from torch import Tensor, nn
 
 from pyro_mivae.batches import Data, Prepare, arguments, as_tensors
+from pyro_mivae.checks import check_count, check_seed
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.infer.compiled.capture import leaves_of
 from pyro_mivae.isolation import modules_of, undisturbed
@@ -60,6 +61,8 @@ def refit_guide(
             way that can't be copied.
     """
     tensors = as_tensors(data)
+    check_count("steps", steps)
+    check_seed("seed", seed)
     settings.setdefault("device", tensors[0].device.type)
     size = settings.get("batch_size", 100)
     args = arguments([tensor[:size] for tensor in tensors], prepare)

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from lightning_fabric import Fabric
 
+from pyro_mivae.checks import (
+    Check,
+    check_all,
+    check_callable,
+    check_count,
+    check_flag,
+    check_seed,
+    optional,
+    shown,
+)
 from pyro_mivae.runs.files import remove_leftovers
+from pyro_mivae.runs.history import History
 from pyro_mivae.runs.lock import FolderInUseError, locked
 from pyro_mivae.training.checkpoints import (
     CheckpointError,
@@ -17,7 +29,36 @@ from pyro_mivae.training.checkpoints import (
     set_damaged_aside,
 )
 from pyro_mivae.training.loop import Loop
-from pyro_mivae.training.record import check_same_data, whose
+from pyro_mivae.training.record import check_same_data, note_machine, whose
+
+SETTINGS: dict[str, Check] = {
+    **dict.fromkeys(("steps", "log_every", "checkpoint_every"), check_count),
+    **dict.fromkeys(("devices", "num_nodes"), check_count),
+    "batch_size": optional(check_count),
+    "seed": check_seed,
+    **dict.fromkeys(("drop_last", "resume", "progress"), check_flag),
+    "prepare": optional(check_callable),
+}
+"""What arguments of :func:`~pyro_mivae.training.fit` may be."""
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Looks at the arguments of :func:`~pyro_mivae.training.fit` before anything is made.
+
+    Raises:
+        ValueError: If one is out of its range, or of another type.
+    """
+    check_all(settings, SETTINGS)
+    callbacks = settings["callbacks"]
+    if not isinstance(callbacks, Iterable):
+        raise ValueError(f"callbacks must be a sequence of callables, found {shown(callbacks)}")
+    for callback in callbacks:
+        check_callable("callbacks", callback)
+    folder = settings["folder"]
+    if folder is not None and not isinstance(folder, str | Path):
+        raise ValueError(f"folder must be a path or None, found {shown(folder)}")
+    if folder is not None and Path(folder).exists() and not Path(folder).is_dir():
+        raise ValueError(f"folder must be that of a folder, found the file {folder}")
 
 
 @contextmanager
@@ -51,6 +92,7 @@ def begin(loop: Loop, folder: Path, steps: int, *, resume: bool) -> None:
     Raises:
         CheckpointError: If the checkpoint can't be gone on with, or is another run's.
     """
+    note_machine(loop.record, loop.fabric)
     if not resume:
         _on_rank_0(loop.fabric, lambda: _check_free(loop, folder))
         return
@@ -61,8 +103,16 @@ def begin(loop: Loop, folder: Path, steps: int, *, resume: bool) -> None:
             f"are those in all; expected at least {state['step']}"
         )
     loop.restore(state)
+    if steps > loop.step:
+        _forget_part_of_a_row(loop)
     loop.fabric.barrier()  # all have read it
     _on_rank_0(loop.fabric, lambda: set_damaged_aside(folder))
+
+
+def _forget_part_of_a_row(loop: Loop) -> None:
+    """Drops the rows of a last step that more steps follow: its terms join the next row."""
+    if loop.step % loop.log_every:
+        loop.history = History([row for row in loop.history.rows if row["step"] != loop.step])
 
 
 def _check_free(loop: Loop, folder: Path) -> None:

@@ -48,12 +48,17 @@ class TermLog:
             self.pending.append((step, read))
         self.unread.clear()
 
-    def means(self) -> dict[str, float]:
-        """Reads what is left, and takes the mean of each term over the steps that have it."""
+    def means(self, *, keep: bool = False) -> dict[str, float]:
+        """Reads what is left, and takes the mean of each term over the steps that have it.
+
+        Args:
+            keep: Whether the terms stay, to be a part of the next row, too.
+        """
         self.read()
         means = {}
         for name in dict.fromkeys(name for _, terms in self.pending for name in terms):
             values = [terms[name] for _, terms in self.pending if name in terms]
             means[name] = sum(values) / len(values)
-        self.pending.clear()
+        if not keep:
+            self.pending.clear()
         return means

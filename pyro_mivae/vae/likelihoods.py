@@ -11,6 +11,7 @@ from pyro.distributions import Distribution
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyro_mivae.checks import check_number
 from pyro_mivae.datasets import binarize
 from pyro_mivae.distributions.factorised import Factorised
 from pyro_mivae.vae.softplus import softplus
@@ -107,8 +108,7 @@ class Gaussian(Likelihood):
 
     def __init__(self, *, scale: float = 0.3) -> None:
         super().__init__()
-        if not scale > 0:
-            raise ValueError(f"scale must be positive, found {scale!r}")
+        scale = check_number("scale", scale, above=0)
         # softplus(raw_scale) + 1e-3 is the standard deviation.
         self.raw_scale = nn.Parameter(torch.tensor(scale).expm1().log())
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from pyro_mivae.checks import check_count
 from pyro_mivae.priors import CategoricalPrior, Prior, make_prior
 from pyro_mivae.vae.likelihoods import LIKELIHOODS, Likelihood
 from pyro_mivae.vae.modules import Generator, Recognizer
@@ -84,6 +85,9 @@ class MIVAE(nn.Module):
         image_shape: Sequence[int] = (28, 28),
     ) -> None:
         super().__init__()
+        code_dim = check_count("code_dim", code_dim)
+        noise_dim = check_count("noise_dim", noise_dim, least=0)
+        categories = check_count("categories", categories, least=0)
         image_shape = _shape(image_shape)
         priors = {"c": _prior("prior", prior, "code_dim", code_dim)}
         families = {"c": priors["c"].posterior(posterior)}

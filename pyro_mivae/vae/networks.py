@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from pyro_mivae.checks import check_count, each
 from pyro_mivae.vae.softplus import Softplus
 
 Shape = Sequence[int]
@@ -137,6 +138,7 @@ class ConvDecoder(nn.Module):
 
 
 def _mlp(sizes: Shape) -> nn.Sequential:
+    each(check_count)("the layers", sizes)
     layers: list[nn.Module] = []
     for i, o in itertools.pairwise(sizes):
         layers += [nn.Linear(i, o), Softplus()]

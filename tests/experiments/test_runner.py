@@ -170,7 +170,7 @@ def test_failures_are_reported_and_the_others_go_on(study):
 )
 def test_a_study_begun_before_the_modules_moved_goes_on(study, old, new):
     (study / "run").mkdir(parents=True)
-    (study / "run" / "metrics.json").touch()
+    (study / "run" / "metrics.json").write_text("{}")
     (study / ".study").mkdir()
     note = study / ".study" / "run.json"
     note.write_text(json.dumps({"module": old, "arguments": ["--smoke"]}))

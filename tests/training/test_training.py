@@ -115,8 +115,24 @@ def test_a_stop_between_two_readings_loses_no_term(tmp_path):
     # Two stops of four and of six steps: neither is a multiple of log_every = 7.
     train(*pair(), steps=4, folder=tmp_path, log_every=7)
     history = train(*pair(1), steps=20, folder=tmp_path, resume=True)
-    assert [r["step"] for r in history.rows] == [4, 7, 14, 20]
-    assert history.rows[-1] == expected.rows[-1]
+    assert [r["step"] for r in history.rows] == [7, 14, 20]
+    assert history.rows == expected.rows
+    # Nothing is left to do: the part of a row at the end stays.
+    again = train(*pair(1), steps=20, folder=tmp_path, resume=True)
+    assert again.rows == expected.rows
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("kind", ["log", "end"])
+def test_a_signal_in_the_last_step_is_not_lost(tmp_path, number, kind):
+    def stop(event):
+        if event.kind == kind and event.step == 20:
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(Interrupted, match=f"{number.name} after step 20"):
+        train(*pair(), folder=tmp_path, callbacks=[stop])
+    history = train(*pair(1), folder=tmp_path, resume=True)
+    assert history.rows == train(*pair()).rows
 
 
 def test_without_a_folder_signals_are_left_alone():

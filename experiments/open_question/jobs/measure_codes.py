@@ -20,14 +20,15 @@ import numpy as np
 import torch
 import tyro
 
-from experiments.command_line import Switch, parse
+from experiments.command_line import Switch, check_folder, check_settings, parse
 from experiments.mnist.config import read_settings
-from experiments.mnist.model import check_same_data, load
+from experiments.mnist.model import check_same_data, data_of, load
 from experiments.open_question.design.datasets import LABEL, REAL
 from experiments.open_question.jobs import alignment
 from experiments.open_question.jobs.alignment import Factors
 from experiments.open_question.jobs.arm_data import measure
 from pyro_mivae import runs
+from pyro_mivae.checks import check_count
 from pyro_mivae.datasets import Split, load_digits, measured
 from pyro_mivae.training.checkpoints import CheckpointError
 
@@ -60,6 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
         cache = config.cache_dir or out / "cache"
         config = dataclasses.replace(config, traversals=3, cache_dir=cache)
     try:
+        folders = dict.fromkeys(("data_dir", "cache_dir", "out"), check_folder)
+        check_settings(config, {"traversals": check_count, **folders})
         run(config, out)
     except (ValueError, OSError, RuntimeError, CheckpointError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -71,7 +74,9 @@ def run(config: Config, out: Path) -> None:
     """Measures the codes and writes into `out`."""
     started = time.monotonic()
     settings = read_settings(config.run)
-    digits = load_digits(settings.data.data, data_dir=config.data_dir or settings.data.data_dir)
+    digits = load_digits(
+        data_of(config.run, settings.data), data_dir=config.data_dir or settings.data.data_dir
+    )
     check_same_data(config.run, digits)
     vae = load(config.run, torch.device("cpu"))
     measurements = measured(digits.test, cache_dir=config.cache_dir)

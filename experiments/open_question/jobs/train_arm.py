@@ -30,6 +30,7 @@ from experiments.open_question.jobs import alignment
 from experiments.open_question.jobs.arm_data import ArmData, load
 from experiments.open_question.jobs.measure_arm import ArmEvaluator
 from pyro_mivae import runs
+from pyro_mivae.checks import Check, check_count, check_number, check_seed, each, optional
 from pyro_mivae.infer import Channel, TraceMI_ELBO, compile_elbo
 from pyro_mivae.training import NonFiniteError, adam, fit
 from pyro_mivae.vae import MIVAE
@@ -83,10 +84,26 @@ class Config:
     """A run of seconds: few images of mnist-5k, one epoch, not compiled."""
 
 
+FROM_0, COUNTS = partial(check_count, least=0), ("pool", "train", "test", "epochs", "batch_size")
+CHECKS: dict[str, Check] = {
+    "mi_weight": partial(check_number, least=0),
+    "code_scale": optional(partial(check_number, above=0)),
+    "first_seed": check_seed,
+    "num_seeds": FROM_0,
+    **dict.fromkeys(COUNTS, check_count),
+    "learning_rate": partial(check_number, above=0),
+    "traversals": check_count,
+    "hidden": each(check_count),
+    **dict.fromkeys(("data_dir", "cache_dir", "out"), command_line.check_folder),
+}
+"""What the settings may be."""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
     try:
         config = parse(arguments)
+        command_line.check_settings(config, CHECKS)
         run(config, config.out or Path("runs") / f"arm-{config.arm}-{config.data}")
     except (ValueError, OSError, RuntimeError, NonFiniteError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Hashable
 
+from pyro_mivae.checks import check_count
 from pyro_mivae.infer.compiled.capture import NotCapturedError
 from pyro_mivae.infer.compiled.graphs import Compiled
 
@@ -23,9 +24,7 @@ class GraphCache:
     """
 
     def __init__(self, max_graphs: int = GRAPHS) -> None:
-        if max_graphs < 1:
-            raise ValueError(f"max_graphs must be at least 1, found {max_graphs}")
-        self.max_graphs = max_graphs
+        self.max_graphs = check_count("max_graphs", max_graphs)
         self.graphs: list[Compiled] = []
         self._by_key: dict[Hashable, Compiled] = {}
         self._warned = False
