@@ -191,8 +191,8 @@ class Round:
             if not self.skip:  # 0 times an infinite bound is no number
                 value = value - times(self.weight, dual.weighted) * share
                 if not own:
-                    told = times(self.weight, dual.differentiable) * share
-                    differentiable = differentiable - told
+                    weighted = times(self.weight, dual.differentiable) * share
+                    differentiable = differentiable - weighted
         terms = {name: term.detach() for name, term in terms.items()}
         if own or not differentiable.requires_grad:
             return terms, value
