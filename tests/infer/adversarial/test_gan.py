@@ -415,7 +415,7 @@ def test_penalty_of_a_linear_discriminator():
 
 def test_penalty_between_real_and_generated_data():
     """Slope e u at a share e of data at u, uniform for each datum: u^2 / 3 - u + 1 on average."""
-    size, u = 20_000, 3.0
+    size, u = 20_000, 2.0
     x = torch.zeros(size, 2)
     x[:, 0] = u
     gan = TraceMI_GAN(Half(), codes="c", gradient_penalty=1.0)
