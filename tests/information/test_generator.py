@@ -120,6 +120,7 @@ def test_codes_take_turns():
     np.testing.assert_array_equal(draws.codes[:, :2], c.double())
     np.testing.assert_array_equal(draws.codes[:, 2], d.argmax(-1))
     assert draws.again is None
+    np.testing.assert_array_equal(draws.images, np.rint(255 * direct(c, d, z).double().numpy()))
     assert (draws.moved[0] != draws.images).any((1, 2)).mean() > 0.9
 
 

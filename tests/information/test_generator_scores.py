@@ -131,6 +131,16 @@ def test_inside_labels_only_what_is_not_the_label_counts():
     assert np.isnan(measure(np.stack([t, s], 1), of(t, s)).within).all()
 
 
+def test_bins_that_depend_on_the_label_are_no_information_inside_it():
+    """In labels of 3 and of 8 images, ranks fall into other bins: only the label knows which."""
+    sizes = np.tile([3, 8], 90)
+    label = np.repeat(np.arange(180), sizes)
+    t, s, first, second = np.random.default_rng(12).standard_normal((4, len(label)))
+    table = {**of(t, s), "label": label}
+    info = code_information(np.stack([first, second], 1), table, label="label", num_permutations=30)
+    assert info.within[:, :2].max() < 0.1
+
+
 def test_standard_errors_are_those_of_repeated_draws():
     means, errors, by_pair = [], [], []
     for seed in range(40):

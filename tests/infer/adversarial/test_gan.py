@@ -60,6 +60,7 @@ def test_losses_and_gradients_by_hand(game, adversary, channel, scale):
     own["model"] = [n for n, _ in game.named_parameters() if n not in own["reader"]]
     for turn, expected in zip(turns, (reader, model), strict=True):
         terms, loss = turn()
+        assert not any(term.requires_grad for term in terms.values())
         torch.testing.assert_close(loss.detach(), expected.detach())
         torch.testing.assert_close(terms[f"loss/{turn.player}"], expected.detach())
         by_hand, left = gradients(expected, game), backward(loss, game)
@@ -223,6 +224,42 @@ def test_the_proper_bound_of_an_ignored_code():
     assert information(reads) > 0
 
 
+def test_a_learnable_prior_of_a_continuous_code_is_the_models():
+    """Through the draw, through x' and through the prior's density; the reader has none of it."""
+
+    class Learnt(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.loc = nn.Parameter(torch.tensor([0.3, -0.2]))
+
+        def forward(self, x):
+            with pyro.plate("data", len(x)):
+                c = pyro.sample("c", dist.Normal(self.loc, 1.5).to_event(1))
+                pyro.sample("x", dist.Normal(c.tanh(), 0.5).to_event(1), obs=x)
+
+    shift = nn.Parameter(torch.tensor([0.1, 0.2]))
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("c", dist.Normal(x + shift, 0.6).to_event(1))
+
+    model, discriminator, x = Learnt(), nn.Linear(2, 1), torch.randn(6, 2)
+    gan = TraceMI_GAN(discriminator, codes="c")
+    gan.terms(model, guide, x)
+    reader, last = seeded(lambda: gan.steps(model, guide, x))
+    c = seeded(lambda: model.loc + 1.5 * torch.randn(6, 2))
+    log_q = dist.Normal(c.tanh() + shift, 0.6).log_prob(c)
+    told = (log_q - dist.Normal(model.loc, 1.5).log_prob(c)).sum(-1)
+    by_hand = (F.softplus(-discriminator(c.tanh())[:, 0]) - told).mean()
+    reader()[1].backward()
+    assert model.loc.grad is None
+    assert shift.grad is not None
+    shift.grad = None
+    last()[1].backward()
+    torch.testing.assert_close(model.loc.grad, torch.autograd.grad(by_hand, [model.loc])[0])
+    assert shift.grad is None
+
+
 # A discrete model, where all is known.
 
 
@@ -378,14 +415,19 @@ def test_penalty_of_a_linear_discriminator():
 
 def test_penalty_between_real_and_generated_data():
     """Slope e u at a share e of data at u, uniform for each datum: u^2 / 3 - u + 1 on average."""
-    size, u = 20_000, 3.0
+    size, u = 20_000, 2.0
     x = torch.zeros(size, 2)
     x[:, 0] = u
     gan = TraceMI_GAN(Half(), codes="c", gradient_penalty=1.0)
     penalty = float(gan.terms(Still(), code_guide, x)["discriminator/penalty"])
     spread = torch.linspace(0, 1, 10_001).mul(u).sub(1).square().std()
     assert abs(penalty - (u**2 / 3 - u + 1)) < 5 * float(spread) / size**0.5
-    assert abs(penalty - (u**2 / 3 - u + 1)) > 0
+    # And from data at -u to x' at u: (2 e - 1) u, whose absolute value is e' u.
+    model = Still()
+    nn.init.constant_(model.bias, u / 2**0.5)
+    x = torch.full((size, 2), -u / 2**0.5)
+    penalty = float(gan.terms(model, code_guide, x)["discriminator/penalty"])
+    assert abs(penalty - (u**2 / 3 - u + 1)) < 5 * float(spread) / size**0.5
 
 
 def test_penalty_takes_the_sites_of_a_datum_as_one_vector():

@@ -34,9 +34,9 @@ def test_a_collapsed_batch_is_told():
 
 
 def test_batches_of_other_sizes_have_the_same_features():
-    layer, features = MinibatchDiscrimination(3), torch.randn(2000, 3)
-    whole, part = layer(features)[:100, 3:], layer(features[:200])[:100, 3:]
-    assert (whole.mean(0) - part.mean(0)).abs().max() < 0.1 * whole.mean()
+    layer, features = MinibatchDiscrimination(3), torch.randn(400, 3)
+    whole, part = layer(features)[:100, 3:], layer(features[:150])[:100, 3:]
+    assert (whole.mean(0) - part.mean(0)).abs().max() < 0.2 * whole.mean()
 
 
 def test_gradients_and_their_gradients():
