@@ -16,7 +16,7 @@ from experiments.open_question.report.plots import interaction_plot, top_factors
 from experiments.open_question.rows import PRIMARIES
 from experiments.open_question.rules.h1 import FAMILIES
 from experiments.plots.forest import forest_plot
-from experiments.tables import Row, at
+from experiments.tables import Row, at, leaving_out
 from pyro_mivae import plotting
 from pyro_mivae.runs import METRICS
 
@@ -161,14 +161,16 @@ def _traversals(rows: Sequence[Row], folder: Path) -> dict[str, Figure | None]:
         if not (path.exists() and done.exists()):  # else the row may be of a table
             figures[name] = None
             continue
-        with np.load(path) as arrays:
-            images, measured = arrays["images"][:, SHOWN] / 255, arrays["measured"][:, SHOWN]
-        figures[name] = plotting.measured_traversals(
-            images,
-            measured,
-            names=[f"{n} ({UNITS[n]})" for n in _moved(row)],
-            labels=[f"c[{d}]" for d in range(len(images))],
-        )
+        figures[name] = None  # if it is damaged
+        with leaving_out(path):
+            with np.load(path) as arrays:
+                images, measured = arrays["images"][:, SHOWN] / 255, arrays["measured"][:, SHOWN]
+            figures[name] = plotting.measured_traversals(
+                images,
+                measured,
+                names=[f"{n} ({UNITS[n]})" for n in _moved(row)],
+                labels=[f"c[{d}]" for d in range(len(images))],
+            )
     return figures
 
 
