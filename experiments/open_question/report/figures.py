@@ -158,20 +158,26 @@ def _traversals(rows: Sequence[Row], folder: Path) -> dict[str, Figure | None]:
         else:
             path = folder / row["run"] / f"seed{SEED}.npz"
             done = path.with_suffix(".json")
-        if not (path.exists() and done.exists()):  # else the row may be of a table
+        # Without the second one the row may be of a table.
+        arrays = _arrays(path) if path.exists() and done.exists() else None
+        if arrays is None:
             figures[name] = None
             continue
-        figures[name] = None  # if it is damaged
-        with leaving_out(path):
-            with np.load(path) as arrays:
-                images, measured = arrays["images"][:, SHOWN] / 255, arrays["measured"][:, SHOWN]
-            figures[name] = plotting.measured_traversals(
-                images,
-                measured,
-                names=[f"{n} ({UNITS[n]})" for n in _moved(row)],
-                labels=[f"c[{d}]" for d in range(len(images))],
-            )
+        images, measured = arrays
+        figures[name] = plotting.measured_traversals(
+            images,
+            measured,
+            names=[f"{n} ({UNITS[n]})" for n in _moved(row)],
+            labels=[f"c[{d}]" for d in range(len(images))],
+        )
     return figures
+
+
+def _arrays(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """The images and what was measured of them; None of a damaged file, which is named."""
+    with leaving_out(path), np.load(path) as arrays:
+        return arrays["images"][:, SHOWN] / 255, arrays["measured"][:, SHOWN]
+    return None
 
 
 def _moved(row: Row) -> list[str]:
