@@ -61,7 +61,7 @@ class OneRun:
     read_settings: Callable[[Path], Any]
 
     def start(self, fabric: Fabric, run: Callable[[Place], None]) -> int:
-        """Runs in the folder, which is locked meanwhile; returns the program's exit code.
+        """Calls `run` with the folder, which is locked meanwhile; returns the program's exit code.
 
         Args:
             fabric: Fabric of the training; of several processes the first makes the folder.

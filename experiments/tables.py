@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import sys
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,6 +64,13 @@ def read_json(path: Path) -> dict[str, Any]:
     return runs.read_json(path, "Delete it, and start the same command again: it is made anew")
 
 
+DAMAGE = (
+    *(ValueError, OSError, KeyError, TypeError, IndexError, AttributeError),
+    *(EOFError, zipfile.BadZipFile),
+)
+"""What reading a damaged file may raise."""
+
+
 @contextmanager
 def leaving_out(path: Path) -> Iterator[None]:
     """Goes on without a run whose files are damaged, and says which file it is.
@@ -72,7 +80,7 @@ def leaving_out(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, OSError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except DAMAGE as error:
         words = str(error)
         if str(path.parent) not in words:
             words = (

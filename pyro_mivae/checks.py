@@ -38,8 +38,10 @@ def check_count(name: str, number: Any, *, least: int = 1, most: int | None = No
         raise ValueError(
             f"{name} must be a whole number, {accepted}, found {shown(number)}"
         ) from None
-    if count < least or (most is not None and count > most):
-        raise ValueError(f"{name} must be {accepted}, found {count}")
+    if count < least:
+        raise ValueError(f"{name} must be at least {least}, found {count}")
+    if most is not None and count > most:
+        raise ValueError(f"{name} must be at most {most}, found {count}")
     return count
 
 

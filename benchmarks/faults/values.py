@@ -31,7 +31,7 @@ LIKELIHOODS: dict[str, Callable[[Tensor], Any]] = {
 SETTINGS: dict[str, tuple[Any, str]] = {
     "steps": (2.5, "steps must be a whole number, at least 1, found 2.5"),
     "batch_size": (0, "batch_size must be at least 1, found 0"),
-    "seed": (-1, "seed must be from 0 to 4294967295, found -1"),
+    "seed": (-1, "seed must be at least 0, found -1"),
     "checkpoint_every": (0, "checkpoint_every must be at least 1, found 0"),
     "log_every": ("often", "log_every must be a whole number, at least 1, found 'often'"),
     "resume": ("no", "resume must be True or False, found 'no'"),
@@ -43,10 +43,10 @@ FLAGS = {
     "--steps 0": "--steps must be at least 1, found 0",
     "--batch-size -5": "--batch-size must be at least 1, found -5",
     "--learning-rate nan": "--learning-rate must be a finite number, above 0, found nan",
-    "--seed -1": "--seed must be from 0 to 4294967295, found -1",
+    "--seed -1": "--seed must be at least 0, found -1",
     "--mi-weight inf": "--mi-weight must be a finite number, at least 0, found inf",
     "--mi-warmup -1": "--mi-warmup must be at least 0, found -1",
-    "--evidence-samples 1000000000": "--evidence-samples must be from 1 to 100000000",
+    "--evidence-samples 1000000000": "--evidence-samples must be at most 100000000, found",
     "--code-dim 0": "--code-dim must be at least 1, found 0",
 }
 

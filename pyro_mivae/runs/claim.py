@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from pyro_mivae.runs.files import remove_leftovers
+from pyro_mivae.runs.files import make_folder, remove_leftovers, write_error
 from pyro_mivae.runs.flock import one_at_a_time
 from pyro_mivae.runs.folder import CONFIG, HISTORY, is_run
 from pyro_mivae.runs.lock import LOCK, check_unlocked, locked
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 def new_folder(path: Path) -> Path:
     """Makes a folder that was not there: `path`, or the first free of path-2, path-3, ..."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     folder, number = path, 1
     while True:
         try:
@@ -26,6 +26,8 @@ def new_folder(path: Path) -> Path:
         except FileExistsError:
             number += 1
             folder = path.with_name(f"{path.name}-{number}")
+        except OSError as error:
+            raise write_error(folder, error) from error
         else:
             return folder
 
@@ -83,11 +85,11 @@ def claimed(folder: Path, *, overwrite: bool = False) -> Iterator[Claim]:
             folder is not a run.
         FolderInUseError: If a training has it.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     with ExitStack() as stack:
         with one_at_a_time(folder.parent):
             aside = _set_aside(folder, overwrite=overwrite)
-            folder.mkdir(exist_ok=True)
+            make_folder(folder)
             stack.enter_context(locked(folder))
         for name in (CONFIG, HISTORY):
             (folder / name).unlink(missing_ok=True)

@@ -55,6 +55,21 @@ def write_atomically(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def make_folder(folder: Path) -> None:
+    """Makes a folder with its parents, if it is not there.
+
+    Raises:
+        FileExistsError: If there is a file of this name.
+        WriteError: If the disk is full, read-only or gone.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise write_error(folder, error) from error
+
+
 def sync_folder(folder: Path) -> None:
     """Flushes a folder's entries to the disk, so that a renamed file survives a power cut."""
     if os.name != "posix":

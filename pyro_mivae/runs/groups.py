@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 FILE = "posterior.nc"
 """Name of the file in a run's folder."""
 
+CHECKED = 1024
+"""Bytes from which on values are compressed and have a checksum; each such variable takes some."""
 NATS = {"units": "nats"}
 DRAWS = ("chain", "draw")
 IMAGE = ("image", "height", "width")
@@ -72,7 +74,7 @@ def write(tree: xr.DataTree, path: str | Path) -> None:
         node.path: {
             name: {"zlib": True, "complevel": 4, "fletcher32": True}
             for name, variable in node.to_dataset(inherit=False).variables.items()
-            if variable.ndim and variable.dtype.kind in "iuf"
+            if variable.ndim and variable.dtype.kind in "iuf" and variable.nbytes >= CHECKED
         }
         for node in tree.subtree
     }

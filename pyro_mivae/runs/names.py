@@ -26,7 +26,7 @@ def check_name(what: str, name: Any) -> str:
     if not plain or name[:1] == "." or {"/", "\\", ":"} & set(name) or os.path.isabs(name):
         shown = repr(name) if len(repr(name)) <= 80 else f"{repr(name)[:77]}..."
         raise ValueError(
-            f"{what} must be that of a folder inside its own (printable, no '/', '\\\\' or ':', no "
+            f"{what} must be that of a folder inside its own (printable, no '/', '\\' or ':', no "
             f"'.' at its start, at most {LONGEST} characters), found {shown}: rename it"
         )
     return str(name)

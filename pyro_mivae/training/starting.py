@@ -19,7 +19,7 @@ from pyro_mivae.checks import (
     optional,
     shown,
 )
-from pyro_mivae.runs.files import remove_leftovers
+from pyro_mivae.runs.files import make_folder, remove_leftovers
 from pyro_mivae.runs.history import History
 from pyro_mivae.runs.lock import FolderInUseError, locked
 from pyro_mivae.training.checkpoints import (
@@ -72,7 +72,7 @@ def holding(fabric: Fabric, folder: Path | None) -> Iterator[None]:
         if folder is not None:
 
             def lock() -> None:
-                folder.mkdir(parents=True, exist_ok=True)
+                make_folder(folder)
                 stack.enter_context(locked(folder))
                 remove_leftovers(folder)
 

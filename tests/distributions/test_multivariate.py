@@ -289,7 +289,7 @@ def test_a_category_is_one_hot_and_distributed_as_its_logits():
     uniform = GumbelOneHot(torch.zeros(3))
     kl = math.log(3) - plain.entropy()
     torch.testing.assert_close(kl_divergence(q, uniform.expand((2,))), kl)
-    with pytest.raises(ValueError, match="temperature must be positive, found 0"):
+    with pytest.raises(ValueError, match="temperature must be a finite number, above 0, found 0"):
         GumbelOneHot(LOGITS, temperature=0)
 
 

@@ -195,6 +195,19 @@ def test_a_program_that_goes_on_by_itself_gets_the_same_arguments_again(study):
     assert not list((study / "run").glob(".*.tmp"))
 
 
+def test_a_damaged_result_fails_its_run_and_no_other(study):
+    todo = [job("torn"), job("whole"), job("edited")]
+    for name, content in (("torn", '{"test": '), ("edited", "[3]"), ("whole", "{}")):
+        (study / name).mkdir(parents=True)
+        (study / name / "metrics.json").write_text(content)
+    torn, good, edited = run_study(todo, study)
+    assert good.status == "skipped"
+    for outcome in (torn, edited):
+        assert outcome.status == "failed"
+        assert f"{study / outcome.name / 'metrics.json'} can't be read" in outcome.note
+        assert "Delete it, and start the same command again" in outcome.note
+
+
 def test_a_run_must_leave_metrics(study):
     (study.parent / "modules" / "idle.py").write_text("")
     (outcome,) = run_study([Run("idle", (), "idle")], study)
@@ -214,8 +227,8 @@ def test_other_flags_are_not_mixed_into_a_folder(study):
     ("names", "flags", "message"),
     [
         (["a", "a"], {}, "'a' twice"),
-        (["a/b"], {}, "that of a folder, found 'a/b'"),
-        ([""], {}, "that of a folder, found ''"),
+        (["a/b"], {}, "that of a folder inside its own .*found 'a/b'"),
+        ([""], {}, "that of a folder inside its own .*found ''"),
         (["a"], {"workers": 0}, "--workers must be at least 1, found 0"),
         (["a"], {"threads": 0}, "--threads must be at least 1, found 0"),
     ],

@@ -628,7 +628,7 @@ def test_errors_say_what_to_write():
     with pytest.raises(ValueError, match="low < high, found low=1, high=-1"):
         make_prior("uniform", 2, low=1, high=-1)
     for name in ("gaussian", "laplace"):
-        with pytest.raises(ValueError, match="scale must be positive, found 0"):
+        with pytest.raises(ValueError, match="scale must be a finite number, above 0, found 0"):
             make_prior(name, 2, scale=0.0)
     for distance in (0.0, 1.0):
         with pytest.raises(ValueError, match=f"above 0 and below 1, found {distance}"):

@@ -62,7 +62,7 @@ def test_likelihoods_and_their_data():
     torch.testing.assert_close(gaussian.stddev, torch.full((12, 6, 5), 0.301))
     with pytest.raises(ValueError, match="must be 'dynamic' or 'fixed', found 'sometimes'"):
         Bernoulli(binarization="sometimes")
-    with pytest.raises(ValueError, match="scale must be positive"):
+    with pytest.raises(ValueError, match="scale must be a finite number, above 0"):
         Gaussian(scale=0)
 
 

@@ -16,7 +16,7 @@ from experiments.open_question.report.plots import interaction_plot, top_factors
 from experiments.open_question.rows import PRIMARIES
 from experiments.open_question.rules.h1 import FAMILIES
 from experiments.plots.forest import forest_plot
-from experiments.tables import Row, at
+from experiments.tables import Row, at, leaving_out
 from pyro_mivae import plotting
 from pyro_mivae.runs import METRICS
 
@@ -158,11 +158,12 @@ def _traversals(rows: Sequence[Row], folder: Path) -> dict[str, Figure | None]:
         else:
             path = folder / row["run"] / f"seed{SEED}.npz"
             done = path.with_suffix(".json")
-        if not (path.exists() and done.exists()):  # else the row may be of a table
+        # Without the second one the row may be of a table.
+        arrays = _arrays(path) if path.exists() and done.exists() else None
+        if arrays is None:
             figures[name] = None
             continue
-        with np.load(path) as arrays:
-            images, measured = arrays["images"][:, SHOWN] / 255, arrays["measured"][:, SHOWN]
+        images, measured = arrays
         figures[name] = plotting.measured_traversals(
             images,
             measured,
@@ -170,6 +171,13 @@ def _traversals(rows: Sequence[Row], folder: Path) -> dict[str, Figure | None]:
             labels=[f"c[{d}]" for d in range(len(images))],
         )
     return figures
+
+
+def _arrays(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """The images and what was measured of them; None of a damaged file, which is named."""
+    with leaving_out(path), np.load(path) as arrays:
+        return arrays["images"][:, SHOWN] / 255, arrays["measured"][:, SHOWN]
+    return None
 
 
 def _moved(row: Row) -> list[str]:
