@@ -113,7 +113,7 @@ def test_quick_and_hidden_loops_leave_no_line(log, shown):
 def test_each_measurement_names_what_it_measures(terminal, monkeypatch):
     from pyro_mivae.vae import MIVAE
 
-    monkeypatch.setattr(information.aggregate_scores, "_ELEMENTS", 64)
+    monkeypatch.setattr(information.aggregate_densities, "_ELEMENTS", 64)
     vae = MIVAE(code_dim=1, noise_dim=1)
     images = torch.zeros(6, 28, 28, dtype=torch.uint8)
     pair, prepare = (vae.model, vae.guide), {"prepare": vae.observe}

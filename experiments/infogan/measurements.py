@@ -74,13 +74,13 @@ def table(metrics: Mapping[str, Any]) -> Table:
     """Makes the table of what each code tells of each factor."""
     rows = metrics["information"]
     factors = list(next(iter(rows.values()), {}))
-    made = Table(title="Information in the generated images, nats")
-    made.add_column("code")
+    rows_of_codes = Table(title="Information in the generated images, nats")
+    rows_of_codes.add_column("code")
     for factor in factors:
-        made.add_column(factor, justify="right")
+        rows_of_codes.add_column(factor, justify="right")
     for code, row in rows.items():
-        made.add_row(code, *(f"{row[factor]:.2f}" for factor in factors))
-    return made
+        rows_of_codes.add_row(code, *(f"{row[factor]:.2f}" for factor in factors))
+    return rows_of_codes
 
 
 def sentences(metrics: Mapping[str, Any]) -> list[str]:

@@ -109,7 +109,8 @@ def run(
         console().print(table(metrics))
     if warning:
         print(f"warning: {warning}", file=sys.stderr)
-    say(sentences(metrics))
+    else:
+        say(sentences(metrics))
     print(f"figures, draws and numbers after {metrics['seconds']['total']:.0f} s: {folder}")
     again = ["--seed", str(training.seed + 1)]
     print(f"next: another seed, as one run of a GAN shows little\n  {command('infogan', again)}")

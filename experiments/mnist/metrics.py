@@ -184,6 +184,7 @@ def report(config: Config, metrics: Mapping[str, Any], folder: Path) -> None:
         f"trained with channel {config.objective.channel}, lambda {config.objective.mi_weight:g}; "
         f"{seconds['training']:.0f} s training, {seconds['total']:.0f} s in total"
     )
-    say(sentences(metrics))
+    if "warning" not in metrics:
+        say(sentences(metrics))
     print(f"run folder: {folder}")
     print(next_command(folder))

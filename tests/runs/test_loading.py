@@ -167,7 +167,9 @@ def test_folders_that_are_no_run(folder, tmp_path, digits):
     (folder / runs.CONFIG).unlink()
     with pytest.raises(FileNotFoundError, match="build the pair, and call fit"):
         runs.load(folder)
-    (folder / runs.CONFIG).write_text(json.dumps({"settings": {"arm": "T", "model": {}}}))
+    (folder / runs.CONFIG).write_text(
+        json.dumps({"settings": {"arm": "T", "model": {}}, "data": {}})
+    )
     with pytest.raises(ValueError, match="objective, data, training are missing"):
         runs.load(folder)
     (folder / runs.CONFIG).write_text(config)
@@ -209,9 +211,12 @@ def test_other_data_are_refused(folder, digits):
             r"was on mnist-5k \(bbbbbbbbbbbb\), but",
         ),
         ({"name": "../secrets"}, "expected the data mnist or mnist-5k, found '../secrets'"),
-        (None, "expected the data mnist or mnist-5k, found None"),
+        ({}, "expected the data mnist or mnist-5k, found None"),
     ):
         (folder / runs.CONFIG).write_text(json.dumps({**config, "data": record}))
         run = runs.load(folder)
         with pytest.raises(ValueError, match=words):
             _ = run.data
+    (folder / runs.CONFIG).write_text(json.dumps({**config, "data": None}))
+    with pytest.raises(ValueError, match="expected an object 'data', found NoneType"):
+        runs.load(folder)
