@@ -124,8 +124,8 @@ def test_each_measurement_names_what_it_measures(terminal, monkeypatch):
         information.aggregate_information(vae.guide, images, **prepare)
     names = list(dict.fromkeys(re.split(r" \d+/", frame)[0] for frame in terminal.frames()))
     assert names == [
+        "dimensions",
         "aggregate posterior",
-        "use of dimensions",
         "pairs of dimensions",
         "log-evidence",
         "bounds on I(c; x')",

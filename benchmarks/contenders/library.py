@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,10 @@ from benchmarks.contenders import (
 from benchmarks.contenders.by_hand import load, wait_for
 from pyro_mivae.batches import Batch, Batches
 from pyro_mivae.infer import TraceMI_ELBO
-from pyro_mivae.runs.history import History
 from pyro_mivae.training import adam, make_fabric
 from pyro_mivae.training.loop import Loop
-from pyro_mivae.training.objective import Objective
+from pyro_mivae.training.objective import Objective, make_game
+from pyro_mivae.training.players import make_players
 from pyro_mivae.vae import MIVAE
 
 
@@ -47,10 +48,13 @@ def make_loop(
     """
     pyro.settings.set(module_local_params=True)
     fabric = make_fabric(device, precision)
-    objective = Objective(vae.model, vae.guide, elbo, compile)
-    optimizer = adam(list(objective.parameters()), learning_rate)
-    wrapped, optim = fabric.setup(objective, optimizer)
-    return Loop(fabric, objective, wrapped, optim, {}, batches, log_every, [], None, 0, History())
+    game = make_game(vae.model, vae.guide, elbo, compile)
+    objective = Objective(vae.model, vae.guide, game)
+    owners = game.owners(Batch((), {}, 1), list(objective.parameters()))
+    make_optimizer = partial(adam, learning_rate=learning_rate)
+    players = make_players(game, owners, make_optimizer, None, steps=0)
+    wrapped, players[0].optimizer = fabric.setup(objective, players[0].rates.optimizer)
+    return Loop(fabric, objective, wrapped, players, {}, batches, log_every, [], None)
 
 
 class FixedBatches:

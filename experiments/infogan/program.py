@@ -69,7 +69,7 @@ def run(
             event.history.write_csv(folder / runs.HISTORY)
             place.settle()
 
-    rates = {"model": training.learning_rate, "reader": training.reader_learning_rate}
+    rates = {"model": training.learning_rate, "reader": training.reader_learning_rate or 0.0}
     with part(1, PARTS):
         fit(
             gan.model,

@@ -51,7 +51,8 @@ class History:
         lines = [f"History of {len(self.rows)} rows, in nats per datum"]
         for split in splits:
             row = next(r for r in reversed(self.rows) if r["split"] == split)
-            shown = [n for n in ("loss", "log_likelihood", "elbo", "kl", "mi") if n in row]
+            names = ("loss", "log_likelihood", "elbo", "kl", "discriminator", "generator", "mi")
+            shown = [name for name in names if name in row]
             terms = ", ".join(f"{name} {float(row[name]):.2f}" for name in shown)
             number = sum(r["split"] == split for r in self.rows)
             last = f"{number} rows, the last" if number > 1 else "1 row,"

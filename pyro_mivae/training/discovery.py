@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from pyro_mivae.batches import BatchSource
 from pyro_mivae.isolation import modules_of, outermost, owner_of, roots_of, undisturbed, watching
+from pyro_mivae.traces.call import Call
 from pyro_mivae.training.objective import Objective
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ def discover(
     afterwards as they were; what the run has put into Pyro's store stays there.
 
     Args:
-        objective: Model, guide and ELBO.
+        objective: Model, guide and what is computed of them.
         batches: The data; the first batch is run.
         device: Device of the training.
 
@@ -42,7 +43,7 @@ def discover(
         The parameters of modules that are to be trained, and those that live in Pyro's store
         alone, by name.
     """
-    parts = (objective.model, objective.guide)
+    parts = objective.programs
     owners = [owner for owner in map(owner_of, parts) if owner is not None]
     objective.hold(outermost(owners))
     objective.to(device)
@@ -63,7 +64,7 @@ def discover(
     trace, reports = poutine.trace(param_only=True), _Reports(device)
     with _new_objects_alone():
         with undisturbed(parts, device), torch.no_grad(), watching(look), trace, reports:
-            objective.elbo.loss(*parts, *batch.args, **batch.kwargs)
+            objective.game.look(Call(objective.model, objective.guide, batch.args, batch.kwargs))
         sites = dict(trace.trace.nodes)
         del trace
         if any(reference() is not None for reference in called.values()):
@@ -152,11 +153,11 @@ def _trained(
 ) -> list[Tensor]:
     """The parameters of modules to train.
 
-    A module that is a model or a guide is trained as a whole. Of the others, as under Pyro's SVI,
-    what ``pyro.module`` reports is trained; the owner of bound methods, of which nothing is
-    reported, is trained as a whole, too.
+    A module that is a model, a guide or a discriminator is trained as a whole. Of the others, as
+    under Pyro's SVI, what ``pyro.module`` reports is trained; the owner of bound methods, of which
+    nothing is reported, is trained as a whole, too.
     """
-    programs = [p for p in (objective.model, objective.guide) if isinstance(p, nn.Module)]
+    programs = [p for p in objective.programs if isinstance(p, nn.Module)]
     kept = {id(p) for program in programs for p in program.parameters()}
     for owner in owners:
         own = {id(parameter) for parameter in owner.parameters()}
@@ -199,7 +200,7 @@ def check_small_batches(objective: Objective, batches: BatchSource, device: torc
     batch = batches.one()
     try:
         with undisturbed((objective,), device), torch.no_grad():
-            objective.elbo.loss(objective.model, objective.guide, *batch.args, **batch.kwargs)
+            objective.game.look(Call(objective.model, objective.guide, batch.args, batch.kwargs))
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise

@@ -1,4 +1,4 @@
-"""The terms of an ELBO over data."""
+"""The terms of an objective over data."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from torch.utils.data import TensorDataset
 
 from pyro_mivae.batches import Prepare, as_tensors
 from pyro_mivae.checks import check_count
-from pyro_mivae.infer import TraceMI_ELBO
+from pyro_mivae.infer import TraceMI_ELBO, TraceMI_GAN
 from pyro_mivae.isolation import evaluation, modules_of
+from pyro_mivae.traces.call import Call
+from pyro_mivae.training.objective import make_game
 from pyro_mivae.training.sources import DefaultSize, TrainingData, kind_of, make_source
 
 
 def evaluate(
     model: Any,
     guide: Any,
-    elbo: TraceMI_ELBO,
+    elbo: TraceMI_ELBO | TraceMI_GAN,
     data: TrainingData,
     *,
     batch_size: int = DefaultSize(500),
@@ -33,7 +35,8 @@ def evaluate(
     Args:
         model: A Pyro model.
         guide: Its guide.
-        elbo: What to evaluate; the dual term always is.
+        elbo: What to evaluate; the dual term always is. Of a :class:`TraceMI_GAN` the terms of
+            both players, with the discriminator in evaluation mode, too.
         data: Tensors of equal length on the model's device, or what else :func:`fit` takes. An
             iterable of batches has to end.
         batch_size: Data in a batch, where `data` has no batches of its own.
@@ -51,11 +54,12 @@ def evaluate(
         device = _device_of((model, guide))
     totals: dict[str, float] = {}
     data_read = 0.0
-    with evaluation(model, guide, device=device, seed=seed):
+    game = make_game(model, guide, elbo)
+    with evaluation(model, guide, *game.modules.values(), device=device, seed=seed):
         source = make_source(data, batch_size, seed, prepare, device, shuffle=False)
         for step in count():
             batch = source.at(step)
-            terms = elbo.terms(model, guide, *batch.args, **batch.kwargs)
+            terms = game.sums(Call(model, guide, batch.args, batch.kwargs), batch.count)
             for name, value in zip(terms, torch.stack(list(terms.values())).tolist(), strict=True):
                 totals[name] = totals.get(name, 0.0) + value
             data_read += batch.count

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 
 from pyro_mivae.runs.history import History
 
@@ -20,7 +21,12 @@ class Event:
         epoch: Epochs done, with fractions; 0 in the first epoch of data of unknown length.
         terms: The row just read, in nats per datum (empty but for ``"log"``).
         history: All rows, of a resumed training those before, too; a callback may add its own.
-        learning_rate: Learning rate of the next step, of the optimiser's first group.
+        learning_rate: Learning rate of the next step, of the first group of the optimiser; of a
+            GAN the model's.
+        learning_rates: Learning rates of the next step by player, ``"model"`` and, of a GAN,
+            ``"reader"``.
+        averaged: A context in which the modules have the moving average of the weights; without
+            ``average=`` they stay as they are. To be used as ``with event.averaged(): ...``.
     """
 
     kind: str
@@ -29,6 +35,8 @@ class Event:
     terms: Mapping[str, float]
     history: History
     learning_rate: float = math.nan
+    learning_rates: Mapping[str, float] = field(default_factory=dict)
+    averaged: Callable[[], AbstractContextManager[None]] = field(default=nullcontext, compare=False)
 
     def __repr__(self) -> str:
         terms = ", ".join(f"{name} {value:.2f}" for name, value in self.terms.items())

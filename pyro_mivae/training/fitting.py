@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyro
 from lightning_fabric.loggers.logger import Logger
 from pyro.infer import ELBO
-from torch import Tensor
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from pyro_mivae.batches import Prepare
-from pyro_mivae.infer import CompiledELBO
+from pyro_mivae.infer import CompiledELBO, TraceMI_GAN
 from pyro_mivae.runs.history import History
 from pyro_mivae.traces.drawing import naming_draws
 from pyro_mivae.training import parallel
+from pyro_mivae.training.averaging import check_decay, make_average
 from pyro_mivae.training.discovery import check_small_batches, discover
 from pyro_mivae.training.events import Callback
 from pyro_mivae.training.loggers import check_loggers, logging_to
 from pyro_mivae.training.loop import Loop
-from pyro_mivae.training.objective import Objective
-from pyro_mivae.training.optimizers import LearningRates, make_optimizer
+from pyro_mivae.training.objective import Objective, make_game
 from pyro_mivae.training.parallel import make_fabric
+from pyro_mivae.training.players import MakeOptimizer, MakeScheduler, make_players
 from pyro_mivae.training.record import make_record
 from pyro_mivae.training.sources import DefaultSize, TrainingData, kind_of, make_source
 from pyro_mivae.training.starting import begin, check_settings, holding
@@ -33,15 +31,17 @@ from pyro_mivae.training.starting import begin, check_settings, holding
 def fit(
     model: Any,
     guide: Any,
-    elbo: ELBO,
+    elbo: ELBO | TraceMI_GAN,
     data: TrainingData,
     *,
     steps: int,
     batch_size: int | None = DefaultSize(100),
     drop_last: bool = False,
     prepare: Prepare | None = None,
-    optimizer: Callable[[list[Tensor]], Optimizer] | None = None,
-    lr_scheduler: Callable[[Optimizer], LRScheduler] | None = None,
+    optimizer: MakeOptimizer | Mapping[str, MakeOptimizer] | None = None,
+    lr_scheduler: MakeScheduler | Mapping[str, MakeScheduler] | None = None,
+    discriminator_steps: int = 1,
+    average: float | None = None,
     seed: int = 0,
     device: str = "auto",
     precision: str = "32-true",
@@ -69,7 +69,9 @@ def fit(
     Args:
         model: A Pyro model, called with the batch.
         guide: Its guide, called with the same.
-        elbo: A :class:`~pyro_mivae.infer.TraceMI_ELBO`, or an ELBO of Pyro.
+        elbo: A :class:`~pyro_mivae.infer.TraceMI_ELBO`, or an ELBO of Pyro, or the adversarial
+            :class:`~pyro_mivae.infer.TraceMI_GAN`. Its discriminator is moved to the device, put
+            into training mode, trained and saved, too.
         data: Tensors of equal length, or a ``TensorDataset`` of them: moved to the device as a
             whole, shuffled by index there. Or a map-style ``Dataset``, whose data are read by
             index, batch by batch. Or a ``DataLoader``, or any object that gives the batches of an
@@ -82,9 +84,20 @@ def fit(
         drop_last: Whether an epoch leaves out its last batch if that is smaller. Batch
             normalisation in training mode can't take a batch of one datum.
         prepare: Makes the arguments of model and guide from the tensors of a batch.
-        optimizer: Makes a torch optimiser from the parameters; default :func:`adam`.
-        lr_scheduler: Makes a schedule of ``torch.optim.lr_scheduler`` from the optimiser. It
-            moves after every step; ``ReduceLROnPlateau`` after every reading, by the loss.
+        optimizer: Makes a torch optimiser from the parameters; default :func:`adam`. A GAN has
+            two, one for each player: ``{"model": ..., "reader": ...}``, or one callable that is
+            called for each. The default is Adam with betas (0.5, 0.999), and with the learning
+            rates 1e-3 for the model and 5e-4 for the reader, discriminator and guide.
+        lr_scheduler: Makes a schedule of ``torch.optim.lr_scheduler`` from the optimiser; for a
+            GAN, too, by player or for each. It moves after every step; ``ReduceLROnPlateau``
+            after every reading, by the loss (``"loss/model"`` or ``"loss/reader"``).
+        discriminator_steps: Updates of a GAN's reader before each of the model, each on another
+            batch. A step has all of them, and one update of the model.
+        average: Decay of a moving average of the weights, for example 0.999; None for none. It is
+            of the model's parameters and buffers, and under an ELBO of the guide's, too. After the
+            training the modules have the averages. Steps, and checkpoints to go on from, use the
+            weights themselves; a checkpoint has both (``state["average"]["weights"]``).
+            :attr:`Event.averaged` is for callbacks.
         seed: Seeds torch's global generators, differently in each process, and the order
             of the data.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
@@ -116,41 +129,50 @@ def fit(
     Raises:
         NonFiniteError: If a term is NaN or infinite.
         Interrupted: After SIGINT or SIGTERM, with the checkpoint written.
-        CheckpointError: If the checkpoint to resume is damaged, or of another model, optimiser,
-            data, seed, batch size, learning rate or schedule, or has more steps done.
+        CheckpointError: If the checkpoint to resume is damaged, or of another model, objective,
+            optimiser, data, seed, batch size, learning rate or schedule, or has more steps done.
         FolderInUseError: If another process trains in `folder`.
         ValueError: If the data or the settings do not fit.
     """
     kind_of(data)
     check_loggers(loggers)
     check_settings(locals())
+    check_decay(average)
     folder = None if folder is None else Path(folder)
     if resume and folder is None:
         raise ValueError("resume=True needs the folder of the checkpoint")
     fabric = make_fabric(device, precision, devices, num_nodes)
+    share = (fabric.global_rank, fabric.world_size)
     parallel.launch(fabric)
     pyro.set_rng_seed(parallel.rank_seed(seed, fabric.global_rank))
     with pyro.settings.context(module_local_params=True):
-        objective = Objective(model, guide, elbo, compile)
-        share = (fabric.global_rank, fabric.world_size)
+        game = make_game(
+            model, guide, elbo, compile, discriminator_steps=discriminator_steps, share=share
+        )
+        objective = Objective(model, guide, game)
         batches = make_source(data, batch_size, seed, prepare, fabric.device, share, drop_last)
         with naming_draws("step 1"):
             trained, stored = discover(objective, batches, fabric.device)
         parallel.check(fabric, batches.batch_size, stored)
         check_small_batches(objective, batches, fabric.device)
-        parameters = [*trained, *stored.values()]
-        if not any(parameter.requires_grad for parameter in parameters):
-            raise ValueError("model and guide have no parameters to train")
+        owners = game.owners(batches.at(0), [*trained, *stored.values()])
+        for name, parameters in owners.items():
+            if not any(parameter.requires_grad for parameter in parameters):
+                of = "model and guide have" if len(owners) == 1 else f"the {name} has"
+                raise ValueError(f"{of} no parameters to train")
         parallel.allow_unused(fabric, objective, batches)
-        rates = LearningRates(make_optimizer(optimizer, parameters), lr_scheduler, steps)
-        wrapped, optim = fabric.setup(objective, rates.optimizer)
+        players = make_players(game, owners, optimizer, lr_scheduler, steps)
+        wrapped, *optimizers = fabric.setup(objective, *(p.rates.optimizer for p in players))
+        for player, wrapper in zip(players, optimizers, strict=True):
+            player.optimizer = wrapper
         loop = Loop(
-            *(fabric, objective, wrapped, optim, stored, batches, log_every, callbacks, folder),
-            rates=rates,
+            *(fabric, objective, wrapped, players, stored, batches, log_every, callbacks, folder)
         )
+        of_model = next(player for player in players if player.name == "model")
+        loop.average = make_average(average, objective, of_model, stored)
         with holding(fabric, folder):
             if folder is not None:
-                loop.record = make_record(batches, rates)
+                loop.record = make_record(batches, game, players, loop.average)
                 begin(loop, folder, steps, resume=resume)
             with logging_to(loggers, loop):
                 loop.run(steps, checkpoint_every, progress)

@@ -36,6 +36,9 @@ class LoggerCallback:
             values["epoch"] = float(row["epoch"])
             if row["split"] == "train":
                 values["learning_rate"] = event.learning_rate
+                for player, rate in event.learning_rates.items():
+                    if len(event.learning_rates) > 1:
+                        values[f"learning_rate/{player}"] = rate
             self.logger.log_metrics(values, int(row["step"]))
         self.rows = len(event.history.rows)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,22 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from pyro_mivae.batches import BatchSource
-from pyro_mivae.infer import TraceMI_ELBO
+from pyro_mivae.batches import Batch, BatchSource
 from pyro_mivae.progress import Progress
 from pyro_mivae.runs.history import History
 from pyro_mivae.traces.drawing import NonFiniteError, explain
+from pyro_mivae.training.averaging import WeightAverage
 from pyro_mivae.training.checkpoints import CheckpointError, save_checkpoint
 from pyro_mivae.training.events import Callback, Event
-from pyro_mivae.training.matching import check_optimizer, check_state
+from pyro_mivae.training.matching import by_player, check_optimizer, check_players, check_state
 from pyro_mivae.training.objective import Objective
-from pyro_mivae.training.optimizers import LearningRates
-from pyro_mivae.training.parallel import agreed_signal, all_states, restore_own_state
+from pyro_mivae.training.parallel import (
+    agreed_signal,
+    all_states,
+    average_gradients,
+    restore_own_state,
+)
+from pyro_mivae.training.players import Player
 from pyro_mivae.training.record import check_same_training
 from pyro_mivae.training.signals import Interrupted, collected_signals
 from pyro_mivae.training.term_log import TermLog
@@ -37,7 +43,7 @@ class Loop:
         fabric: Device and precision.
         objective: The module itself, for its state.
         wrapped: The same as Fabric set it up, to be called.
-        optimizer: The optimiser as Fabric set it up.
+        players: The players, with their optimisers.
         stored: Parameters that live in Pyro's store, by name.
         batches: The data.
         log_every: Steps between two rows.
@@ -47,14 +53,14 @@ class Loop:
         step: Steps done.
         history: The rows.
         record: What the checkpoints note of the training.
-        rates: The learning rate and its schedule.
+        average: The moving average of the weights, or None.
         terms: The terms since the last row.
     """
 
     fabric: Fabric
     objective: Objective
     wrapped: Any
-    optimizer: Any
+    players: Sequence[Player]
     stored: dict[str, Tensor]
     batches: BatchSource
     log_every: int
@@ -63,11 +69,11 @@ class Loop:
     step: int = 0
     history: History = field(default_factory=History)
     record: dict[str, Any] = field(default_factory=dict)
-    rates: LearningRates | None = None
+    average: WeightAverage | None = None
     terms: TermLog = field(init=False)
 
     def __post_init__(self) -> None:
-        self.terms = TermLog(self.fabric)
+        self.terms = TermLog(self.fabric, self.objective.game.of_player)
 
     def run(self, steps: int, checkpoint_every: int, progress: bool) -> None:
         """Trains until `steps` steps are done, or a callback ends the training."""
@@ -85,9 +91,8 @@ class Loop:
                     bar.update()
                     reading = self.step % self.log_every == 0 or self.step == steps
                     if reading:
-                        bar.note(_short(self._log()))
-                    per_epoch = self.batches.steps_per_epoch
-                    if per_epoch is not None and self.step % per_epoch == 0:
+                        bar.note(self.objective.game.short(self._log()))
+                    if self._ends_epoch():
                         self._tell("epoch", {})
                     stop = agreed_signal(self.fabric, received, now=reading)
                     ended = reading and self._ended()
@@ -104,6 +109,8 @@ class Loop:
             stop = agreed_signal(self.fabric, received, now=True)
             if stop and self.folder is not None:
                 raise Interrupted(self.step, self.folder, stop)
+        if self.average is not None:
+            self.average.apply()
 
     def _ended(self) -> bool:
         """Whether a callback such as ``EarlyStopping`` ends the training; all ranks agree."""
@@ -125,9 +132,11 @@ class Loop:
         state = {
             "objective": self.objective.state_dict(),
             "stored": {name: value.detach() for name, value in self.stored.items()},
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.rates.state_dict() if self.rates else {},
-            "elbo": self._elbo_state(),
+            "players": [player.name for player in self.players],
+            "optimizer": {p.name: p.optimizer.state_dict() for p in self.players},
+            "schedule": {p.name: p.rates.state_dict() for p in self.players},
+            "average": self.average.state_dict() if self.average else {},
+            "elbo": self.objective.game.state_dict(),
             "random": all_states(self.fabric),
             "step": self.step,
             "history": self.history.rows,
@@ -143,10 +152,12 @@ class Loop:
             CheckpointError: If `state` is of another one; nothing is changed then.
         """
         self.check_same_pair(state)
-        check_optimizer(state["optimizer"], self.optimizer.state_dict())
+        optimizers, schedules = (by_player(state, name) for name in ("optimizer", "schedule"))
+        for player in self.players:
+            check_optimizer(optimizers.get(player.name), player.optimizer.state_dict())
         check_same_training(state.get("record", {}), self.record)
-        if self.rates is not None:
-            self.rates.check(state.get("schedule", {}))
+        for player in self.players:
+            player.rates.check(schedules.get(player.name, {}))
         try:
             self._take(state)
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -157,6 +168,7 @@ class Loop:
 
     def check_same_pair(self, state: dict[str, Any]) -> None:
         """Raises a :class:`CheckpointError` unless a checkpoint is of this model and guide."""
+        check_players(state, [player.name for player in self.players])
         check_state("model and guide", state["objective"], self.objective.state_dict())
         check_state("Pyro's store", state["stored"], self.stored)
 
@@ -165,11 +177,13 @@ class Loop:
         with torch.no_grad():
             for name, value in state["stored"].items():
                 self.stored[name].copy_(value)
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.rates is not None:
-            self.rates.load_state_dict(state.get("schedule", {}))
-        if isinstance(self.objective.elbo, TraceMI_ELBO):
-            self.objective.elbo.load_state_dict(state["elbo"])
+        optimizers, schedules = (by_player(state, name) for name in ("optimizer", "schedule"))
+        for player in self.players:
+            player.optimizer.load_state_dict(optimizers[player.name])
+            player.rates.load_state_dict(schedules.get(player.name, {}))
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.objective.game.load_state_dict(state["elbo"])
         self.step = state["step"]
         if self.batches.steps_per_epoch is None:
             self.batches.steps_per_epoch = state["record"].get("steps_per_epoch")
@@ -177,31 +191,51 @@ class Loop:
         self.history = History(state["history"])
         self.terms.pending = [(step, dict(terms)) for step, terms in state["pending"]]
 
-    def _elbo_state(self) -> dict[str, int]:
-        elbo = self.objective.elbo
-        return elbo.state_dict() if isinstance(elbo, TraceMI_ELBO) else {}
-
     def one_step(self) -> None:
-        """Trains on one batch: forward, backward, update; the terms stay on the device."""
-        batch = self.batches.at(self.step)
-        try:
-            terms, loss = self.wrapped(batch.count, *batch.args, **batch.kwargs)
-        except (ArithmeticError, ValueError, RuntimeError) as error:
-            self._read()  # an earlier step may have had the first term that is not finite
-            if reason := explain(error):
-                raise NonFiniteError(self._stopped(f"step {self.step + 1}: {reason}")) from error
-            raise
-        if not loss.requires_grad:
-            raise ValueError("the loss depends on no parameter of model or guide")
-        self.fabric.backward(loss)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.rates is not None:
-            self.rates.after_step()
+        """Trains on a batch: forward, backward, update for each turn; terms stay on the device."""
+        game = self.objective.game
+        terms: list[dict[str, Tensor]] = []
+        batch, number = self._batch(0), 0
+        for index, turn in enumerate(game.turns):
+            if turn.batch != number:
+                batch, number = self._batch(turn.batch), turn.batch
+            player = next(player for player in self.players if player.name == turn.player)
+            terms.append(self._turn(index, player, batch))
+        for player in self.players:
+            player.rates.after_step()
         self.step += 1
-        if isinstance(self.objective.elbo, TraceMI_ELBO):
-            self.objective.elbo.step += 1
-        self.terms.unread.append((self.step, terms, batch.count))
+        game.advance()
+        if self.average is not None:
+            self.average.update()
+        self.terms.unread.append((self.step, game.merged(terms), game.divisor(batch.count)))
+
+    def _turn(self, index: int, player: Player, batch: Batch) -> dict[str, Tensor]:
+        """Updates the parameters of a player, and returns the terms."""
+        game = self.objective.game
+        with self.fabric.no_backward_sync(self.wrapped, enabled=game.alone):
+            try:
+                terms: dict[str, Tensor]
+                terms, loss = self.wrapped(index, batch.count, *batch.args, **batch.kwargs)
+            except (ArithmeticError, ValueError, RuntimeError) as error:
+                self._read()  # an earlier step may have had the first term that is not finite
+                if reason := explain(error):
+                    turn = f", {player.name}'s turn" if len(self.players) > 1 else ""
+                    words = self._stopped(f"step {self.step + 1}{turn}: {reason}")
+                    raise NonFiniteError(words) from error
+                raise
+            if not loss.requires_grad:
+                of = "model or guide" if len(self.players) == 1 else f"the {player.name}"
+                raise ValueError(f"the loss depends on no parameter of {of}")
+            self.fabric.backward(loss)
+        if game.alone:
+            average_gradients(self.fabric, player.parameters)
+        player.optimizer.step()
+        player.optimizer.zero_grad(set_to_none=True)
+        return terms
+
+    def _batch(self, number: int) -> Batch:
+        """One of the batches of the step that comes next."""
+        return self.batches.at(self.step * self.objective.game.batches_per_step + number)
 
     def _read(self) -> None:
         try:
@@ -229,27 +263,40 @@ class Loop:
     def _log(self) -> dict[str, float]:
         self._read()
         # A row that ends between two readings is a part of the row that a longer run has.
-        means = self.terms.means(keep=self.step % self.log_every != 0)
-        if self.rates is not None and self.step % self.log_every == 0:
-            self.rates.after_reading(means["loss"])
+        part = self.step % self.log_every != 0
+        means, game = self.terms.means(keep=part), self.objective.game
+        if not part:
+            for player in self.players:
+                player.rates.after_reading(means[game.loss_name(player.name)])
         self.history.add(self.step, self._epoch(), "train", means)
+        if self.fabric.is_global_zero:
+            game.watch(self.step, means, self.batches.at(self._batches_read() - 1))
         self._tell("log", means)
         return means
 
+    def _batches_read(self) -> int:
+        return self.step * self.objective.game.batches_per_step
+
     def _epoch(self) -> float:
         """Epochs done; 0 while their length is not known."""
-        return self.step / (self.batches.steps_per_epoch or math.inf)
+        return self._batches_read() / (self.batches.steps_per_epoch or math.inf)
+
+    def _ends_epoch(self) -> bool:
+        """Whether the last batch of an epoch was read in the last step."""
+        per = self.batches.steps_per_epoch
+        before = self._batches_read() - self.objective.game.batches_per_step
+        return per is not None and self._batches_read() // per > before // per
 
     def _tell(self, kind: str, terms: Mapping[str, float]) -> None:
         if not self.fabric.is_global_zero:
             return
-        rate = math.nan if self.rates is None else self.rates.first
-        event = Event(kind, self.step, self._epoch(), terms, self.history, rate)
+        rates = {player.name: player.rates.first for player in self.players}
+        averaged = nullcontext if self.average is None else self.average.applied
+        event = Event(
+            *(kind, self.step, self._epoch(), terms, self.history),
+            learning_rate=rates["model"],
+            learning_rates=rates,
+            averaged=averaged,
+        )
         for callback in self.callbacks:
             callback(event)
-
-
-def _short(terms: Mapping[str, float]) -> str:
-    """The loss and the information in a few words, for the bar."""
-    information = f", MI {terms['mi']:.2f}" if "mi" in terms else ""
-    return f"loss {terms['loss']:.1f}{information} nats"

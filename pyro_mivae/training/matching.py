@@ -9,6 +9,8 @@ import torch
 
 from pyro_mivae.training.checkpoints import CheckpointError
 
+MODEL = "model"
+_OBJECTIVES = {1: "an ELBO, with one player", 2: "TraceMI_GAN, with two players"}
 SHOWN = 4
 """Differences that an error lists."""
 
@@ -40,6 +42,30 @@ def check_state(place: str, saved: Any, current: Mapping[str, Any]) -> None:
             f"the checkpoint is of another model or guide. In {place}, {listed}. Build the pair as "
             "in the run that wrote it, or train in another folder"
         )
+
+
+def check_players(state: Mapping[str, Any], players: list[str]) -> None:
+    """Raises a :class:`CheckpointError` unless a checkpoint is of a training of these players."""
+    saved = state.get("players", [MODEL])
+    if saved != players:
+        here, before = (_OBJECTIVES.get(len(p), f"players {p}") for p in (players, saved))
+        raise CheckpointError(
+            f"the checkpoint is of another objective: expected one of {here}, found one of "
+            f"{before}. Train with the objective of the checkpoint, or in another folder"
+        )
+
+
+def by_player(state: Mapping[str, Any], entry: str) -> dict[str, Any]:
+    """Returns an entry of a checkpoint by player; earlier ones had one player and no name for it.
+
+    Args:
+        state: Checkpoint.
+        entry: ``"optimizer"`` or ``"schedule"``.
+    """
+    value = state.get(entry, {})
+    if "players" not in state:
+        return {MODEL: value}
+    return dict(value) if isinstance(value, Mapping) else {}
 
 
 def check_optimizer(saved: Any, current: Mapping[str, Any]) -> None:

@@ -1,62 +1,47 @@
-"""Model, guide and ELBO as the one module that is trained."""
+"""Model, guide and objective as the one module that is trained."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from pyro.infer import ELBO
 from torch import Tensor, nn
 
-from pyro_mivae.infer import CompiledELBO, compile_elbo
-from pyro_mivae.infer.any_elbo import loss_terms, with_terms
-from pyro_mivae.traces.call import Call
+from pyro_mivae.infer import CompiledELBO, TraceMI_GAN
+from pyro_mivae.training.adversarial_game import AdversarialGame
+from pyro_mivae.training.elbo_game import ElboGame
+from pyro_mivae.training.games import Game
 
 
 class Objective(nn.Module):
-    """Model, guide and ELBO as one module whose forward gives the terms of the loss.
+    """Model, guide and, of a GAN, discriminator as one module, called for each turn of a step.
+
+    The discriminator is put into training mode; model and guide stay in theirs.
 
     Args:
         model: A Pyro model, a module or a function.
         guide: Its guide.
-        elbo: A :class:`~pyro_mivae.infer.TraceMI_ELBO` or an ELBO of Pyro.
-        compile: Whether to use :func:`~pyro_mivae.infer.compile_elbo`, or what it has made.
+        game: What the players compute.
 
     Attributes:
         behind: Modules that model and guide use without being them, see :meth:`hold`.
-
-    Raises:
-        ValueError: If what was compiled is of another model, guide or ELBO.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        guide: Any,
-        elbo: ELBO,
-        compile: bool | CompiledELBO = False,  # noqa: A002 -- torch's word
-    ) -> None:
+    def __init__(self, model: Any, guide: Any, game: Game) -> None:
         super().__init__()
         self.model = model
         self.guide = guide
         self.behind = nn.ModuleList()
-        self.elbo = with_terms(elbo)
-        if isinstance(compile, CompiledELBO):
-            parts = compile.model, compile.guide, compile.elbo
-            if not all(a is b for a, b in zip(parts, (model, guide, self.elbo), strict=True)):
-                raise ValueError(
-                    "compile: expected what compile_elbo made of this model, guide and ELBO, found "
-                    "that of others: pass the same objects to both, or compile=True"
-                )
-        elif compile:
-            compile = compile_elbo(self.elbo, model, guide)  # noqa: A001
-        # As an attribute of a tuple: its parameters are this module's already.
-        self._compiled = (compile,) if isinstance(compile, CompiledELBO) else ()
+        for name, module in game.modules.items():
+            self.add_module(name, module.train())
+        self.game = game
 
     @property
-    def compiled(self) -> CompiledELBO | None:
-        """The compiled ELBO, if asked for."""
-        return self._compiled[0] if self._compiled else None
+    def programs(self) -> tuple[Any, ...]:
+        """Model, guide, and the modules that are trained besides them."""
+        return (self.model, self.guide, *self.game.modules.values())
 
     def hold(self, modules: Sequence[nn.Module]) -> None:
         """Adds modules that functions, methods and objects call: their state is the objective's.
@@ -67,11 +52,62 @@ class Objective(nn.Module):
         self.behind.extend(module for module in modules if id(module) not in parts)
 
     def forward(
-        self, count: float, /, *args: Any, **kwargs: Any
+        self, turn: int, count: float, /, *args: Any, **kwargs: Any
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Sums the terms over `count` data; the loss per datum beside them has the gradient."""
-        if self.compiled is not None:
-            return self.compiled.scaled_terms(args, kwargs, scale=1 / count)
-        terms = loss_terms(self.elbo, Call(self.model, self.guide, args, kwargs))
-        loss = terms["loss"]
-        return {**terms, "loss": loss.detach()}, loss / count
+        """Computes the terms of a turn, and the loss per datum with its gradient.
+
+        Args:
+            turn: Number of the turn in the step.
+            count: What sums over the data of the batch are divided by.
+            *args: Positional arguments of model and guide.
+            **kwargs: Keyword arguments of both.
+        """
+        return self.game.compute(turn, count, args, kwargs)
+
+
+def make_game(
+    model: Any,
+    guide: Any,
+    objective: ELBO | TraceMI_GAN,
+    compile: bool | CompiledELBO = False,  # noqa: A002 -- torch's word
+    *,
+    discriminator_steps: int = 1,
+    share: tuple[int, int] = (0, 1),
+) -> Game:
+    """Makes the game of an objective.
+
+    Args:
+        model: A Pyro model.
+        guide: Its guide.
+        objective: An ELBO, or the adversarial objective.
+        compile: Whether to compile, or what was compiled.
+        discriminator_steps: Turns of the reader to each of the model.
+        share: Rank of this process, and number of all.
+
+    Raises:
+        ValueError: If the settings are not those of the objective.
+    """
+    if isinstance(discriminator_steps, bool) or not isinstance(discriminator_steps, int):
+        raise ValueError(
+            f"discriminator_steps must be a whole number, found {discriminator_steps!r}"
+        )
+    if discriminator_steps < 1:
+        raise ValueError(f"discriminator_steps must be at least 1, found {discriminator_steps}")
+    if not isinstance(objective, TraceMI_GAN):
+        if discriminator_steps != 1:
+            raise ValueError(
+                f"discriminator_steps={discriminator_steps} is for TraceMI_GAN: "
+                f"{type(objective).__name__} has one player, whose parameters are updated together"
+            )
+        return ElboGame(model, guide, objective, compile)
+    if isinstance(compile, CompiledELBO):
+        raise ValueError(
+            "compile: expected False for TraceMI_GAN, found what compile_elbo made of an ELBO"
+        )
+    if compile:
+        warnings.warn(
+            "compile=True compiles the loss of an ELBO: the two losses of TraceMI_GAN are computed "
+            "in eager mode",
+            stacklevel=4,
+        )
+    return AdversarialGame(model, guide, objective, discriminator_steps, share)

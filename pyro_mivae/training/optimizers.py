@@ -24,15 +24,13 @@ def adam(parameters: list[Tensor], learning_rate: float = 1e-3) -> torch.optim.A
 
 
 def make_optimizer(
-    optimizer: Callable[[list[Tensor]], Optimizer] | None, parameters: list[Tensor]
+    optimizer: Callable[[list[Tensor]], Optimizer], parameters: list[Tensor]
 ) -> Optimizer:
     """Makes the optimiser of the parameters.
 
     Raises:
         ValueError: If it is none of torch's.
     """
-    if optimizer is None:
-        return adam(parameters)
     if isinstance(optimizer, PyroOptim):
         raise ValueError(
             "optimizer: fit trains with torch's optimisers, found Pyro's "

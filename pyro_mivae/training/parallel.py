@@ -8,13 +8,15 @@ rank 0 writes.
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import pyro
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyro_mivae.batches import BatchSource
 from pyro_mivae.checks import check_choice, check_count
@@ -118,7 +120,7 @@ def check(fabric: Fabric, batch_size: int | None, stored: dict[str, Tensor]) -> 
         )
 
 
-def allow_unused(fabric: Fabric, objective: nn.Module, batches: BatchSource) -> None:
+def allow_unused(fabric: Fabric, objective: Any, batches: BatchSource) -> None:
     """Lets a loss leave parameters without gradient, if it does so now, before the setup.
 
     For several processes: they have to look for such parameters in each step, which costs
@@ -126,21 +128,61 @@ def allow_unused(fabric: Fabric, objective: nn.Module, batches: BatchSource) -> 
 
     Args:
         fabric: Before the setup.
-        objective: Gives the terms, with the loss.
+        objective: The :class:`~pyro_mivae.training.objective.Objective`.
         batches: The data; the first batch is looked at.
     """
-    if fabric.world_size == 1:
+    if fabric.world_size == 1 or objective.game.alone:
         return
     parameters = [p for p in objective.parameters() if p.requires_grad]
     with undisturbed([objective], fabric.device):
         batch = batches.at(0)
-        _, loss = objective(batch.count, *batch.args, **batch.kwargs)
+        _, loss = objective(0, batch.count, *batch.args, **batch.kwargs)
         has = loss.requires_grad
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True) if has else []
     unused = torch.tensor(float(any(g is None for g in gradients)), device=fabric.device)
     torch.distributed.all_reduce(unused, torch.distributed.ReduceOp.MAX)
     if isinstance(fabric.strategy, DDPStrategy):
         fabric.strategy._ddp_kwargs["find_unused_parameters"] = bool(unused)
+
+
+def average_gradients(fabric: Fabric, parameters: Sequence[Tensor]) -> None:
+    """Averages the gradients of a player over the processes, after its backward pass.
+
+    For losses of which a step has several: what Fabric wraps takes one for each forward pass. A
+    parameter without a gradient in all processes is left without one.
+
+    Args:
+        fabric: Fabric of the training.
+        parameters: Parameters of the player, the same in all processes.
+    """
+    if fabric.world_size == 1:
+        return
+    has = torch.tensor([float(p.grad is not None) for p in parameters], device=fabric.device)
+    torch.distributed.all_reduce(has)
+    used = [p for p, number in zip(parameters, has.tolist(), strict=True) if number]
+    for parameter in used:
+        gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        parameter.grad = gradient.contiguous()
+        torch.distributed.all_reduce(parameter.grad)
+        parameter.grad /= fabric.world_size
+
+
+def share_factor(count: float, rank: int, ranks: int) -> float:
+    """Returns what a rank's mean over its share of a batch counts in the mean over the ranks.
+
+    Args:
+        count: :attr:`~pyro_mivae.batches.Batch.count` of the share.
+        rank: Rank of the process.
+        ranks: Number of processes.
+
+    Returns:
+        Data in the rank's share, divided by the mean number of data in a share; 0 where there are
+        fewer data than ranks and this rank has none.
+    """
+    if math.isinf(count):
+        return 0.0
+    total = round(count * ranks)
+    return math.ceil((total - rank) / ranks) / count if total % ranks else 1.0
 
 
 def rank_seed(seed: int, rank: int, step: int = 0) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Number
 from typing import Any
 
@@ -14,8 +14,10 @@ from torch import Tensor
 
 from pyro_mivae.batches import BatchSource
 from pyro_mivae.runs.flock import owner_words, this_process
+from pyro_mivae.training.averaging import WeightAverage
 from pyro_mivae.training.checkpoints import CheckpointError
-from pyro_mivae.training.optimizers import LearningRates
+from pyro_mivae.training.games import Game
+from pyro_mivae.training.players import Player
 
 logger = logging.getLogger(__name__)
 
@@ -27,16 +29,22 @@ MACHINE = {
 """What decides the last bits of the numbers, and its words."""
 # How an optimiser computes, not what.
 _NOT_COMPARED = ("params", "foreach", "fused", "capturable", "differentiable")
+# Name in the record, words for it, and its value in records that do not have it.
+_LATER = (("batches_per_step", "discriminator_steps", 1), ("average", "average", None))
 
 
-def make_record(batches: BatchSource, rates: LearningRates) -> dict[str, Any]:
-    """Notes data, order, optimiser and process of a training.
+def make_record(
+    batches: BatchSource, game: Game, players: Sequence[Player], average: WeightAverage | None
+) -> dict[str, Any]:
+    """Notes data, order, optimisers and process of a training.
 
     Args:
         batches: Data of the training.
-        rates: Optimiser and schedule as they were made, before any state is loaded.
+        game: The game of the training.
+        players: The players with optimisers and schedules as they were made, before any state is
+            loaded.
+        average: The moving average of the weights, or None.
     """
-    optimizer = rates.optimizer
     checksums = batches.checksums()  # first: it finds what can't be repeated
     steps = batches.steps_per_epoch
     return {
@@ -48,10 +56,9 @@ def make_record(batches: BatchSource, rates: LearningRates) -> dict[str, Any]:
         "batch_size": batches.batch_size,
         **({} if steps is None else {"steps_per_epoch": steps}),
         "seed": batches.seed,
-        "optimizer": type(optimizer).__name__,
-        "settings": [_settings(group) for group in optimizer.param_groups],
-        "scheduler": rates.name,
-        "schedule": rates.state_dict(),
+        "batches_per_step": game.batches_per_step,
+        "average": None if average is None else average.decay,
+        "players": {player.name: _of_player(player) for player in players},
         "threads": torch.get_num_threads(),
         "owner": this_process(),
     }
@@ -69,20 +76,16 @@ def check_same_training(saved: Mapping[str, Any], current: Mapping[str, Any]) ->
     What changes bits only, as another number of threads, is said by a warning.
     """
     differences = _different_data(saved, current)
-    for name in ("batch_size", "order", "steps_per_epoch", "seed", "optimizer"):
+    for name in ("batch_size", "order", "steps_per_epoch", "seed"):
         if _differ(saved, current, name):
             differences.append(f"{name}: {saved[name]} there, {current[name]} now")
-    if saved.get("optimizer") == current["optimizer"]:
-        for old, new in zip(saved["settings"], current["settings"], strict=False):
-            differences += _different_settings(old, new, current["optimizer"])
-    if saved.get("scheduler") != current["scheduler"]:
-        differences.append(
-            f"lr_scheduler: {saved.get('scheduler')} there, {current['scheduler']} now"
-        )
-    else:
-        differences += _different_settings(
-            flat(saved.get("schedule", {})), flat(current["schedule"]), str(current["scheduler"])
-        )
+    for name, words, before in _LATER:
+        if saved.get(name, before) != current[name]:
+            differences.append(f"{words}: {saved.get(name, before)} there, {current[name]} now")
+    before = saved.get("players", {"model": saved})  # earlier ones note the one player's settings
+    for name, player in current["players"].items():
+        whose = "" if len(current["players"]) == 1 else f"the {name}'s "
+        differences += _different_player(before.get(name, {}), player, whose)
     if differences:
         raise CheckpointError(
             f"the checkpoint is of another training: {'; '.join(differences)}. Go on with the data "
@@ -137,6 +140,35 @@ def _different_data(saved: Mapping[str, Any], current: Mapping[str, Any]) -> lis
 def _differ(saved: Mapping[str, Any], current: Mapping[str, Any], name: str) -> bool:
     """Whether an entry is noted of both trainings and not the same."""
     return name in saved and name in current and saved[name] != current[name]
+
+
+def _of_player(player: Player) -> dict[str, Any]:
+    """What is noted of a player: the settings of optimiser and schedule."""
+    optimizer = player.rates.optimizer
+    return {
+        "optimizer": type(optimizer).__name__,
+        "settings": [_settings(group) for group in optimizer.param_groups],
+        "scheduler": player.rates.name,
+        "schedule": player.rates.state_dict(),
+    }
+
+
+def _different_player(
+    saved: Mapping[str, Any], current: Mapping[str, Any], whose: str
+) -> list[str]:
+    """Differences of a player's optimiser and schedule, after words that name the player."""
+    differences = []
+    if "optimizer" in saved and saved["optimizer"] != current["optimizer"]:
+        there, now = saved["optimizer"], current["optimizer"]
+        differences.append(f"{whose}optimizer: {there} there, {now} now")
+    if saved.get("optimizer") == current["optimizer"]:
+        for old, new in zip(saved["settings"], current["settings"], strict=False):
+            differences += _different_settings(old, new, whose + current["optimizer"])
+    if saved.get("scheduler") != current["scheduler"]:
+        there, now = saved.get("scheduler"), current["scheduler"]
+        return [*differences, f"{whose}lr_scheduler: {there} there, {now} now"]
+    schedules = flat(saved.get("schedule", {})), flat(current["schedule"])
+    return differences + _different_settings(*schedules, f"{whose}{current['scheduler']}")
 
 
 def _different_settings(saved: Mapping[str, Any], current: Mapping[str, Any], of: str) -> list[str]:

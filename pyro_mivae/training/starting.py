@@ -33,7 +33,7 @@ from pyro_mivae.training.record import check_same_data, note_machine, whose
 
 SETTINGS: dict[str, Check] = {
     **dict.fromkeys(("steps", "log_every", "checkpoint_every"), check_count),
-    **dict.fromkeys(("devices", "num_nodes"), check_count),
+    **dict.fromkeys(("devices", "num_nodes", "discriminator_steps"), check_count),
     "batch_size": optional(check_count),
     "seed": check_seed,
     **dict.fromkeys(("drop_last", "resume", "progress"), check_flag),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -20,10 +21,12 @@ class TermLog:
     Attributes:
         fabric: Fabric of the training.
         unread: Step, terms summed over data, and number of data, on the device.
+        of_player: Says whose a term is, for errors; "" where there is one player.
         pending: Step and terms per datum, on the host.
     """
 
     fabric: Fabric
+    of_player: Callable[[str], str] = lambda term: ""
     unread: list[tuple[int, dict[str, Tensor], float]] = field(default_factory=list)
     pending: list[tuple[int, dict[str, float]]] = field(default_factory=list)
 
@@ -44,7 +47,8 @@ class TermLog:
             read = {name: next(values) for name in terms}
             for name, value in read.items():
                 if not math.isfinite(value):
-                    raise NonFiniteError(f"'{name}' is {value} at step {step}")
+                    whose = f" of the {player}" if (player := self.of_player(name)) else ""
+                    raise NonFiniteError(f"'{name}'{whose} is {value} at step {step}")
             self.pending.append((step, read))
         self.unread.clear()
 

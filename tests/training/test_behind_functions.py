@@ -15,7 +15,7 @@ from pyro_mivae.information import sandwich
 from pyro_mivae.isolation import evaluation, modules_of, roots_of, undisturbed
 from pyro_mivae.training import evaluate, fit, refit_guide
 from pyro_mivae.training.discovery import discover
-from pyro_mivae.training.objective import Objective
+from pyro_mivae.training.objective import Objective, make_game
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SETTINGS = {"batch_size": 16, "device": "cpu", "progress": False, "log_every": 5}
@@ -216,7 +216,7 @@ def test_modules_are_moved_to_the_device_of_the_training(style, monkeypatch):
     model, guide, parts = made(style)
     double = nn.Module.double
     monkeypatch.setattr(nn.Module, "to", lambda self, device: double(self))
-    objective = Objective(model, guide, elbo())
+    objective = Objective(model, guide, make_game(model, guide, elbo()))
     trained_, stored = discover(
         objective, Batches([data().double()], 16, 0, None), torch.device("cpu")
     )

@@ -136,7 +136,10 @@ def test_what_is_no_checkpoint_of_fit_is_named(tmp_path):
         (lambda s: s.update(objective=3), "expected the parameters of model and guide"),
         (lambda s: s.update(stored={"a": torch.ones(2)}), "'a': expected none, found shape"),
         (lambda s: s.update(optimizer={}), "expected groups of parameters, found none"),
-        (lambda s: s["optimizer"]["param_groups"][0]["params"].pop(), r"expected groups of \[2\]"),
+        (
+            lambda s: s["optimizer"]["model"]["param_groups"][0]["params"].pop(),
+            r"expected groups of \[2\]",
+        ),
         (lambda s: s.update(pending=[3]), "can't be taken by this training"),
         (lambda s: s.update(random={}), "can't be taken by this training"),
         (lambda s: s.update(elbo={}), "can't be taken by this training"),

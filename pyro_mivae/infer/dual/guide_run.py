@@ -70,9 +70,10 @@ class ReplayCodes(Messenger):  # type: ignore[misc]
     def _pyro_param(self, msg: dict[str, Any]) -> None:
         # A parameter that starts from the data must not keep the mark that follows them.
         name, *init = msg["args"]
-        if init:
-            start = init[0]
-            msg["args"] = (name, lambda: detach_provenance(start() if callable(start) else start))
+        if init and callable(init[0]):
+            msg["args"] = (name, lambda: detach_provenance(init[0]()))
+        elif init:  # the tensor itself, for handlers that ask what a parameter starts from
+            msg["args"] = (name, detach_provenance(init[0]))
 
 
 class GuideRun:
