@@ -8,6 +8,7 @@ import sys
 import tempfile
 import zipfile
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -192,3 +193,15 @@ def test_leftovers_of_killed_writes_are_removed(tmp_path):
         assert [re.sub("-.*", "", p.name)[:17] for p in remove_leftovers(tmp_path)] == [f".{NAME}."]
         assert living.exists()
     assert sorted(os.listdir(tmp_path)) == [".mine.tmp", "a"]
+
+
+def test_numbers_of_numpy_do_not_make_a_checkpoint_unreadable(tmp_path):
+    def add(event):
+        if event.kind == "log":
+            event.history.add(event.step, event.epoch, "validation", {"score": np.float64(0.5)})
+
+    settings = {"log_every": 3, "callbacks": [add]}
+    settings["optimizer"] = lambda parameters: torch.optim.SGD(parameters, lr=np.float32(0.125))
+    train(tmp_path, steps=4, **settings, batch_size=np.int64(10))
+    _, history = train(tmp_path, resume=True, **settings, batch_size=np.int64(10))
+    assert [row["score"] for row in history.rows if row["split"] == "validation"] == [0.5] * 3
