@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pyro_mivae import information, progress
-from pyro_mivae.training.loop import _short
+from pyro_mivae.training.elbo_game import ElboGame
 
 
 class Terminal(io.StringIO):
@@ -55,7 +55,7 @@ TERMS = {
 
 def test_the_bar_of_a_training_has_loss_and_mi_in_80_columns(terminal):
     with progress.part(1, 3), progress.Progress("training", 100_000, "steps") as bar:
-        bar.note(_short(TERMS))
+        bar.note(ElboGame.short(None, TERMS))
         bar.update(41_000)
         bar.tick()
     for frame in terminal.frames():
@@ -72,7 +72,7 @@ def test_a_bar_that_is_done_says_how_long_it_took(terminal):
 
 
 def test_losses_without_a_term_have_no_mi():
-    assert _short({"loss": 2.0}) == "loss 2.0 nats"
+    assert ElboGame.short(None, {"loss": 2.0}) == "loss 2.0 nats"
 
 
 def test_without_a_terminal_there_is_a_line_every_half_minute(log):

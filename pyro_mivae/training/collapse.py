@@ -30,7 +30,7 @@ DATA = 20
 
 
 class CollapseWatch:
-    """Looks for signs of collapse at the readings of a training, and warns of each once.
+    """A look for signs of collapse at the readings of a training, with a warning of each, once.
 
     It costs a run of the model and one of the guide at each reading, and changes nothing.
 

@@ -142,8 +142,8 @@ def fit(
     if resume and folder is None:
         raise ValueError("resume=True needs the folder of the checkpoint")
     fabric = make_fabric(device, precision, devices, num_nodes)
-    share = (fabric.global_rank, fabric.world_size)
     parallel.launch(fabric)
+    share = (fabric.global_rank, fabric.world_size)
     pyro.set_rng_seed(parallel.rank_seed(seed, fabric.global_rank))
     with pyro.settings.context(module_local_params=True):
         game = make_game(

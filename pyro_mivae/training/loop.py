@@ -291,12 +291,9 @@ class Loop:
         if not self.fabric.is_global_zero:
             return
         rates = {player.name: player.rates.first for player in self.players}
-        averaged = nullcontext if self.average is None else self.average.applied
         event = Event(
-            *(kind, self.step, self._epoch(), terms, self.history),
-            learning_rate=rates["model"],
-            learning_rates=rates,
-            averaged=averaged,
+            *(kind, self.step, self._epoch(), terms, self.history, rates["model"], rates),
+            averaged=nullcontext if self.average is None else self.average.applied,
         )
         for callback in self.callbacks:
             callback(event)

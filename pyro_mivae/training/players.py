@@ -24,7 +24,7 @@ class Player:
     Attributes:
         name: ``"model"``, for an ELBO its guide included, or ``"reader"``.
         parameters: The parameters that its turns update.
-        rates: The learning rate and its schedule, with the optimiser as it was made.
+        rates: The learning rate and its schedule, with the optimiser as it was chosen.
         optimizer: The optimiser as Fabric set it up.
     """
 
@@ -51,7 +51,7 @@ def make_players(
         steps: Steps of the training.
 
     Raises:
-        ValueError: If a name is no player's, or what is made is none of torch's.
+        ValueError: If a name is no player's, or what is chosen is none of torch's.
     """
     if isinstance(optimizer, Optimizer) and len(game.players) > 1:
         raise ValueError(
@@ -64,12 +64,12 @@ def make_players(
     players = []
     for name in game.players:
         parameters = owners[name]
-        made = (
+        chosen = (
             game.optimizer(name, parameters)
             if optimizers[name] is None
             else make_optimizer(optimizers[name], parameters)
         )
-        rates = LearningRates(made, schedulers[name], steps)
+        rates = LearningRates(chosen, schedulers[name], steps)
         players.append(Player(name, parameters, rates))
     return players
 

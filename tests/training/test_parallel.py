@@ -22,6 +22,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 from torch import nn
 
 from pyro_mivae.batches import Batches, permutation
@@ -46,6 +47,12 @@ DRAWS = 400
 # and those that are not used.
 BEFORE = 4
 IN_STEP_5 = BEFORE + 2 * 5
+
+
+@pytest.fixture(autouse=True)
+def rank_0(monkeypatch):
+    """Fabric notes the rank for the whole process: afterwards it is what it was."""
+    monkeypatch.setattr(rank_zero_only, "rank", 0, raising=False)
 
 
 class Given(dist.Normal):
@@ -428,8 +435,9 @@ class Normed(nn.Module):
         super().__init__()
         self.norm = nn.BatchNorm1d(3)
         self.unused = nn.Parameter(torch.ones(())) if unused else None
+        self.game = SimpleNamespace(alone=False)
 
-    def forward(self, count, x):
+    def forward(self, turn, count, x):
         return {}, (self.norm(x) * torch.rand(3)).square().sum() / count
 
 

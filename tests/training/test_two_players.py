@@ -183,7 +183,7 @@ def test_what_is_refused():
         ({"lr_scheduler": {"D": adam}}, "lr_scheduler: .*found 'D'"),
         ({"optimizer": SGD(players.model.parameters(), lr=1.0)}, r"by player, found one SGD"),
         ({"discriminator_steps": 0}, "discriminator_steps must be at least 1, found 0"),
-        ({"discriminator_steps": 1.5}, "must be a whole number, found 1.5"),
+        ({"discriminator_steps": 1.5}, "must be a whole number, at least 1, found 1.5"),
         ({"average": 1.0}, "average: expected None, or the decay .* found 1.0"),
         (
             {"compile": compile_elbo(TraceMI_ELBO(channel="mean"), players.model, players.guide)},
@@ -218,6 +218,8 @@ def test_the_discriminator_is_put_into_training_mode():
     assert same(players.state(), eager.state())
 
 
+@pytest.mark.filterwarnings("ignore:Found plate statements in guide but not model")
+@pytest.mark.filterwarnings("ignore:model or guide call modules whose parameters are not trained")
 def test_a_checkpoint_of_another_objective_is_named(tmp_path):
     players = Players()
     players.train(folder=tmp_path / "gan", steps=2)
