@@ -4,6 +4,7 @@ import math
 from functools import partial
 
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from opponents_in_training import Players, X, same
@@ -242,9 +243,12 @@ def guide_of_all(players):
     """A guide of the noise, too, as an ELBO asks for."""
 
     def guide(x):
-        players.guide(x)
-        with pyro.plate("again", len(x)):
-            pyro.sample("z", pyro.distributions.Normal(torch.zeros(1), 1.0).to_event(1))
+        pyro.module("reader", players.guide)
+        loc, _, logits = players.guide.head(players.guide.trunk(x)).split([1, 1, 2], -1)
+        with pyro.plate("data", len(x)):
+            pyro.sample("c", dist.Normal(loc, 1.0).to_event(1))
+            pyro.sample("d", dist.OneHotCategorical(logits=logits))
+            pyro.sample("z", dist.Normal(torch.zeros(1), 1.0).to_event(1))
 
     return guide
 
@@ -310,9 +314,9 @@ def test_parameters_in_the_store_and_functions(tmp_path):
     def model(x):
         shift = pyro.param("shift", torch.zeros(2))
         with pyro.plate("data", len(x)):
-            c = pyro.sample("c", pyro.distributions.Normal(torch.zeros(1), 1.0).to_event(1))
+            c = pyro.sample("c", dist.Normal(torch.zeros(1), 1.0).to_event(1))
             loc = shift + c * pyro.param("gain", torch.ones(2))
-            pyro.sample("x", pyro.distributions.Normal(loc, 0.3).to_event(1), obs=x)
+            pyro.sample("x", dist.Normal(loc, 0.3).to_event(1), obs=x)
 
     net = torch.nn.Linear(2, 2)
 
@@ -320,7 +324,7 @@ def test_parameters_in_the_store_and_functions(tmp_path):
         pyro.module("net", net)
         loc, raw = net(x).chunk(2, -1)
         with pyro.plate("data", len(x)):
-            pyro.sample("c", pyro.distributions.Normal(loc, raw.exp()).to_event(1))
+            pyro.sample("c", dist.Normal(loc, raw.exp()).to_event(1))
 
     gan = TraceMI_GAN(inner.discriminator, codes="c")
     before = net.weight.detach().clone()
