@@ -31,7 +31,20 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 # Short names in signatures in place of what they stand for; the API pages explain them.
-autodoc_type_aliases = {name: name for name in ("Channel", "Codes", "Data", "DataArgs", "Network")}
+autodoc_type_aliases = {
+    name: name
+    for name in (
+        "Channel",
+        "Codes",
+        "Data",
+        "DataArgs",
+        "Network",
+        "Adversary",
+        "Weight",
+        "Weights",
+        "Scales",
+    )
+}
 python_use_unqualified_type_names = True
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False

@@ -70,8 +70,13 @@ class BatchSource(Protocol):
     def one(self) -> Batch:
         """Gives a batch of one datum."""
 
-    def checksum(self) -> str | None:
-        """Gives a checksum of a sample of the data; None where two readings differ."""
+    def checksums(self) -> dict[str, str]:
+        """Gives what tells these data from others; nothing where two readings of them differ.
+
+        Returns:
+            ``checksum`` of a sample of the data, or ``first_batch``, the checksum of the first
+            batch, which may be another one also where the data are the same.
+        """
 
 
 class Batches:
@@ -88,6 +93,7 @@ class Batches:
     """
 
     kind = "tensors"
+    order = "by seed"
     unrepeatable = ""
     steps_per_epoch: int | None
 
@@ -104,7 +110,6 @@ class Batches:
         self.tensors, self.batch_size, self.seed, self.prepare = tensors, batch_size, seed, prepare
         self.share, self.drop_last, self.shuffle = share, drop_last, shuffle
         self.length = len(tensors[0])
-        self.order = "shuffled" if shuffle and batch_size is not None else "in order"
         self.steps_per_epoch = number_of_batches(self.length, batch_size, drop_last)
         self._epoch, self._order = -1, torch.empty(0)
 
@@ -133,9 +138,9 @@ class Batches:
         """Gives the number of data in the smallest batch, or share of one, of an epoch."""
         return smallest_batch(self.length, self.batch_size, self.drop_last, self.share[1])
 
-    def checksum(self) -> str:
-        """Gives a checksum of the tensors, or of a sample where they are large."""
-        return checksum_of(self.tensors)
+    def checksums(self) -> dict[str, str]:
+        """Gives the ``checksum`` of the tensors, or of a sample where they are large."""
+        return {"checksum": checksum_of(self.tensors)}
 
 
 def number_of_batches(length: int, batch_size: int | None, drop_last: bool) -> int:

@@ -34,6 +34,8 @@ from scipy import ndimage
 from skimage.morphology import skeletonize
 from torch import Tensor
 
+from pyro_mivae.progress import Progress
+
 __all__ = ["UNITS", "VERSION", "measure"]
 
 UNITS = {
@@ -58,13 +60,14 @@ _BATCH = 128  # images at a time: some 10 MB for each array of enlarged ones
 Array = NDArray[np.float64]
 
 
-def measure(images: Tensor | NDArray[Any]) -> xr.Dataset:
+def measure(images: Tensor | NDArray[Any], *, progress: bool = False) -> xr.Dataset:
     """Measures images, in the same way whether they are real or generated.
 
     Args:
         images: Images, (N, H, W), uint8 from 0 (paper) to 255 (ink), or floating point from 0 to 1.
             Floating point is rounded to uint8 first: generated images would be measured
             differently otherwise.
+        progress: Whether to show progress: a bar on a terminal, elsewhere a line every half minute.
 
     Returns:
         ``area``, ``length``, ``thickness``, ``slant``, ``width`` and ``height``, float64 of
@@ -79,9 +82,11 @@ def measure(images: Tensor | NDArray[Any]) -> xr.Dataset:
     """
     grey = _to_uint8(images)
     values = np.full((len(UNITS), len(grey)), np.nan)
-    for start in range(0, len(grey), _BATCH):
-        rows = slice(start, start + _BATCH)
-        values[:, rows] = _measure(grey[rows])
+    with Progress("strokes", len(grey), "images", shown=progress) as bar:
+        for start in range(0, len(grey), _BATCH):
+            rows = slice(start, start + _BATCH)
+            values[:, rows] = _measure(grey[rows])
+            bar.update(len(grey[rows]))
     values[:, np.isnan(values).any(0)] = np.nan
     variables = {
         name: ("image", row, {"units": unit})

@@ -24,6 +24,7 @@ PAGES = [
     "guide/add-a-prior.md",
     "guide/priors.md",
     "theory/which-information.md",
+    "theory/adversarial.md",
     "guide/disentanglement.md",
     "studies/open-question.md",
 ]

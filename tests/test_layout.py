@@ -13,7 +13,7 @@ FLOORS = (
         "disentanglement",
     ),
     ("traces", "priors", "datasets", "plotting"),
-    ("infer", "vae"),
+    ("infer", "vae", "gan"),
     ("training", "information", "inference_data"),
 )
 RANK = {name: rank for rank, names in enumerate(FLOORS) for name in names}

@@ -13,6 +13,7 @@ import xarray as xr
 
 from experiments.mnist.metrics import evaluate_channels
 from pyro_mivae.information import Estimate, aggregate_information, sandwich
+from pyro_mivae.progress import part
 from pyro_mivae.runs import groups
 from pyro_mivae.training import refit_guide
 from pyro_mivae.vae import MIVAE
@@ -89,6 +90,11 @@ class Sizes:
     refit_steps: int
     refit_samples: int
 
+    @property
+    def parts(self) -> int:
+        """The number of parts that progress bars are numbered by; two are the program's own."""
+        return 6 if self.refit_steps else 4
+
 
 def measure(
     vae: MIVAE, images: torch.Tensor, train: torch.Tensor, sizes: Sizes, *, seed: int
@@ -101,16 +107,19 @@ def measure(
         ``aggregate_information``. By ``codes``, on all test images: ``kl``, ``bound`` and
         ``score``. Standard errors end in ``_se``.
     """
-    by_guide = {
-        OWN: under_the_model(vae, images, counts=sizes.num_samples, number=sizes.images, seed=seed)
-    }
-    if sizes.refit_steps:
-        refitted = refit_guide(
-            vae.model, vae.guide, train, steps=sizes.refit_steps, prepare=vae.observe, seed=seed
-        )
+    settings: dict[str, Any] = {"number": sizes.images, "seed": seed}
+    with part(1, sizes.parts):
+        by_guide = {OWN: under_the_model(vae, images, counts=sizes.num_samples, **settings)}
+    if steps := sizes.refit_steps:
+        with part(2, sizes.parts):
+            refitted = refit_guide(
+                vae.model, vae.guide, train, steps=steps, prepare=vae.observe, seed=seed
+            )
         fewer = [k for k in sizes.num_samples if k <= sizes.refit_samples] or sizes.num_samples[:1]
-        settings: dict[str, Any] = {"counts": fewer, "number": sizes.images, "seed": seed}
-        by_guide[REFITTED] = under_the_model(vae, images, guide=refitted, **settings)
+        with part(3, sizes.parts):
+            by_guide[REFITTED] = under_the_model(
+                vae, images, counts=fewer, guide=refitted, **settings
+            )
     variables: dict[str, Any] = {}
     for name in by_guide[OWN]:
         rows = np.full((len(by_guide), *np.shape(by_guide[OWN][name])), np.nan)
@@ -121,7 +130,9 @@ def measure(
         if name.startswith("barber"):
             rows, dims = rows[..., 0], dims[:2]
         variables[name] = (dims, rows, groups.NATS)
-    for name, values in under_the_data(vae, images, num_data=sizes.num_data, seed=seed).items():
+    with part(sizes.parts - 2, sizes.parts):
+        under = under_the_data(vae, images, num_data=sizes.num_data, seed=seed)
+    for name, values in under.items():
         variables[name] = (("codes", "num_data"), values, groups.NATS)
     terms = evaluate_channels(vae, images)
     for name, column in (("kl", "kl/{}"), ("score", "mi/{}/mean"), ("bound", "mi/{}/sample")):

@@ -28,6 +28,7 @@ from pyro_mivae import plotting, runs
 from pyro_mivae.datasets import load_digits
 from pyro_mivae.information import Estimate, elbo_decomposition, log_evidence
 from pyro_mivae.plotting.saving import save
+from pyro_mivae.progress import part
 from pyro_mivae.runs import groups
 from pyro_mivae.training import make_fabric
 from pyro_mivae.training.checkpoints import CheckpointError
@@ -83,34 +84,21 @@ def run(config: Config, folder: Path, out: Path) -> None:
     digits = digits.to(device)
     vae, images = load(folder, device), digits.test.images
     started = time.monotonic()
-    curves = measure(
-        vae,
-        images,
-        digits.train.images,
-        Sizes(
-            num_samples=sorted(set(config.num_samples)),
-            images=config.images,
-            num_data=sorted({min(n, len(images)) for n in config.num_data}),
-            refit_steps=config.refit_steps,
-            refit_samples=config.refit_samples,
-        ),
-        seed=config.seed,
+    sizes = Sizes(
+        num_samples=sorted(set(config.num_samples)),
+        images=config.images,
+        num_data=sorted({min(n, len(images)) for n in config.num_data}),
+        refit_steps=config.refit_steps,
+        refit_samples=config.refit_samples,
     )
-    parts = elbo_decomposition(
-        vae.model,
-        vae.guide,
-        images[: config.decomposition_images],
-        prepare=vae.observe,
-        seed=config.seed,
-    )
-    evidence = log_evidence(
-        vae.model,
-        vae.guide,
-        images[: config.evidence_images],
-        num_samples=max(config.num_samples),
-        prepare=vae.observe,
-        seed=config.seed,
-    )
+    curves = measure(vae, images, digits.train.images, sizes, seed=config.seed)
+    pair = vae.model, vae.guide
+    same: dict[str, Any] = {"prepare": vae.observe, "seed": config.seed}
+    with part(sizes.parts - 1, sizes.parts):
+        parts = elbo_decomposition(*pair, images[: config.decomposition_images], **same)
+    with part(sizes.parts, sizes.parts):
+        first, number = images[: config.evidence_images], max(config.num_samples)
+        evidence = log_evidence(*pair, first, num_samples=number, **same)
     terms = {
         "elbo": parts.elbo,
         "log_likelihood": parts.log_likelihood,

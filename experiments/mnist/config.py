@@ -34,8 +34,8 @@ Posterior = Literal[
     "full-logit-normal",
     "full-probit-normal",
 ]
-STRUCTURES = {"infogan": ("uniform", 10), "infogan-gaussian": ("gaussian", 10)}
-"""The priors with a category: that of the continuous code, and the number of categories."""
+STRUCTURES = ("infogan", "infogan-gaussian")
+"""The priors with a category."""
 
 
 @dataclass(frozen=True)

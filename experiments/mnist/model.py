@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import torch
-from pyro.infer import TraceEnum_ELBO
 
-from experiments.mnist.config import (
-    STRUCTURES,
-    Config,
-    Objective,
-    code_dim,
-    read_settings,
-)
+from experiments.mnist.config import Config, read_settings
 from pyro_mivae import runs
 from pyro_mivae.datasets import Digits
 from pyro_mivae.infer import TraceMI_ELBO
-from pyro_mivae.infer.schedule import Weight
 from pyro_mivae.training.checkpoints import load_checkpoint
+from pyro_mivae.training.rebuilding import build_pair
 from pyro_mivae.vae import MIVAE
 
 
@@ -31,40 +25,7 @@ def load(folder: Path, device: torch.device) -> MIVAE:
 
 def build(config: Config) -> tuple[MIVAE, TraceMI_ELBO]:
     """Builds the model, with the weights of its seed, and the ELBO of a configuration."""
-    seed = config.training.seed if config.training.init_seed is None else config.training.init_seed
-    torch.manual_seed(seed)
-    prior, categories = STRUCTURES.get(config.model.prior, (config.model.prior, 0))
-    vae = MIVAE(
-        code_dim=code_dim(config.model),
-        noise_dim=config.model.noise_dim,
-        categories=categories,
-        prior=prior,
-        posterior=config.model.posterior,
-        noise_prior=config.model.noise_prior,
-        likelihood=config.model.likelihood,
-        encoder=config.model.networks,
-        decoder=config.model.networks,
-    )
-    if config.model.init_gain != 1:
-        with torch.no_grad():
-            for name, parameter in vae.named_parameters():
-                if name.endswith("weight"):
-                    parameter.mul_(config.model.init_gain)
-    elbo = TraceMI_ELBO(
-        channel=config.objective.channel,
-        mi_weight=_mi_weight(config.objective),
-        kl_weight=config.objective.kl_weight,
-        codes=vae.codes,
-        code_scale=config.objective.code_scale,
-        elbo=TraceEnum_ELBO(max_plate_nesting=1) if categories else None,
-    )
-    return vae, elbo
-
-
-def _mi_weight(objective: Objective) -> Weight:
-    """Returns lambda, or the schedule by which it grows."""
-    weight, warmup = objective.mi_weight, objective.mi_warmup
-    return (lambda step: weight * min(1.0, step / warmup)) if warmup else weight
+    return build_pair(dataclasses.asdict(config))
 
 
 def check_same_data(folder: Path, digits: Digits) -> None:

@@ -42,6 +42,7 @@ from pyro_mivae.training import (
     torchrun,
 )
 from pyro_mivae.training.checkpoints import CheckpointError, has_checkpoint, load_checkpoint
+from pyro_mivae.training.rebuilding import trained_guide
 from pyro_mivae.vae import MIVAE
 
 
@@ -196,7 +197,7 @@ def run(
     with part(1, PARTS):
         fit(
             vae.model,
-            vae.guide.enumerated() if "d" in vae.priors else vae.guide,
+            trained_guide(vae),
             elbo,
             digits.train.images,
             steps=training.steps,

@@ -120,7 +120,7 @@ def measured(split: Split, *, cache_dir: str | Path | None = None) -> xr.Dataset
     key = fingerprint(morphometry.VERSION, metadata.version("scikit-image"), images)
 
     def make() -> dict[str, NDArray[Any]]:
-        factors = morphometry.measure(images)
+        factors = morphometry.measure(images, progress=True)
         return {name: factors[name].values for name in morphometry.UNITS}
 
     arrays = cached("measured", key, make, folder=cache_dir)

@@ -8,6 +8,7 @@ from pyro_mivae.disentanglement.classes import ClassMatch, match_classes
 from pyro_mivae.disentanglement.evaluation import ceiling, evaluate
 from pyro_mivae.disentanglement.interventions import beta_vae_score, factor_vae_score
 from pyro_mivae.disentanglement.matrix import MIMatrix, ksg_matrix, mi_matrix, top_factors
+from pyro_mivae.disentanglement.overview import summary
 from pyro_mivae.disentanglement.predictors import DCI, dci, explicitness
 from pyro_mivae.disentanglement.scores import (
     completeness,
@@ -38,6 +39,7 @@ __all__ = [
     "modularity",
     "mutual_information_gap",
     "sap",
+    "summary",
     "top_factors",
     "traversal_effects",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,15 @@ class ClassMatch:
         accuracy: The share of data whose category's class is their label, from 0 to 1.
         classes: The class of every category, None where there are fewer classes.
         shares: The share of data in every category.
+        counts: Data of every category, a row each, by class.
+        labels: The classes of the columns of `counts`, ascending.
     """
 
     accuracy: float
     classes: list[int | None]
     shares: list[float]
+    counts: list[list[int]] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
 
     def __repr__(self) -> str:
         used = sum(share > 0 for share in self.shares)
@@ -76,4 +80,5 @@ def match_classes(categories: Any, labels: Any, num_categories: int) -> ClassMat
     for row, column in zip(rows, columns, strict=True):
         matched[row] = int(classes[column])
     shares = counts.sum(1) / len(labels)
-    return ClassMatch(counts[rows, columns].sum() / len(labels), matched, shares.tolist())
+    accuracy = float(counts[rows, columns].sum() / len(labels))
+    return ClassMatch(accuracy, matched, shares.tolist(), counts.tolist(), classes.tolist())

@@ -44,7 +44,7 @@ class DCI:
     def __repr__(self) -> str:
         codes, factors = self.importance.shape
         return (
-            f"DCI of {codes} codes and {factors} factors, all from 0 to 1: disentanglement "
+            f"DCI of {codes} codes and {factors} factors, from 0 to 1\n  disentanglement "
             f"{self.disentanglement:.2f}, completeness {self.completeness:.2f}, informativeness "
             f"{self.informativeness.mean():.2f} (mean over factors)"
         )

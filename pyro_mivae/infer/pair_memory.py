@@ -31,6 +31,7 @@ class PairMemory:
         owners: The code site that was named, by each of the sites that ``poutine.reparam`` made
             of it.
         players_checked: Whether two players and their arguments were compared.
+        codes_played: Whether that was in a call with codes, which the guide had to read.
         coupled: Whether the discriminator's output for a datum depends on the others, by its mode.
     """
 
@@ -47,6 +48,7 @@ class PairMemory:
     seen_latent: set[str] = field(default_factory=set)
     owners: dict[str, str] = field(default_factory=dict)
     players_checked: bool = False
+    codes_played: bool = False
     coupled: dict[bool, bool] = field(default_factory=dict)
 
 

@@ -21,7 +21,7 @@ from pyro_mivae.information.aggregate_densities import (
     by_site,
 )
 from pyro_mivae.information.batching import Batching
-from pyro_mivae.information.estimate import Estimate, mean_and_error
+from pyro_mivae.information.estimate import Estimate, in_lines, mean_and_error
 from pyro_mivae.information.posteriors import Batch, posteriors
 from pyro_mivae.traces.sites import Codes
 
@@ -61,7 +61,7 @@ class AggregateInformation:
         return self.estimate.mean > _NEAR * self.limit
 
     def __repr__(self) -> str:
-        return f"{self} ({self.num_data} data)" if not self.saturated else str(self)
+        return in_lines(str(self) if self.saturated else f"{self} ({self.num_data} data)")
 
     def __str__(self) -> str:
         names = ", ".join(self.codes)
@@ -109,7 +109,7 @@ def aggregate_information(
         batch_size: Data in a batch.
         prepare: Makes the guide's arguments from a batch.
         seed: Seed of the draws.
-        progress: Whether to show a progress bar (on a terminal).
+        progress: Whether to show progress: a bar on a terminal, elsewhere a line every half minute.
 
     Raises:
         ValueError: If a code is none of the guide's sites, is a point (``Delta``), depends on other
@@ -173,7 +173,7 @@ def pairwise_information(
         batch_size: Data in a batch.
         prepare: Makes the guide's arguments from a batch.
         seed: Seed of the draws.
-        progress: Whether to show a progress bar (on a terminal).
+        progress: Whether to show progress: a bar on a terminal, elsewhere a line every half minute.
 
     Returns:
         ``pairwise_mi`` and its standard error ``pairwise_mi_se``, nats, symmetric in ``dimension``

@@ -39,7 +39,7 @@ def aggregate_densities(run: list[Batch], *, progress: bool) -> Densities:
 
     Args:
         run: The posteriors of all data.
-        progress: Whether to show a progress bar (on a terminal).
+        progress: Whether to show progress: a bar on a terminal, elsewhere a line every half minute.
 
     Raises:
         ValueError: If a density is NaN.
@@ -62,7 +62,7 @@ def blocks(
     Args:
         run: The posteriors of all data.
         pairs: Whether every two dimensions are taken, too.
-        progress: Whether to show a progress bar (on a terminal).
+        progress: Whether to show progress: a bar on a terminal, elsewhere a line every half minute.
 
     Yields:
         Which draws, their densities, and with `pairs` (else empty) log q(z_a, z_b) under the

@@ -24,7 +24,7 @@ class Batching:
         batch_size: Data in a batch.
         prepare: Makes the arguments of model and guide from a batch.
         seed: Seed of the draws.
-        progress: Whether to show progress bars (on a terminal).
+        progress: Whether to show progress: a bar on a terminal, elsewhere a line every half minute.
     """
 
     tensors: list[Tensor]

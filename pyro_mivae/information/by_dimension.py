@@ -78,7 +78,7 @@ def per_dimension(
         batch_size: Data in a batch.
         prepare: Makes the arguments of model and guide from a batch.
         seed: Seed of the draws.
-        progress: Whether to show progress bars (on a terminal).
+        progress: Whether to show progress: a bar on a terminal, elsewhere a line every half minute.
 
     Returns:
         Dimensions ``channel``, ``dimension``, ``other`` and of a site ``c`` ``c_dim`` (``c_dim_0``,

@@ -19,7 +19,7 @@ from pyro_mivae.information.aggregate import (
 from pyro_mivae.information.aggregate_densities import aggregate_densities, by_site, together
 from pyro_mivae.information.batching import Batching
 from pyro_mivae.information.densities import Density, sum_inside
-from pyro_mivae.information.estimate import Estimate, mean_and_error
+from pyro_mivae.information.estimate import Estimate, in_lines, mean_and_error
 from pyro_mivae.information.posteriors import Batch, posteriors, require_plate
 from pyro_mivae.traces.dependencies import dependencies
 from pyro_mivae.traces.importance import density
@@ -59,7 +59,7 @@ class ElboDecomposition:
     def __repr__(self) -> str:
         names = ", ".join(self.information.codes)
         lines = [
-            f"ELBO {self.elbo} = log-likelihood {self.log_likelihood} - KL {self.kl}, in nats per "
+            f"ELBO {self.elbo} = log-likelihood {self.log_likelihood} - KL {self.kl} nats per "
             f"datum ({self.information.num_data} data)",
             f"KL = I_q({names}; x) {self.information.estimate} + KL(q({names}) || p({names})) "
             f"{self.marginal_kl}",
@@ -70,7 +70,7 @@ class ElboDecomposition:
                 f"KL(q({names}) || p({names})) = total correlation {self.total_correlation} + KL "
                 f"by dimension {total:.3f}"
             )
-        return "\n  ".join([*lines, *([self.note] if self.note else [])])
+        return in_lines(*lines, self.note)
 
     def __str__(self) -> str:
         names = ", ".join(self.information.codes)
@@ -116,7 +116,7 @@ def elbo_decomposition(
         batch_size: Data in a batch.
         prepare: Makes the arguments of model and guide from a batch.
         seed: Seed of the draws.
-        progress: Whether to show a progress bar (on a terminal).
+        progress: Whether to show progress: a bar on a terminal, elsewhere a line every half minute.
 
     Raises:
         ValueError: If model and guide have different latent sites, a prior differs between data, or

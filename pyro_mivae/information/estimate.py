@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from dataclasses import dataclass
 from statistics import NormalDist
 
 from torch import Tensor
+
+
+def in_lines(*sentences: str | None) -> str:
+    """Writes what a result says, each sentence from a new line on, at most 100 characters wide."""
+    wrapped = [textwrap.fill(s, 98, break_on_hyphens=False) for s in sentences if s]
+    return "\n".join(wrapped).replace("\n", "\n  ")
 
 
 def mean_and_error(terms: Tensor) -> tuple[Tensor, Tensor]:

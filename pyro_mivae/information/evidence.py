@@ -17,7 +17,7 @@ from pyro_mivae.infer.guide_checks import require_same_measure
 from pyro_mivae.information.batching import Batching, Run
 from pyro_mivae.information.dimension_terms import pair
 from pyro_mivae.information.edges import EdgeDraws
-from pyro_mivae.information.estimate import Estimate
+from pyro_mivae.information.estimate import Estimate, in_lines
 from pyro_mivae.information.posteriors import data_dims
 from pyro_mivae.information.proposal import Proposal, depth
 from pyro_mivae.traces.call import Call
@@ -52,12 +52,12 @@ class LogEvidence:
 
     def __repr__(self) -> str:
         number, doubtful = len(self.per_datum), int(self.unreliable.sum())
-        lines = [
+        return in_lines(
             f"log-evidence {self.estimate} nats per datum ({number} data, K = {self.num_samples})",
             f"effective samples {float(self.effective_samples.median()):.1f} (median); {doubtful} "
             f"of {number} data unreliable (Pareto k above {self.threshold:.2f})",
-        ]
-        return "\n  ".join([*lines, *([self.note] if self.note else [])])
+            self.note,
+        )
 
     @property
     def estimate(self) -> Estimate:
@@ -118,7 +118,7 @@ def log_evidence(
         prepare: Makes the arguments of model and guide from a batch.
         parallel: Draws evaluated at once, see :func:`sandwich`.
         seed: Seed of the draws.
-        progress: Whether to show a progress bar (on a terminal).
+        progress: Whether to show progress: a bar on a terminal, elsewhere a line every half minute.
 
     Raises:
         ValueError: If a site is not in the data's plate, a weight is NaN, one of prior and guide

@@ -18,7 +18,7 @@ from pyro_mivae.infer.dual.binding import DataArgs
 from pyro_mivae.infer.dual.dual_pass import DualPass
 from pyro_mivae.information.bounds import Bounds
 from pyro_mivae.information.edges import EdgeDraws
-from pyro_mivae.information.estimate import Estimate
+from pyro_mivae.information.estimate import Estimate, in_lines
 from pyro_mivae.isolation import evaluation
 from pyro_mivae.progress import Progress
 from pyro_mivae.traces.call import Call
@@ -110,7 +110,7 @@ class Sandwich:
 
     def __repr__(self) -> str:
         data = f"{len(self.barber_agakov_per_datum)} generated data"
-        return "\n  ".join([f"{self._bounds}, {data}", *([self.note] if self.note else [])])
+        return in_lines(f"{self._bounds}, {data}", self.note)
 
     def __str__(self) -> str:
         return self._bounds + (f"; {self.note}" if self.note else "")
@@ -180,7 +180,7 @@ def sandwich(
         parallel: Draws evaluated at once, 1 for a model that has to run alone. By default as many
             as fit a few ten megabytes, and one at a time where model or guide can't do more.
         seed: Seed of the draws.
-        progress: Whether to show a progress bar (on a terminal).
+        progress: Whether to show progress: a bar on a terminal, elsewhere a line every half minute.
         kwargs: Keyword arguments of both.
 
     Returns:

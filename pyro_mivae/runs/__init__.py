@@ -16,6 +16,7 @@ from pyro_mivae.runs.folder import (
     write_json,
 )
 from pyro_mivae.runs.history import History
+from pyro_mivae.runs.loading import LoadedRun, load
 
 __all__ = [
     "CONFIG",
@@ -23,9 +24,11 @@ __all__ = [
     "METRICS",
     "Claim",
     "History",
+    "LoadedRun",
     "claimed",
     "commit",
     "is_run",
+    "load",
     "new_folder",
     "read_config",
     "resumed",

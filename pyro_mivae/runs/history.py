@@ -52,7 +52,8 @@ class History:
             shown = [name for name in names if name in row]
             terms = ", ".join(f"{name} {float(row[name]):.2f}" for name in shown)
             number = sum(r["split"] == split for r in self.rows)
-            lines.append(f"  {split}: {number} rows, at step {row['step']} {terms}")
+            last = f"{number} rows, the last" if number > 1 else "1 row,"
+            lines.append(f"  {split}: {last} at step {row['step']}: {terms or 'other terms'}")
         return "\n".join(lines)
 
     def __len__(self) -> int:

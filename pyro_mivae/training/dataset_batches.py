@@ -39,6 +39,7 @@ class DatasetBatches:
     """
 
     kind = "Dataset"
+    order = "by seed"
     steps_per_epoch: int | None
 
     def __init__(
@@ -60,7 +61,6 @@ class DatasetBatches:
         self.dataset, self.batch_size, self.seed, self.prepare = dataset, batch_size, seed, prepare
         self.device, self.share, self.drop_last = device, share, drop_last
         self.shuffle = shuffle and batch_size is not None
-        self.order = "shuffled" if self.shuffle else "in order"
         self.length = len(dataset)
         if self.length == 0:
             raise ValueError(f"data: the Dataset is empty, found {type(dataset).__name__} of 0")
@@ -92,12 +92,13 @@ class DatasetBatches:
         """Gives a batch of the first datum."""
         return self._read([0], 1, 0)
 
-    def checksum(self) -> str | None:
-        """Gives a checksum of a sample of the data; None where two readings differ."""
+    def checksums(self) -> dict[str, str]:
+        """Gives the ``checksum`` of a sample of the data; nothing where two readings differ."""
         result = checksum_of_items(self.dataset, lambda item: _stack([item], self.dataset))
         if result is None:
             self.unrepeatable = f"reading {type(self.dataset).__name__} twice gave different data"
-        return result
+            return {}
+        return {"checksum": result}
 
     def _read(self, index: list[int], count: float, step: int) -> Batch:
         dataset: Any = self.dataset

@@ -117,7 +117,7 @@ def fit(
             stop the run after a checkpoint (several processes: after the next reading).
         checkpoint_every: Steps between two checkpoints.
         resume: Whether to go on from the checkpoint in `folder`.
-        progress: Whether to show a progress bar (on a terminal).
+        progress: Whether to show progress: a bar on a terminal, elsewhere a line every half minute.
         compile: Whether to train through :func:`~pyro_mivae.infer.compile_elbo`: for static
             programs, after 10 to 20 seconds of compilation (a few, once it is cached). What it has
             made of this model, guide and ELBO is taken, too: a pair that is trained several times,

@@ -99,20 +99,25 @@ class IterableBatches:
         first = map_tensors(self._first, lambda tensor: tensor[:1] if tensor.dim() else tensor)
         return make_batch(first, self.prepare, self.device)
 
-    def checksum(self) -> str | None:
-        """Gives a checksum of a sample of the data; None where two readings differ."""
+    def checksums(self) -> dict[str, str]:
+        """Gives the ``checksum`` of a sample, or of the ``first_batch`` if no other can be read.
+
+        That is so for an iterable and for a loader with workers: a Dataset may open a file that
+        worker processes must not share. Nothing is given where two readings differ.
+        """
         items: Any = self.iterable if self.loader is None else self.loader.dataset
+        name = "checksum"
         if isinstance(self.iterable, list | tuple):
             result = checksum_of_items(items, lambda batch: batch)
         elif self.loader is None or self.loader.num_workers or not self.length:
-            # A Dataset may open a file that worker processes must not share.
-            result = self._checksum_of_first()
+            name, result = "first_batch", self._checksum_of_first()
         else:
             collate = self.loader.collate_fn
             result = checksum_of_items(items, lambda item: collate([item]))
         if result is None:
             self._again = f"reading {type(self.iterable).__name__} twice gave different data"
-        return result
+            return {}
+        return {name: result}
 
     def _checksum_of_first(self) -> str | None:
         """The checksum of the first batch, of which the iterable is started once more."""

@@ -123,7 +123,8 @@ class Loop:
         self._read()
         if self.folder is None:
             return
-        self.record["steps_per_epoch"] = self.batches.steps_per_epoch
+        if self.batches.steps_per_epoch is not None:
+            self.record["steps_per_epoch"] = self.batches.steps_per_epoch
         self._check_parameters()
         state = {
             "objective": self.objective.state_dict(),
@@ -182,7 +183,7 @@ class Loop:
         self.objective.game.load_state_dict(state["elbo"])
         self.step = state["step"]
         if self.batches.steps_per_epoch is None:
-            self.batches.steps_per_epoch = state["record"]["steps_per_epoch"]
+            self.batches.steps_per_epoch = state["record"].get("steps_per_epoch")
         restore_own_state(self.fabric, state["random"], self.batches.seed, self.step)
         self.history = History(state["history"])
         self.terms.pending = [(step, dict(terms)) for step, terms in state["pending"]]

@@ -38,14 +38,16 @@ def make_record(
             loaded.
         average: The moving average of the weights, or None.
     """
+    checksums = batches.checksums()  # first: it finds what can't be repeated
+    steps = batches.steps_per_epoch
     return {
         "kind": batches.kind,
         "data": batches.length,
-        "checksum": batches.checksum(),
+        **checksums,
         "unrepeatable": batches.unrepeatable,
         "order": batches.order,
         "batch_size": batches.batch_size,
-        "steps_per_epoch": batches.steps_per_epoch,
+        **({} if steps is None else {"steps_per_epoch": steps}),
         "seed": batches.seed,
         "batches_per_step": game.batches_per_step,
         "average": None if average is None else average.decay,
@@ -62,10 +64,7 @@ def check_same_training(saved: Mapping[str, Any], current: Mapping[str, Any]) ->
     """
     differences = _different_data(saved, current)
     for name in ("batch_size", "order", "steps_per_epoch", "seed"):
-        known = name in saved and (
-            name != "steps_per_epoch" or None not in (saved[name], current[name])
-        )
-        if known and saved[name] != current[name]:
+        if _differ(saved, current, name):
             differences.append(f"{name}: {saved[name]} there, {current[name]} now")
     for name, words, before in _LATER:
         if saved.get(name, before) != current[name]:
@@ -78,6 +77,11 @@ def check_same_training(saved: Mapping[str, Any], current: Mapping[str, Any]) ->
         raise CheckpointError(
             f"the checkpoint is of another training: {'; '.join(differences)}. Go on with the data "
             "and settings of the checkpoint, or train anew in another folder"
+        )
+    if _differ(saved, current, "first_batch"):
+        logger.warning(
+            "the first batch is another one than in the checkpoint's training: either the data are "
+            "others, or a random state that fit can't seed has changed them. The training goes on"
         )
     if current["unrepeatable"]:
         logger.warning(
@@ -114,10 +118,15 @@ def _different_data(saved: Mapping[str, Any], current: Mapping[str, Any]) -> lis
         return [f"data: {saved.get('kind', 'tensors')} there, {current['kind']} now"]
     if "data" in saved and saved["data"] != current["data"]:
         return [f"{saved['data']} data there, {current['data']} now"]
-    sums = [record.get("checksum") for record in (saved, current)]
-    if None not in sums and sums[0] != sums[1]:
-        return [f"checksum of the data: {str(sums[0])[:12]} there, {str(sums[1])[:12]} now"]
+    if _differ(saved, current, "checksum"):
+        pair = (str(record["checksum"])[:12] for record in (saved, current))
+        return ["checksum of the data: {} there, {} now".format(*pair)]
     return []
+
+
+def _differ(saved: Mapping[str, Any], current: Mapping[str, Any], name: str) -> bool:
+    """Whether an entry is noted of both trainings and not the same."""
+    return name in saved and name in current and saved[name] != current[name]
 
 
 def _of_player(player: Player) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pyro_mivae.batches import Data, Prepare, arguments, as_tensors
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.infer.compiled.capture import leaves_of
 from pyro_mivae.isolation import modules_of, undisturbed
+from pyro_mivae.progress import titled
 from pyro_mivae.training.copies import copy_programs
 from pyro_mivae.training.discovery import make_local
 from pyro_mivae.training.fitting import fit
@@ -85,7 +86,8 @@ def refit_guide(
         for parameter in every:
             parameter.requires_grad_(parameter.requires_grad and id(parameter) in chosen)
         copies: tuple[Any, Any] = pair[0], pair[1]
-        fit(*copies, elbo, data, steps=steps, prepare=prepare, seed=seed, **settings)
+        with titled("refitting the guide"):
+            fit(*copies, elbo, data, steps=steps, prepare=prepare, seed=seed, **settings)
         for parameter, flag in zip(every, flags, strict=True):
             parameter.requires_grad_(flag)
         own = {id(parameter) for parameter in _parameters(pair)}

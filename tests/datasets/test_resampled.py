@@ -126,7 +126,7 @@ def test_measurements_are_those_of_measure_and_kept(digits, tmp_path, monkeypatc
     from pyro_mivae import morphometry
 
     calls = []
-    monkeypatch.setattr(morphometry, "measure", lambda x: calls.append(1) or measure(x))
+    monkeypatch.setattr(morphometry, "measure", lambda x, **_: calls.append(1) or measure(x))
     split = Split(digits.test.images[:40], digits.test.labels[:40])
     found = measured(split, cache_dir=tmp_path)
     assert found.identical(measure(split.images))

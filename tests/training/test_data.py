@@ -1,95 +1,31 @@
 """What fit and evaluate take as data: tensors, Datasets, DataLoaders, iterables of batches."""
 
+import itertools
 import warnings
 
-import numpy as np
-import pyro
-import pyro.distributions as dist
 import pytest
 import torch
+from kinds_of_data import (
+    CPU,
+    DATA,
+    LOADER,
+    Guide,
+    Model,
+    Rows,
+    Stream,
+    StreamDataset,
+    chunks,
+    mapped,
+    same,
+    train,
+)
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from pyro_mivae.batches import permutation
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.training import evaluate, fit
 from pyro_mivae.training.sources import make_source
-
-DATA = torch.randn(50, 3, generator=torch.Generator().manual_seed(0)) + 2
-CPU = torch.device("cpu")
-
-
-class Model(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.dec = nn.Linear(2, 3)
-
-    def forward(self, x, y=None):
-        with pyro.plate("data", len(x)):
-            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
-            pyro.sample("x", dist.Normal(self.dec(z), 0.5).to_event(1), obs=x)
-
-
-class Guide(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.enc = nn.Linear(3, 4)
-
-    def forward(self, x, y=None):
-        loc, log_scale = self.enc(x).chunk(2, -1)
-        with pyro.plate("data", len(x)):
-            pyro.sample("z", dist.Normal(loc, log_scale.exp()).to_event(1))
-
-
-class Rows(Dataset):
-    """Rows of an array, counted as they are read."""
-
-    def __init__(self, rows, noise=False, label=False):
-        self.rows, self.noise, self.label, self.read = rows, noise, label, []
-
-    def __len__(self):
-        return len(self.rows)
-
-    def __getitem__(self, index):
-        self.read.append(index)
-        row = torch.tensor(np.asarray(self.rows[index]))
-        if self.noise:
-            row = row + 0.1 * torch.randn(3) + float(np.random.rand())  # noqa: NPY002
-        return {"x": row, "y": index} if self.label else row
-
-
-class Stream:
-    """Batches from the start each time, without a length."""
-
-    def __init__(self, batches):
-        self.batches = batches
-
-    def __iter__(self):
-        return iter(self.batches)
-
-
-class StreamDataset(IterableDataset):
-    def __iter__(self):
-        return iter(DATA)
-
-
-def train(data, steps=7, **settings):
-    torch.manual_seed(1)
-    pair = Model(), Guide()
-    elbo = TraceMI_ELBO(channel="sample", codes="z", mi_weight=0.5)
-    settings = {"device": "cpu", "progress": False, "log_every": 1, **settings}
-    history = fit(*pair, elbo, data, steps=steps, **settings)
-    return history.rows, [p.detach().clone() for m in pair for p in m.parameters()]
-
-
-def same(one, other):
-    return one[0] == other[0] and all(
-        torch.equal(a, b) for a, b in zip(one[1], other[1], strict=True)
-    )
-
-
-def chunks(*tensors):
-    return list(zip(*(tensor.split(20) for tensor in tensors), strict=True))
 
 
 @pytest.mark.parametrize("data", [TensorDataset(DATA), Rows(DATA.numpy())])
@@ -99,57 +35,6 @@ def test_a_dataset_trains_as_its_tensors_do(data):
     assert same(
         train(data, batch_size=20, drop_last=True), train(DATA, batch_size=20, drop_last=True)
     )
-
-
-LOADER = {"batch_size": 20, "shuffle": True}
-
-
-def noisy_loader():
-    return DataLoader(Rows(DATA.numpy(), noise=True), **LOADER)
-
-
-def seeded_loader():
-    return DataLoader(Rows(DATA.numpy()), generator=torch.Generator().manual_seed(9), **LOADER)
-
-
-def worker_loader():
-    return DataLoader(Rows(DATA.numpy(), noise=True), num_workers=1, **LOADER)
-
-
-def mapped(tmp_path):
-    path = tmp_path / "rows.npy"
-    np.save(path, DATA.numpy())
-    return Rows(np.load(path, mmap_mode="r"))
-
-
-RESUMED = {
-    "a memory-mapped Dataset": (mapped, {"batch_size": 20}),
-    "a Dataset with random draws": (
-        lambda _: Rows(DATA.numpy(), noise=True),
-        {"batch_size": 20, "drop_last": True},
-    ),
-    "a DataLoader": (lambda _: noisy_loader(), {}),
-    "a DataLoader with a generator": (lambda _: seeded_loader(), {}),
-    "a DataLoader with a worker": (lambda _: worker_loader(), {}),
-    "a list of batches": (lambda _: chunks(DATA), {}),
-    "an iterable": (lambda _: Stream(chunks(DATA)), {}),
-    "an iterable without its last batch": (lambda _: Stream(chunks(DATA)), {"drop_last": True}),
-}
-
-
-@pytest.mark.parametrize("name", RESUMED)
-@pytest.mark.parametrize("stop", [2, 4])
-def test_resumed_in_mid_epoch(name, stop, tmp_path, caplog):
-    """Bit for bit; an iterable, whose order is its own affair, says so."""
-    make, settings = RESUMED[name]
-    straight = train(make(tmp_path), **settings)
-    folder = tmp_path / "run"
-    folder.mkdir()
-    train(make(tmp_path), steps=stop, folder=folder, **settings)
-    assert "to the bit" not in caplog.text
-    resumed = train(make(tmp_path), folder=folder, resume=True, **settings)
-    assert ("to the bit" in caplog.text) is ("iterable" in name), caplog.text
-    assert same(resumed, straight)
 
 
 def test_the_order_of_a_loader_changes_by_epoch_and_not_by_the_state_of_the_generator():
@@ -234,14 +119,62 @@ def test_shares_of_a_dataset_and_a_loader():
         assert torch.equal(parts[1].args[0], together.args[0][1::2])
 
 
-def test_an_endless_iterable_is_counted_no_further_than_the_training():
-    class Endless:
-        def __iter__(self):
-            while True:
-                yield DATA[:20]
+class Counted(Stream):
+    """Batches that are counted as they are read."""
 
-    rows, _ = train(Endless(), steps=5)
-    assert len(rows) == 5
+    read = 0
+
+    def __iter__(self):
+        for batch in self.batches:
+            self.read += 1
+            yield batch
+
+
+def test_an_endless_iterable_is_read_one_batch_ahead():
+    endless = Counted(itertools.cycle(chunks(DATA)))
+    rows, _ = train(endless, steps=5)
+    assert [row["epoch"] for row in rows] == [0] * 5
+    assert endless.read == 6
+
+
+def test_epochs_of_an_iterable_are_counted_once_the_first_has_ended():
+    """Three batches: the end of the first epoch is known with its last one."""
+    epochs = []
+    stream = Counted(chunks(DATA))
+    callbacks = [lambda event: event.kind == "epoch" and epochs.append(event.epoch)]
+    rows, _ = train(stream, callbacks=callbacks)
+    assert [row["epoch"] for row in rows] == [0, 0, 1, 4 / 3, 5 / 3, 2, 7 / 3]
+    assert epochs == [1, 2]
+    assert stream.read == 3 + 3 + 2
+
+
+DROPPED = {
+    "a DataLoader": (lambda: DataLoader(DATA, batch_size=20), 2),
+    "a DataLoader that does so itself": (
+        lambda: DataLoader(DATA, batch_size=20, drop_last=True),
+        2,
+    ),
+    "a DataLoader of its own batches": (lambda: DataLoader(chunks(DATA), batch_size=None), 2),
+    "a DataLoader of a stream": (lambda: DataLoader(StreamDataset(), batch_size=20), 2),
+    "a list": (lambda: chunks(DATA), 2),
+    "an iterable": (lambda: Stream(chunks(DATA)), 2),
+    "no smaller last batch": (lambda: Stream(chunks(DATA[:40])), 2),
+    "a smaller batch in the middle": (
+        lambda: Stream([(DATA[:20],), (DATA[20:30],), (DATA[30:],)]),
+        3,
+    ),
+    "a single batch": (lambda: Stream([(DATA,)]), 1),
+}
+
+
+@pytest.mark.parametrize("name", DROPPED)
+def test_drop_last_of_batches_that_are_there(name):
+    make, number = DROPPED[name]
+    source = make_source(make(), None, 0, None, CPU, drop_last=True)
+    sizes = [int(source.at(step).count) for step in range(3 * number)]
+    assert source.steps_per_epoch == number
+    assert sizes[:number] * 3 == sizes
+    assert 10 not in sizes or "middle" in name
 
 
 def test_the_batch_size_of_a_loader_counts():
@@ -281,6 +214,17 @@ REFUSED = {
     "an IterableDataset": (StreamDataset, {}, "pass DataLoader\\(dataset, batch_size="),
     "batches of numbers": (lambda: [1, 2], {}, "expected batches that are tensors.*found int"),
     "batches of texts": (lambda: Stream(["a"]), {}, "expected batches that are .*found str"),
+    "dicts without names": (lambda: [{0: DATA}], {}, "dict .*keyword arguments.* found 0"),
+    "data that can't be stacked": (
+        lambda: Rows([torch.zeros(2), torch.zeros(3)]),
+        {},
+        "can't make a batch of the data of Rows.*collate_fn",
+    ),
+    "a list of batches that are tensors": (
+        lambda: list(DATA.split(20)),
+        {},
+        r"equal length above 0, found lengths \[20, 20, 10\].*a list of tuples",
+    ),
     "batches with texts": (lambda: [(DATA, "a")], {}, "found str in one"),
     "scalars": (lambda: Stream([torch.tensor(1.0)]), {}, "whose first dimension is that of"),
     "drop_last of a loader's only batch": (
@@ -304,9 +248,11 @@ def test_what_is_refused(name):
 def test_iterables_are_of_one_process():
     with pytest.raises(ValueError, match="several processes can't share the batches of list"):
         make_source(chunks(DATA), None, 0, None, CPU, (0, 2))
-    loader = DataLoader(DATA, sampler=list(range(50)))
-    with pytest.raises(ValueError, match="list orders the data itself"):
-        make_source(loader, None, 0, None, CPU, (0, 2))
+    own = DataLoader(DATA, sampler=list(range(50)))
+    split = DataLoader(DATA, sampler=DistributedSampler(DATA, num_replicas=2, rank=0))
+    for loader, words in ((own, "list orders the data itself"), (split, "other data already")):
+        with pytest.raises(ValueError, match=words):
+            make_source(loader, None, 0, None, CPU, (0, 2))
 
 
 def test_batch_normalisation_and_a_loader_that_leaves_one_datum():

@@ -141,15 +141,18 @@ class Critic:
     def couples(self, comparison: Comparison, arguments: Mapping[str, Any]) -> bool:
         """Tells whether the logit of a datum depends on the other data of its batch.
 
-        The second half of x' is replaced by real data; the logits of the first half are then the
-        same, or the discriminator reads across the batch, as through minibatch discrimination.
+        The second half of x' is replaced by other data, real ones where they differ; the logits of
+        the first half are then the same, or the discriminator reads across the batch, as through
+        minibatch discrimination.
         """
         half = comparison.size // 2
         if half == 0 or comparison.single:
             return True  # nothing says that they are independent
         mixed = dict(comparison.generated)
         for site in comparison.sites:
-            mixed[site] = torch.cat([mixed[site][:half], comparison.real[site][half:]])
+            value, real = mixed[site], comparison.real[site]
+            other = torch.where(real == value, value + 1, real)
+            mixed[site] = torch.cat([value[:half], other[half:]])
         device = mixed[comparison.sites[0]].device
         with torch.no_grad():
             with forked_random(device):

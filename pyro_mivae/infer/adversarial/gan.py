@@ -196,11 +196,10 @@ class TraceMI_GAN:
             ``loss/reader = discriminator - sum of mi_weight * mi/<site>`` and
             ``loss/model = generator - sum of mi_weight * mi/<site>``.
         """
-        call = Call(model, guide, args, kwargs)
-        self._look(call)
+        call = self._looked_at(Call(model, guide, args, kwargs))
         roots = [*remembered_roots(model), *remembered_roots(guide), self.discriminator]
         with torch.no_grad(), buffers_apart(roots):
-            played = self._round(call).draw(self.num_dual_particles)
+            played = self._round(call)
             terms = played.reader(always_dual=True)[0]
             terms |= played.model(always_dual=True)[0]
         information = [name for name in terms if name.split("/")[0] == "mi"]
@@ -220,9 +219,7 @@ class TraceMI_GAN:
         Raises:
             ValueError: If model, guide and discriminator do not fit.
         """
-        call = Call(model, guide, args, kwargs)
-        self._look(call)
-        played = self._round(call).draw(self.num_dual_particles)
+        played = self._round(self._looked_at(Call(model, guide, args, kwargs)))
         reader, last = PLAYERS
         return PlayerStep(reader, played.reader), PlayerStep(last, played.model)
 
@@ -235,10 +232,9 @@ class TraceMI_GAN:
         Raises:
             ValueError: If model, guide and discriminator do not fit.
         """
-        call = Call(model, guide, args, kwargs)
-        self._look(call)
+        call = self._looked_at(Call(model, guide, args, kwargs))
         with torch.no_grad(), buffers_apart(remembered_roots(model)):
-            played = self._round(call).draw(self.num_dual_particles)
+            played = self._round(call)
         return PlayerStep(PLAYERS[0], played.reader)
 
     def players(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Players:
@@ -266,13 +262,20 @@ class TraceMI_GAN:
         self.step = int(state["step"])
 
     def _round(self, call: Call) -> Round:
-        return Round(self._rules, call, self.weights(), scales_at(self.code_scale, self.step))
+        scale = scales_at(self.code_scale, self.step)
+        played = Round(self._rules, call, self.weights(), scale).draw(self.num_dual_particles)
+        memory = self._rules.dual.memories(call)
+        if not memory.codes_played and any(draw.codes for draw in played.draws):
+            memory.codes_played = self._play_once(call)[1]
+        return played
 
-    def _look(self, call: Call) -> None:
-        """Checks a pair in its first call; a later call with other arguments may still fail."""
+    def _looked_at(self, call: Call) -> Call:
+        """Checks a pair in its first call, and again in the first with codes to look at."""
         memory = self._rules.dual.memories(call)
         if not memory.players_checked:
-            memory.players_checked = self._play_once(call)[1]
+            memory.codes_played = self._play_once(call)[1]
+            memory.players_checked = True
+        return call
 
     def _play_once(self, call: Call) -> tuple[Players, bool]:
         """The players, and whether the call had codes to look at."""

@@ -181,6 +181,8 @@ class Round:
         comparison: Comparison,
     ) -> tuple[Terms, Tensor]:
         """The terms and the loss, from which the weighted information is taken off."""
+        # Where no part has a surrogate, the value carries the gradient itself.
+        own = surrogate is None and (dual is None or dual.surrogate is None)
         differentiable = value if surrogate is None else surrogate
         if dual is not None:
             share = 1 / comparison.number
@@ -188,8 +190,12 @@ class Round:
             terms.update({f"mi/{site}": part * share for site, part in dual.per_site.items()})
             if not self.skip:  # 0 times an infinite bound is no number
                 value = value - times(self.weight, dual.weighted) * share
-                differentiable = differentiable - times(self.weight, dual.differentiable) * share
+                if not own:
+                    weighted = times(self.weight, dual.differentiable) * share
+                    differentiable = differentiable - weighted
         terms = {name: term.detach() for name, term in terms.items()}
+        if own or not differentiable.requires_grad:
+            return terms, value
         return terms, value.detach() + (differentiable - differentiable.detach())
 
     def _coupled(self, comparison: Comparison) -> bool:

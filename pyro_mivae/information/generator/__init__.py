@@ -1,0 +1,1 @@
+"""What a generator's codes tell of its images: no guide takes part."""
