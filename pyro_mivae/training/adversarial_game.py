@@ -85,7 +85,7 @@ class AdversarialGame(Game):
         }
 
     def divisor(self, count: float) -> float:
-        """The terms are those of one datum."""
+        """Returns 1: the terms are those of one datum."""
         return 1.0
 
     def merged(self, turns: Sequence[Terms]) -> Terms:
@@ -103,7 +103,7 @@ class AdversarialGame(Game):
         return READER if reader else MODEL
 
     def loss_name(self, player: str) -> str:
-        """The loss of a player."""
+        """Names the loss of a player."""
         return f"loss/{player}"
 
     def optimizer(self, player: str, parameters: list[Tensor]) -> torch.optim.Optimizer:
@@ -112,7 +112,7 @@ class AdversarialGame(Game):
         return torch.optim.Adam(parameters, lr=rate, betas=(0.5, 0.999), fused=True)
 
     def short(self, terms: Mapping[str, float]) -> str:
-        """Both losses without their information, and the information."""
+        """Gives both losses without the information, and the information."""
         losses = f"D {terms['discriminator']:.2f}, G {terms['generator']:.2f}"
         return losses + (f", MI {terms['mi']:.2f}" if "mi" in terms else "") + " nats"
 

@@ -84,7 +84,7 @@ class Game(ABC):
         return {MODEL: trained}
 
     def divisor(self, count: float) -> float:
-        """What the terms of a turn are divided by for those per datum."""
+        """Returns what the terms of a turn are divided by for those per datum."""
         return count
 
     def merged(self, turns: Sequence[Terms]) -> Terms:
@@ -96,7 +96,7 @@ class Game(ABC):
         return ""
 
     def loss_name(self, player: str) -> str:
-        """The term that a player minimises."""
+        """Names the term that a player minimises."""
         return "loss"
 
     def optimizer(self, player: str, parameters: list[Tensor]) -> torch.optim.Optimizer:
@@ -104,7 +104,7 @@ class Game(ABC):
         return adam(parameters)
 
     def short(self, terms: Mapping[str, float]) -> str:
-        """The losses and the information in a few words, for the progress bar."""
+        """Gives the losses and the information in a few words, for the progress bar."""
         information = f", MI {terms['mi']:.2f}" if "mi" in terms else ""
         return f"loss {terms['loss']:.1f}{information} nats"
 

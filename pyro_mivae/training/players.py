@@ -64,12 +64,12 @@ def make_players(
     players = []
     for name in game.players:
         parameters = owners[name]
-        made = (
+        own = (
             game.optimizer(name, parameters)
             if optimizers[name] is None
             else make_optimizer(optimizers[name], parameters)
         )
-        rates = LearningRates(made, schedulers[name], steps)
+        rates = LearningRates(own, schedulers[name], steps)
         players.append(Player(name, parameters, rates))
     return players
 

@@ -146,14 +146,15 @@ def _different_player(
     """Differences of a player's optimiser and schedule, after words that name the player."""
     differences = []
     if "optimizer" in saved and saved["optimizer"] != current["optimizer"]:
-        there, now = saved["optimizer"], current["optimizer"]
-        differences.append(f"{whose}optimizer: {there} there, {now} now")
+        differences.append(
+            f"{whose}optimizer: {saved['optimizer']} there, {current['optimizer']} now"
+        )
     if saved.get("optimizer") == current["optimizer"]:
         for old, new in zip(saved["settings"], current["settings"], strict=False):
             differences += _different_settings(old, new, whose + current["optimizer"])
     if saved.get("scheduler") != current["scheduler"]:
-        there, now = saved.get("scheduler"), current["scheduler"]
-        return [*differences, f"{whose}lr_scheduler: {there} there, {now} now"]
+        before, now = saved.get("scheduler"), current["scheduler"]
+        return [*differences, f"{whose}lr_scheduler: {before} there, {now} now"]
     schedules = flat(saved.get("schedule", {})), flat(current["schedule"])
     return differences + _different_settings(*schedules, f"{whose}{current['scheduler']}")
 

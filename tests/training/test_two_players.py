@@ -7,6 +7,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from lightning_fabric.loggers.logger import Logger
 from opponents_in_training import Players, X, same
 from pyro.infer import Trace_ELBO
 from torch.optim import SGD, Adam
@@ -338,3 +339,72 @@ def test_parameters_in_the_store_and_functions(tmp_path):
     assert torch.equal(state["average"]["weights"]["stored.shift"], store["shift"])
     sizes = {n: len(o["param_groups"][0]["params"]) for n, o in state["optimizer"].items()}
     assert sizes == {"reader": 8, "model": 2}
+
+
+def test_checkpoints_of_before_the_players_are_gone_on_with(tmp_path):
+    """They have one optimiser without a name, and the record has its settings at the top."""
+    players = Players()
+    schedule = SCHEDULES["model"]
+
+    def train(seed, **settings):
+        torch.manual_seed(seed)
+        model = Players(seed=seed).model
+        guide = guide_of_all(Players(seed=seed))
+        settings = {"batch_size": 10, "device": "cpu", "progress": False, **settings}
+        pyro.clear_param_store()
+        fit(model, guide, Trace_ELBO(), X, lr_scheduler=schedule, **settings)
+        return model.state_dict()
+
+    expected = train(0, steps=6)
+    train(0, steps=3, folder=tmp_path)
+    state = load_checkpoint(tmp_path)
+    state["optimizer"], state["schedule"] = state["optimizer"]["model"], state["schedule"]["model"]
+    state["record"] |= state["record"].pop("players")["model"]
+    for name in ("players", "average"):
+        del state[name]
+    for name in ("batches_per_step", "average"):
+        del state["record"][name]
+    torch.save(state, tmp_path / "checkpoint.ckpt")
+    assert same(expected, train(1, steps=6, folder=tmp_path, resume=True))
+    for settings, words in (
+        ({"lr_scheduler": None}, "lr_scheduler: ExponentialLR there, None now"),
+        ({"optimizer": partial(Adam, lr=0.5)}, "learning rate of Adam: 0.001 there, 0.5 now"),
+    ):
+        torch.save(state, tmp_path / "checkpoint.ckpt")
+        settings = {"lr_scheduler": schedule, "resume": True, "folder": tmp_path, **settings}
+        settings |= {"device": "cpu", "progress": False, "batch_size": 10, "steps": 6}
+        pyro.clear_param_store()
+        with pytest.raises(CheckpointError, match=words):
+            fit(players.model, guide_of_all(players), Trace_ELBO(), X, **settings)
+
+
+def test_loggers_get_both_learning_rates(tmp_path):
+    lines = []
+
+    class Lines(Logger):
+        name, version = "lines", 0
+
+        def log_metrics(self, metrics, step=None):
+            lines.append((step, dict(metrics)))
+
+        def log_hyperparams(self, *args, **kwargs):
+            raise AssertionError
+
+    history = Players().train(steps=4, loggers=[Lines()])
+    (step, values), row = lines[-1], history.rows[-1]
+    assert step == 4
+    assert values["train/loss/reader"] == row["loss/reader"]
+    assert values["learning_rate/reader"] == pytest.approx(5e-4)
+    assert values["learning_rate/model"] == values["learning_rate"] == pytest.approx(1e-3)
+
+
+def test_a_bad_draw_says_whose_turn_it_was():
+    """NaN in a prior comes up in the reader's turn, which generates x'."""
+    players = Players()
+
+    def spoil(event):
+        if event.kind == "log":
+            players.model.logits.fill_(math.nan)
+
+    with pytest.raises(NonFiniteError, match=r"step 2, reader's turn: site 'd' can't be drawn"):
+        players.train(steps=9, log_every=1, callbacks=[spoil])
