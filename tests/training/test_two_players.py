@@ -408,3 +408,11 @@ def test_a_bad_draw_says_whose_turn_it_was():
 
     with pytest.raises(NonFiniteError, match=r"step 2, reader's turn: site 'd' can't be drawn"):
         players.train(steps=9, log_every=1, callbacks=[spoil])
+
+
+def test_an_epoch_ends_in_the_step_that_reads_its_last_batch():
+    """Three batches in an epoch, two in a step: the first epoch ends within the second step."""
+    ends = []
+    note = lambda event: event.kind == "epoch" and ends.append(event.step)  # noqa: E731
+    Players().train(steps=6, discriminator_steps=2, callbacks=[note])
+    assert ends == [2, 3, 5, 6]
