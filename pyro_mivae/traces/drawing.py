@@ -48,7 +48,9 @@ def _not_finite(site: Mapping[str, Any]) -> str:
 def non_finite_parameters(fn: Any) -> str:
     """Names the parameters of a distribution that are not finite, for messages; empty for none."""
     parts = []
-    for name, value in getattr(unwrap(fn), "__dict__", {}).items():
+    own = getattr(unwrap(fn), "__dict__", {})
+    # A OneHotCategorical has its parameters in a Categorical.
+    for name, value in {**own, **getattr(own.get("_categorical"), "__dict__", {})}.items():
         if name.startswith("_") or not isinstance(value, Tensor) or not value.is_floating_point():
             continue
         bad = int((~torch.isfinite(value)).sum())

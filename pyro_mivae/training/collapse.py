@@ -74,7 +74,7 @@ class CollapseWatch:
         fair = 2 * math.log(2) if self.gan.adversary == "non-saturating" else 2.0
         self._sign(
             *("discriminator", step, loss < WON),
-            f"the discriminator wins: its loss is {loss:.2g}, where {fair:.2f} is that of one that "
+            f"the discriminator wins: its loss is {loss:.2f}, where {fair:.2f} is that of one that "
             "can't tell real from generated data, so that the model learns little from it. Try a "
             "smaller learning rate for the reader, a larger one for the model, or a smaller "
             "discriminator",

@@ -160,7 +160,8 @@ def fit(
             if not any(parameter.requires_grad for parameter in parameters):
                 of = "model and guide have" if len(owners) == 1 else f"the {name} has"
                 raise ValueError(f"{of} no parameters to train")
-        parallel.allow_unused(fabric, objective, batches)
+        if not game.alone:
+            parallel.allow_unused(fabric, objective, batches)
         players = make_players(game, owners, optimizer, lr_scheduler, steps)
         wrapped, *optimizers = fabric.setup(objective, *(p.rates.optimizer for p in players))
         for player, wrapper in zip(players, optimizers, strict=True):

@@ -17,7 +17,7 @@ from torch import Tensor
 from pyro_mivae.batches import Batch, BatchSource
 from pyro_mivae.progress import Progress
 from pyro_mivae.runs.history import History
-from pyro_mivae.traces.drawing import NonFiniteError, explain
+from pyro_mivae.traces.drawing import NonFiniteError, explain, naming_draws
 from pyro_mivae.training.averaging import WeightAverage
 from pyro_mivae.training.checkpoints import CheckpointError, save_checkpoint
 from pyro_mivae.training.events import Callback, Event
@@ -270,7 +270,8 @@ class Loop:
                 player.rates.after_reading(means[game.loss_name(player.name)])
         self.history.add(self.step, self._epoch(), "train", means)
         if self.fabric.is_global_zero:
-            game.watch(self.step, means, self.batches.at(self._batches_read() - 1))
+            with naming_draws(f"after step {self.step}"):
+                game.watch(self.step, means, self.batches.at(self._batches_read() - 1))
         self._tell("log", means)
         return means
 

@@ -16,7 +16,7 @@ import pyro
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyro_mivae.batches import BatchSource
 from pyro_mivae.checks import check_choice, check_count
@@ -120,7 +120,7 @@ def check(fabric: Fabric, batch_size: int | None, stored: dict[str, Tensor]) -> 
         )
 
 
-def allow_unused(fabric: Fabric, objective: Any, batches: BatchSource) -> None:
+def allow_unused(fabric: Fabric, objective: nn.Module, batches: BatchSource) -> None:
     """Lets a loss leave parameters without gradient, if it does so now, before the setup.
 
     For several processes: they have to look for such parameters in each step, which costs
@@ -128,10 +128,10 @@ def allow_unused(fabric: Fabric, objective: Any, batches: BatchSource) -> None:
 
     Args:
         fabric: Before the setup.
-        objective: The :class:`~pyro_mivae.training.objective.Objective`.
+        objective: Gives the terms of a turn, with the loss.
         batches: The data; the first batch is looked at.
     """
-    if fabric.world_size == 1 or objective.game.alone:
+    if fabric.world_size == 1:
         return
     parameters = [p for p in objective.parameters() if p.requires_grad]
     with undisturbed([objective], fabric.device):

@@ -9,7 +9,6 @@ from pyro_mivae.infer import TraceMI_GAN
 from pyro_mivae.training import fit
 
 X = torch.linspace(-2.0, 3.0, 24)[:, None] * torch.tensor([1.0, -0.5])
-NEXT = ("steps", "reader_step")
 
 
 class Maker(nn.Module):
@@ -18,13 +17,14 @@ class Maker(nn.Module):
     def __init__(self):
         super().__init__()
         self.hidden, self.norm, self.out = nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 2)
+        self.register_buffer("logits", torch.zeros(2))
         self.calls = 0
 
     def forward(self, x):
         self.calls += 1
         with pyro.plate("data", len(x)):
             c = pyro.sample("c", dist.Normal(torch.zeros(1), 1.0).to_event(1))
-            d = pyro.sample("d", dist.OneHotCategorical(logits=torch.zeros(2)))
+            d = pyro.sample("d", dist.OneHotCategorical(logits=self.logits))
             z = pyro.sample("z", dist.Normal(torch.zeros(1), 1.0).to_event(1))
             loc = self.out(self.norm(self.hidden(torch.cat([c, d, z], -1))).tanh())
             pyro.sample("x", dist.Normal(loc, 0.3).to_event(1), obs=x)

@@ -26,7 +26,7 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 from torch import nn
 
 from pyro_mivae.batches import Batches, permutation
-from pyro_mivae.infer import TraceMI_ELBO
+from pyro_mivae.infer import TraceMI_ELBO, TraceMI_GAN
 from pyro_mivae.training import (
     Interrupted,
     NonFiniteError,
@@ -40,6 +40,7 @@ from pyro_mivae.training.checkpoints import load_checkpoint
 ROOT = Path(__file__).parents[2]
 BATCH = 8
 SIZES = (24, 21, 17)  # with 8 data, 5 data (shares of 3 and 2) and 1 datum in the last batch
+GANS = ((24, 1), (21, 1), (17, 2))  # with turns of the discriminator
 CHANNELS = ("mean", "straight-through")
 STEPS = 6  # of the comparison with one process: two epochs
 DRAWS = 400
@@ -176,6 +177,37 @@ def train_given(size, channel, devices, pair):
     }
 
 
+class Critic(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+
+    def forward(self, x):
+        return self.net(x.unsqueeze(-1))
+
+
+def train_gan(size, turns, devices, rank=0):
+    """A GAN whose draws are handed in; the initial weights of rank 0 are to count."""
+    torch.manual_seed(rank)
+    parts = Model(), Guide(), Critic()
+    history = fit(
+        *parts[:2],
+        TraceMI_GAN(parts[2], codes="z", mi_weight=0.5),
+        given_data(size),
+        steps=STEPS,
+        batch_size=BATCH,
+        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.05),
+        discriminator_steps=turns,
+        average=0.7,
+        device="cpu",
+        precision="64-true",
+        devices=devices,
+        log_every=3,
+        progress=False,
+    )
+    return {"state": state(*parts), "rows": history.rows}
+
+
 def train_drawing(devices, model=None, guide=None, lr=0.1, **kwargs):
     made = []
 
@@ -240,6 +272,8 @@ def program(folder):
             torch.manual_seed(rank)
             pair = Model(), Guide()
             found[f"{channel}-{size}"] = train_given(size, channel, 2, pair)
+    for size, turns in GANS:
+        found[f"gan-{size}"] = train_gan(size, turns, 2, rank)
     found["drawing"] = train_drawing(2)
     found["expectation"] = train_drawing(2, steps=DRAWS, batch_size=64, lr=0.0)["gradients"]
 
@@ -317,6 +351,21 @@ def ranks(tmp_path_factory):
     assert "find_unused_parameters" not in out
     found = [torch.load(folder / f"found-{r}.pt", weights_only=False) for r in (0, 1)]
     return (*found, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "turns"), GANS)
+def test_both_players_of_a_gan_are_those_of_one_process(ranks, size, turns):
+    one = train_gan(size, turns, 1)
+    for rank in ranks[:2]:
+        two = rank[f"gan-{size}"]
+        for a, b in zip(two["state"], one["state"], strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
+        assert [row["step"] for row in two["rows"]] == [3, 6]
+        for row, expected in zip(two["rows"], one["rows"], strict=True):
+            terms = {name: value for name, value in row.items() if name != "split"}
+            # Fabric hands terms on in single precision.
+            assert terms == pytest.approx({n: expected[n] for n in terms}, abs=1e-6)
 
 
 @pytest.mark.slow

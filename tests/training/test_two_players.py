@@ -4,8 +4,10 @@ import math
 from functools import partial
 
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
+from lightning_fabric.loggers.logger import Logger
 from opponents_in_training import Players, X, same
 from pyro.infer import Trace_ELBO
 from torch.optim import SGD, Adam
@@ -244,9 +246,12 @@ def guide_of_all(players):
     """A guide of the noise, too, as an ELBO asks for."""
 
     def guide(x):
-        players.guide(x)
-        with pyro.plate("again", len(x)):
-            pyro.sample("z", pyro.distributions.Normal(torch.zeros(1), 1.0).to_event(1))
+        pyro.module("reader", players.guide)
+        loc, _, logits = players.guide.head(players.guide.trunk(x)).split([1, 1, 2], -1)
+        with pyro.plate("data", len(x)):
+            pyro.sample("c", dist.Normal(loc, 1.0).to_event(1))
+            pyro.sample("d", dist.OneHotCategorical(logits=logits))
+            pyro.sample("z", dist.Normal(torch.zeros(1), 1.0).to_event(1))
 
     return guide
 
@@ -312,9 +317,9 @@ def test_parameters_in_the_store_and_functions(tmp_path):
     def model(x):
         shift = pyro.param("shift", torch.zeros(2))
         with pyro.plate("data", len(x)):
-            c = pyro.sample("c", pyro.distributions.Normal(torch.zeros(1), 1.0).to_event(1))
+            c = pyro.sample("c", dist.Normal(torch.zeros(1), 1.0).to_event(1))
             loc = shift + c * pyro.param("gain", torch.ones(2))
-            pyro.sample("x", pyro.distributions.Normal(loc, 0.3).to_event(1), obs=x)
+            pyro.sample("x", dist.Normal(loc, 0.3).to_event(1), obs=x)
 
     net = torch.nn.Linear(2, 2)
 
@@ -322,7 +327,7 @@ def test_parameters_in_the_store_and_functions(tmp_path):
         pyro.module("net", net)
         loc, raw = net(x).chunk(2, -1)
         with pyro.plate("data", len(x)):
-            pyro.sample("c", pyro.distributions.Normal(loc, raw.exp()).to_event(1))
+            pyro.sample("c", dist.Normal(loc, raw.exp()).to_event(1))
 
     gan = TraceMI_GAN(inner.discriminator, codes="c")
     before = net.weight.detach().clone()
@@ -336,3 +341,80 @@ def test_parameters_in_the_store_and_functions(tmp_path):
     assert torch.equal(state["average"]["weights"]["stored.shift"], store["shift"])
     sizes = {n: len(o["param_groups"][0]["params"]) for n, o in state["optimizer"].items()}
     assert sizes == {"reader": 8, "model": 2}
+
+
+def test_checkpoints_of_before_the_players_are_gone_on_with(tmp_path):
+    """They have one optimiser without a name, and the record has its settings at the top."""
+    players = Players()
+    schedule = SCHEDULES["model"]
+
+    def train(seed, **settings):
+        torch.manual_seed(seed)
+        model = Players(seed=seed).model
+        guide = guide_of_all(Players(seed=seed))
+        settings = {"batch_size": 10, "device": "cpu", "progress": False, **settings}
+        pyro.clear_param_store()
+        fit(model, guide, Trace_ELBO(), X, lr_scheduler=schedule, **settings)
+        return model.state_dict()
+
+    expected = train(0, steps=6)
+    train(0, steps=3, folder=tmp_path)
+    state = load_checkpoint(tmp_path)
+    state["optimizer"], state["schedule"] = state["optimizer"]["model"], state["schedule"]["model"]
+    state["record"] |= state["record"].pop("players")["model"]
+    for name in ("players", "average"):
+        del state[name]
+    for name in ("batches_per_step", "average"):
+        del state["record"][name]
+    torch.save(state, tmp_path / "checkpoint.ckpt")
+    assert same(expected, train(1, steps=6, folder=tmp_path, resume=True))
+    for settings, words in (
+        ({"lr_scheduler": None}, "lr_scheduler: ExponentialLR there, None now"),
+        ({"optimizer": partial(Adam, lr=0.5)}, "learning rate of Adam: 0.001 there, 0.5 now"),
+    ):
+        torch.save(state, tmp_path / "checkpoint.ckpt")
+        settings = {"lr_scheduler": schedule, "resume": True, "folder": tmp_path, **settings}
+        settings |= {"device": "cpu", "progress": False, "batch_size": 10, "steps": 6}
+        pyro.clear_param_store()
+        with pytest.raises(CheckpointError, match=words):
+            fit(players.model, guide_of_all(players), Trace_ELBO(), X, **settings)
+
+
+def test_loggers_get_both_learning_rates(tmp_path):
+    lines = []
+
+    class Lines(Logger):
+        name, version = "lines", 0
+
+        def log_metrics(self, metrics, step=None):
+            lines.append((step, dict(metrics)))
+
+        def log_hyperparams(self, *args, **kwargs):
+            raise AssertionError
+
+    history = Players().train(steps=4, loggers=[Lines()])
+    (step, values), row = lines[-1], history.rows[-1]
+    assert step == 4
+    assert values["train/loss/reader"] == row["loss/reader"]
+    assert values["learning_rate/reader"] == pytest.approx(5e-4)
+    assert values["learning_rate/model"] == values["learning_rate"] == pytest.approx(1e-3)
+
+
+def test_a_bad_draw_says_whose_turn_it_was():
+    """NaN in a prior comes up in the reader's turn, which generates x'."""
+    players = Players()
+
+    def spoil(event):
+        if event.kind == "log":
+            players.model.logits.fill_(math.nan)
+
+    with pytest.raises(NonFiniteError, match=r"step 2, reader's turn: site 'd' can't be drawn"):
+        players.train(steps=9, log_every=1, callbacks=[spoil])
+
+
+def test_an_epoch_ends_in_the_step_that_reads_its_last_batch():
+    """Three batches in an epoch, two in a step: the first epoch ends within the second step."""
+    ends = []
+    note = lambda event: event.kind == "epoch" and ends.append(event.step)  # noqa: E731
+    Players().train(steps=6, discriminator_steps=2, callbacks=[note])
+    assert ends == [2, 3, 5, 6]

@@ -64,6 +64,8 @@ class TraceMI_GAN:
                 loss.backward()
                 optimizers[turn.player].step()
 
+    :func:`pyro_mivae.training.fit` does so, with checkpoints and all else.
+
     With ``SVI(model, guide, optimizer, gan)`` both players take their steps at once, from one
     point: that is not InfoGAN's schedule. Parameters of the discriminator are registered under
     names that begin with ``discriminator``, for rates by name.
