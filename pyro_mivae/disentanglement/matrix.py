@@ -122,8 +122,6 @@ def mi_matrix(
     check_number("level", level, above=0, below=1)
     array, table = as_pair(codes, factors, nominal)
     groups = None if within is None else group_numbers(within, len(array))
-    if not 0 < level < 1:
-        raise ValueError(f"level: expected a number between 0 and 1, found {level}")
     if num_permutations and num_permutations * (1 - level) < 1 - 1e-9:
         raise ValueError(
             f"num_permutations: expected 0 (no corrections) or at least {1 / (1 - level):.0f} for "

@@ -96,7 +96,7 @@ def test_too_few_points_for_the_bins(rng):
 def test_levels_are_between_0_and_1(level, rng):
     values = rng.normal(size=(50, 2))
     for number in (0, 200):
-        with pytest.raises(ValueError, match=f"level: expected .* between 0 and 1, found {level}"):
+        with pytest.raises(ValueError, match=f"level must be .*above 0 and below 1, found {level}"):
             mi_matrix(values, values, level=level, num_permutations=number)
 
 
