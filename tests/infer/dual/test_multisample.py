@@ -389,7 +389,7 @@ def test_channel_mean_is_refused():
 
 @pytest.mark.parametrize("number", [0, -1, 2.0])
 def test_numbers_are_checked(number):
-    with pytest.raises(ValueError, match="num_dual_samples must be at least 1, found"):
+    with pytest.raises(ValueError, match=r"num_dual_samples must be .* 1.*, found"):
         TraceMI_ELBO(channel="sample", num_dual_samples=number)
 
 
