@@ -23,9 +23,9 @@ PAGES = [
     pytest.param("guide/own-model.md", marks=pytest.mark.slow),
     "guide/add-a-prior.md",
     "guide/priors.md",
-    "theory/which-information.md",
+    pytest.param("theory/which-information.md", marks=pytest.mark.slow),
     "theory/adversarial.md",
-    "guide/disentanglement.md",
+    pytest.param("guide/disentanglement.md", marks=pytest.mark.slow),
     "studies/open-question.md",
 ]
 

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 import pyro_mivae
 
 
@@ -11,6 +13,7 @@ def test_the_first_names():
     assert all(getattr(pyro_mivae, name).__doc__ for name in pyro_mivae.__all__)
 
 
+@pytest.mark.slow
 def test_imports_load_only_what_they_need_and_touch_no_generator():
     """One process, whose imports go from the package to its figures."""
     code = (

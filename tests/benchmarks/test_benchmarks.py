@@ -75,6 +75,7 @@ def test_noise_is_no_proof_that_nothing_grows_faster():
     assert curve.verdict() == "too noisy to tell"
 
 
+@pytest.mark.slow
 def test_the_figures_show_what_was_measured(tmp_path):
     points = [Point(x, x / 1000, 0, 0, 1, x) for x in XS]
     curves = [Curve(name, 1, points) for name in scaling_report.TITLES]

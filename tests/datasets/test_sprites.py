@@ -130,6 +130,7 @@ def test_images_are_those_of_their_factors(data):
     assert not set(data.train.factors["x"].values) & set(data.test.factors["x"].values)
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_sprites_and_a_law_changes_its_factor_only(data):
     again = sprites(num_train=2_000, num_test=200)
     assert torch.equal(again.train.images, data.train.images)

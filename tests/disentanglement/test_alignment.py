@@ -132,6 +132,7 @@ def data():
     return torch.tensor(codes), factors
 
 
+@pytest.mark.slow
 def test_evaluate_holds_every_score(data, tmp_path):
     codes, factors = data
     found = evaluate(codes, factors, nominal=["digit"], code_names=list("abcd"))

@@ -69,6 +69,7 @@ def test_draws_have_every_code_quantile_and_category(measured):
     assert tree["response"]["thickness"].shape == (2, len(QUANTILES))
 
 
+@pytest.mark.slow
 def test_figures_are_drawn_from_files_alone(measured, tmp_path):
     tree = draw(*measured, {})
     runs.groups.write(tree, tmp_path / runs.groups.FILE)

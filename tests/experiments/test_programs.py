@@ -49,6 +49,7 @@ def test_every_program_starts_and_has_a_smoke(name, monkeypatch, capsys):
     assert "--smoke" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_what_a_run_leaves_behind(smoke):
     names = {path.name for path in smoke.iterdir()}
     assert names >= {
@@ -85,6 +86,7 @@ def test_what_a_run_leaves_behind(smoke):
     assert all(row["mi/c"] and not row["mi/c/sample"] for row in rows if row["split"] == "train")
 
 
+@pytest.mark.slow
 def test_metrics_add_up(smoke):
     metrics = json.loads((smoke / "metrics.json").read_text())
     test = metrics["test"]
@@ -278,6 +280,7 @@ def test_factors_of_the_digits(tmp_path, capsys):
     assert (tmp_path / "factors.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_a_folder_in_use_is_refused(smoke, capsys):
     before = (smoke / "checkpoint.ckpt").read_bytes()
     assert mnist.main(["--smoke", "--out", str(smoke)]) == 1
@@ -285,6 +288,7 @@ def test_a_folder_in_use_is_refused(smoke, capsys):
     assert (smoke / "checkpoint.ckpt").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_resume_refuses_other_settings(smoke, capsys):
     assert mnist.main(["--resume", str(smoke), "--mi-weight", "3"]) == 1
     assert "--mi-weight would change" in capsys.readouterr().err
@@ -346,6 +350,7 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(tmp_path):
     assert (folder / "checkpoint.ckpt").exists()
 
 
+@pytest.mark.slow
 def test_resume_refuses_fewer_steps_and_leaves_the_settings(smoke, capsys):
     before = (smoke / "config.json").read_bytes()
     assert mnist.main(["--resume", str(smoke), "--steps", "20"]) == 1
@@ -353,6 +358,7 @@ def test_resume_refuses_fewer_steps_and_leaves_the_settings(smoke, capsys):
     assert (smoke / "config.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_run_that_is_training_is_named_by_its_owner(smoke, capsys):
     lock = smoke / ".training.lock"
     lock.write_text("elsewhere/boot 7 token noon")

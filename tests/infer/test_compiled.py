@@ -74,6 +74,7 @@ def images(count=6):
 
 
 # The base sees nothing of the channel: one of them is enough with the other base.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("base", "channel"),
     [*((TraceMeanField_ELBO, channel) for channel in CHANNELS), (Trace_ELBO, "straight-through")],
@@ -116,6 +117,7 @@ def test_random_numbers_of_no_use_are_drawn_all_the_same(float64):
     assert_same(elbo, small_vae(), [images()], backend="aot_eager")
 
 
+@pytest.mark.slow
 def test_a_convolutional_vae(float64):
     vae = small_vae(encoder="conv", decoder="conv", image_shape=(16, 16))
     elbo = TraceMI_ELBO(channel="straight-through", codes="c")
@@ -153,6 +155,7 @@ def test_what_tracks_dependencies_runs_eagerly(float64):
         function(bits.data(5))
 
 
+@pytest.mark.slow
 def test_pyros_own_elbos(float64):
     model = LinearGaussian()
     x = model.data(7)
@@ -209,6 +212,7 @@ def test_equal_weights_are_different_inputs(float64):
     assert len(function.graphs) == 1
 
 
+@pytest.mark.slow
 def test_weights_are_inputs_of_one_graph(float64):
     vae = small_vae()
     x = images()
@@ -226,6 +230,7 @@ def test_weights_are_inputs_of_one_graph(float64):
     assert len(function.graphs) == 2
 
 
+@pytest.mark.slow
 def test_single_precision_weights_do_not_promote():
     vae = small_vae()
     elbo = TraceMI_ELBO(channel="mean", codes="c", mi_weight=0.3, kl_weight=1.7)
@@ -308,6 +313,7 @@ def test_a_program_that_depends_on_values_runs_eagerly_with_the_reason(float64):
     assert function(x) == expected  # and no second warning, which would be an error
 
 
+@pytest.mark.slow
 def test_a_program_that_only_reads_values_is_recorded(float64):
     elbo = TraceMI_ELBO(channel="sample")
     function = compiled(elbo, reading, simple_guide)
@@ -443,6 +449,7 @@ def test_what_changes_is_noticed(float64, caplog):
     check(8)
 
 
+@pytest.mark.slow
 def test_a_changed_constraint_of_a_module_is_noticed(float64):
     guide = Constrained()
     function = compiled(TraceMI_ELBO(channel="sample"), simple_model, guide)
@@ -472,6 +479,7 @@ class Normalised(nn.Module):
             pyro.sample("z", dist.Normal(self.norm(x[:, None])[:, 0], 1.0))
 
 
+@pytest.mark.slow
 def test_buffers_change_as_in_eager_mode(float64):
     x = 3 + torch.randn(10)
     elbo = TraceMI_ELBO(channel="sleep")
@@ -512,6 +520,7 @@ def test_replaced_buffers_are_refused(float64):
     assert guide.average == pytest.approx(0.1)  # the one call that counts
 
 
+@pytest.mark.slow
 def test_gradients_are_scaled_and_given_once(float64):
     model = LinearGaussian()
     x = model.data(5)
@@ -528,6 +537,7 @@ def test_gradients_are_scaled_and_given_once(float64):
         loss.backward()
 
 
+@pytest.mark.slow
 def test_data_that_want_a_gradient(float64):
     model = LinearGaussian()
     x = model.data(5).requires_grad_()
@@ -577,6 +587,7 @@ def test_a_constant_argument_is_part_of_the_program(float64):
     assert len(function.graphs) == 2
 
 
+@pytest.mark.slow
 def test_a_subsampled_plate(float64):
     model = LinearGaussian()
     sub = model.subsampled(4)
@@ -606,6 +617,7 @@ def test_mixed_precision_is_captured():
         assert (a - b).norm() < 0.02 * b.norm()
 
 
+@pytest.mark.slow
 def test_fit_compiled_trains_as_eager_does(float64, tmp_path):
     x = torch.randn(24, 3)
     histories = []

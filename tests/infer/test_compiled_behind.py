@@ -63,6 +63,7 @@ def step(function, owner, seed=4):
     return [loss.detach(), *[p.grad.clone() for p in parameters]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "backend",
     ["eager", *(pytest.param(name, marks=pytest.mark.slow) for name in ("aot_eager", "inductor"))],
@@ -118,6 +119,7 @@ def prior_guide(x):
         pyro.sample("z", dist.Normal(x * gain, 0.7).to_event(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "prior",
     [

@@ -341,6 +341,7 @@ def learned(module, elbo, x):
     return (sum(t[name].item() for t in terms) / 20 / len(x) for name in ("mi", "loss"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interface", ["SVI", "torch.optim"])
 def test_both_interfaces_learn(interface):
     oracle, x = LinearGaussian(exact=False), 2 * torch.randn(64, 3)
@@ -471,6 +472,7 @@ class PyroVAE(nn.Module):
             pyro.sample("latent", dist.Normal(z_loc, z_scale).to_event(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channel", CHANNELS)
 def test_pyro_vae_example_unchanged(channel):
     vae, (x, _) = PyroVAE(), digits(32)
@@ -528,6 +530,7 @@ class PyroSSVAE(nn.Module):
             pyro.sample("z", dist.Normal(loc, log_scale.exp()).to_event(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codes", ["y", None])
 def test_pyro_ss_vae_example_unchanged(codes):
     """Labelled and unlabelled batches in turn; the label is a code where it is latent."""

@@ -303,6 +303,7 @@ def test_settings_of_a_graph():
     assert plain.filled([]) == (0.0, 1.0, None)
 
 
+@pytest.mark.slow
 def test_compiled_and_in_our_vae():
     """Schedules of both are inputs of one graph."""
     vae = MIVAE(code_dim=2, noise_dim=1, image_shape=(4, 4), encoder=_flat, decoder=_image)

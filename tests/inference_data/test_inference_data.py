@@ -145,6 +145,7 @@ def test_a_kl_without_closed_form_is_a_mean_of_the_draws():
     assert (abs(tree["prior"]["c"]) < 1).all()
 
 
+@pytest.mark.slow
 def test_draws_come_from_prior_posterior_and_decoder():
     vae, (x, _, _) = make_vae(decoder=Show(), image_shape=(1, 5)), make_data(2, (1, 5))
     count = 5_000
@@ -258,6 +259,7 @@ def test_information_of_every_dimension():
     assert list(found["dimension"].values) == ["c[0]", "c[1]", "c[2]", "z[0]", "z[1]"]
 
 
+@pytest.mark.slow
 def test_a_round_trip_keeps_everything(tmp_path):
     import arviz
 

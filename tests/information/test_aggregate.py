@@ -342,6 +342,7 @@ def test_parameters_that_are_not_finite():
         aggregate_information(guide, data)
 
 
+@pytest.mark.slow
 def test_a_seed_fixes_the_draws_and_nothing_else_changes():
     class Noisy(nn.Module):
         def __init__(self):

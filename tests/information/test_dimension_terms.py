@@ -115,6 +115,7 @@ def test_measuring_changes_nothing():
     assert torch.equal(one, mi_per_dimension(model, wide, X[:10], **settings)["z"])
 
 
+@pytest.mark.slow
 def test_modules_are_measured_in_evaluation_mode():
     class Noisy(nn.Module):
         def __init__(self):

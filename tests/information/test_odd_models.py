@@ -415,6 +415,7 @@ def test_plates_without_a_size():
     assert abs(bounds.lower.mean - 0.5 * math.log(2)) < 5 * bounds.lower.standard_error
 
 
+@pytest.mark.slow
 def test_a_subsample_keeps_its_indices():
     """The mean of x depends on which datum it is: with other indices the weights are wrong."""
     offsets = 10.0 * torch.arange(50)
@@ -484,6 +485,7 @@ def test_masked_data_tell_nothing_in_training_either(event_dim, inside):
     assert abs(found.mean() - expected) < 5 * found.std() / 40**0.5
 
 
+@pytest.mark.slow
 def test_masked_bits_are_no_draws():
     """The gradient of L_2 by enumeration, with one of two bits of the data masked."""
     oracle = Bits("c", data_dim=2)

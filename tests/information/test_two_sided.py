@@ -229,6 +229,7 @@ def test_noise_that_the_guide_lacks_is_proposed_from_the_prior():
     check(bounds, oracle.information(), gap=0.15)
 
 
+@pytest.mark.slow
 def test_auxiliary_sites_of_the_guide_are_its_own_affair():
     """q(a|x) q(z|x, a): the weights are p(z, x) / q(z|x, a) with a drawn anew."""
     oracle = LinearGaussian()
@@ -285,6 +286,7 @@ def test_a_deterministic_decoder_has_no_upper_bound():
     assert "inf nats apart" in bounds.note
 
 
+@pytest.mark.slow
 def test_a_single_datum():
     oracle = LinearGaussian(exact=False)
     bounds = sandwich(oracle.model, oracle.guide, oracle.data(1), num_samples=10)
@@ -416,6 +418,7 @@ def test_plates_inside_a_datum_and_a_plate_of_another_name():
     check(bounds, 0.5 * math.log(1 + 3 / 0.8**2), gap=0.02)
 
 
+@pytest.mark.slow
 def test_a_global_latent_makes_the_call_one_datum():
     """I(z; x_1..x_5) = ½ log(1 + 5 / s²)."""
 
@@ -533,6 +536,7 @@ class Largest(TorchDispatchMode):
         return out
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_samples():
     """784 pixels: at K = 5,000 all of them at once would be 400 million numbers for 100 data."""
     torch.manual_seed(0)

@@ -355,6 +355,7 @@ def write_run(folder, *without, config=None, add=lambda tree: tree):
         (folder / "config.json").write_text(json.dumps(config))
 
 
+@pytest.mark.slow
 def test_redraw_from_the_folder_alone(tmp_path, drawn):
     settings = {"prior": "uniform", "channel": "sleep", "mi_weight": 0.5}
     write_run(tmp_path, config={"seed": 1, "data": {"name": "mnist-5k"}, "model": settings})

@@ -500,6 +500,7 @@ def train(prior, posterior, steps):
     return bad.item(), min(extremes), max(extremes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "family"), PAIRS)
 def test_no_nan_in_training(name, family):
     prior = make_prior(name, DIM)

@@ -42,6 +42,7 @@ def test_a_dead_owner_on_this_machine_is_followed_at_once(tmp_path):
     lock.release()
 
 
+@pytest.mark.slow
 def test_a_silent_owner_elsewhere_is_taken_over(tmp_path, monkeypatch):
     monkeypatch.setattr(flock, "STALE", 1.0)
     monkeypatch.setattr(flock, "SETTLE", 0.1)

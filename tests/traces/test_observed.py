@@ -90,6 +90,7 @@ def test_the_term_is_the_information(pair, samples, codes):
     assert abs(mi - EXACT) < 5 * (0.5 / N) ** 0.5
 
 
+@pytest.mark.slow
 def test_the_estimators_are_right(pair):
     model, guide, _ = pair
     x = torch.randn(N) * 2**0.5

@@ -59,6 +59,7 @@ def test_errors():
         small(categories=1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_enumeration_is_the_exact_sum():
     vae = small()
@@ -107,6 +108,7 @@ def test_the_bound_of_the_category(channel):
     assert terms["kl/d"] > 0
 
 
+@pytest.mark.slow
 def test_a_category_learns_what_tells_three_kinds_of_images():
     """Three images: without labels, each becomes a category."""
     torch.manual_seed(1)
@@ -130,6 +132,7 @@ def test_a_category_learns_what_tells_three_kinds_of_images():
     assert found["mi/d"] > 0.9
 
 
+@pytest.mark.slow
 def test_it_is_compiled():
     vae = small()
     elbo = TraceMI_ELBO(channel="straight-through", codes=vae.codes)

@@ -196,6 +196,7 @@ def test_groups_name_the_planes(measured, tmp_path):
         inference_data.inference_data(vae, torch.rand(4, 6, 5))
 
 
+@pytest.mark.slow
 def test_figures_are_in_colour(measured, tmp_path, unrendered):
     _, _, tree = measured
     inference_data.write(tree, tmp_path / "posterior.nc")

@@ -1,5 +1,7 @@
 """Cells and blocks of the design, and the runs that flags choose of them."""
 
+import pytest
+
 from experiments.open_question import program as open_question
 from experiments.open_question.design.cells import (
     AGAIN,
@@ -33,6 +35,7 @@ def test_the_blocks_are_the_designs():
     }
 
 
+@pytest.mark.slow
 def test_every_run_is_one_that_the_programs_take(tmp_path):
     from experiments.mnist.config import parse_run
     from experiments.open_question.jobs.train_arm import parse

@@ -210,6 +210,7 @@ def test_codes_are_drawn_in_their_order_whatever_that_of_the_columns(monkeypatch
     assert drawn["codes"] == ["c[0]", "c[1]", "z[2]", "z[10]"]
 
 
+@pytest.mark.slow
 def test_the_published_report_is_what_the_published_table_says():
     published = Path(__file__).parents[3] / "docs" / "results"
     rows = read_table(published / "open_question.csv")

@@ -84,6 +84,7 @@ def test_what_a_table_has_is_not_run_again(tmp_path):
     assert model.name not in {run.name for run in trained}
 
 
+@pytest.mark.slow
 def test_a_table_is_read_as_the_folders_it_was_made_of(tmp_path):
     folder = tmp_path / "runs"
     every = study(folder, effect=0.0)
@@ -139,6 +140,7 @@ def test_a_table_is_read_as_the_folders_it_was_made_of(tmp_path):
     assert [row["I_T"] for row in own] == [0.4]
 
 
+@pytest.mark.slow
 def test_nothing_that_a_table_has_is_lost(tmp_path, capsys, monkeypatch):
     study(tmp_path, effect=0.0)
     docs = tmp_path / "docs"
@@ -193,6 +195,7 @@ def test_a_cell_whose_second_code_is_dead_in_every_run_is_read_back(tmp_path):
     assert report(every, earlier) == report(every, rows)
 
 
+@pytest.mark.slow
 def test_the_program_takes_a_table_of_earlier_runs(tmp_path, capsys, monkeypatch):
     study(tmp_path, effect=0.0, seeds=40)
     write_table(numbers.read_rows(blocks(), tmp_path), tmp_path, "earlier.csv")

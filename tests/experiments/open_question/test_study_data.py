@@ -128,6 +128,7 @@ def test_sprites_vary_most_in_the_two_factors_of_the_study(data):
         assert 0.6 < share["x"] / share["scale"] < 1.2
 
 
+@pytest.mark.slow
 def test_resampled_arms_have_equal_effective_sizes(data):
     for part in ("train", "test"):
         sizes = [

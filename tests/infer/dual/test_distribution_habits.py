@@ -185,6 +185,7 @@ WITHOUT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", WITHOUT)
 def test_flows_without_inverse_are_named(case):
     flow = WITHOUT[case]()

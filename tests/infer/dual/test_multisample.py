@@ -190,6 +190,7 @@ class TestEnumerated:
         assert expected.abs().max() > 0.01
 
 
+@pytest.mark.slow
 def test_two_sites_as_code_are_unbiased():
     oracle = Bits("z,c", data_dim=1)
     term = dual(2, baseline=False)
@@ -199,6 +200,7 @@ def test_two_sites_as_code_are_unbiased():
     torch.testing.assert_close(found, truth, rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_every_fresh_draw_has_its_score():
     oracle = Bits("c", data_dim=1)
     term = dual(3, baseline=False)
@@ -294,6 +296,7 @@ def test_shares_of_several_sites_are_left_out():
     assert not [name for name in terms if name.startswith("mi/")]
 
 
+@pytest.mark.slow
 def test_trains_a_guide_to_the_information():
     """From a poor guide, L_5 rises."""
     oracle = LinearGaussian(exact=False)

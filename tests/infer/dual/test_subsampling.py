@@ -111,6 +111,7 @@ def test_a_code_outside_the_plate_must_not_read_the_real_rest():
         elbo.terms(model, guide, torch.randn(50))
 
 
+@pytest.mark.slow
 def test_a_code_outside_the_plate_may_read_its_subsample():
     def model(x):
         w = pyro.sample("w", dist.Normal(0.0, 1.0))
