@@ -13,7 +13,7 @@ from pyro_mivae import infer, priors
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 MODULES = (
-    *("datasets", "disentanglement", "distributions", "inference_data", "information"),
+    *("datasets", "disentanglement", "distributions", "gan", "inference_data", "information"),
     *("morphometry", "plotting", "priors", "runs", "training", "vae", "vae.networks"),
 )
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
