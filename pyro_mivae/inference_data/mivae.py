@@ -77,9 +77,9 @@ def inference_data(
 
     Args:
         vae: Trained VAE, on the device of `x`.
-        x: Data as the model reads them, shape (N, *image_shape).
+        x: Data as the model reads them, shape ``(N, *image_shape)``.
         labels: Classes of the data, integers (N,).
-        images: Grey or colour values of the data, uint8 (N, *image_shape).
+        images: Grey or colour values of the data, uint8 ``(N, *image_shape)``.
         draws: Number of posterior draws for each image.
         prior_draws: Number of draws from the prior.
         predictive_draws: Number of posterior draws whose images are kept; images take most of the

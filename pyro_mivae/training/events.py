@@ -36,7 +36,9 @@ class Event:
     history: History
     learning_rate: float = math.nan
     learning_rates: Mapping[str, float] = field(default_factory=dict)
-    averaged: Callable[[], AbstractContextManager[None]] = field(default=nullcontext, compare=False)
+    averaged: Callable[[], AbstractContextManager[None]] = field(
+        default_factory=lambda: nullcontext, compare=False
+    )
 
     def __repr__(self) -> str:
         terms = ", ".join(f"{name} {value:.2f}" for name, value in self.terms.items())
