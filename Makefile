@@ -22,7 +22,7 @@ test: ## Runs the default tests, on all cores.
 	$(PYTHON) -m pytest -n auto
 
 test-slow: ## Runs the tests that are marked slow.
-	$(PYTHON) -m pytest -n auto -m slow
+	$(PYTHON) -m pytest -n auto -m slow --dist worksteal
 
 docs: ## Builds the documentation; a warning is an error.
 	$(PYTHON) -m sphinx -W --keep-going -q -b html docs docs/_build/html

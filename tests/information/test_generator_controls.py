@@ -14,7 +14,7 @@ from experiments.open_question.design.datasets import study_data
 from pyro_mivae.datasets import Split, measured
 from pyro_mivae.information import code_information
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("controls")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
