@@ -37,7 +37,9 @@ EDITS: dict[str, Callable[[dict[str, Any]], object]] = {
     "another shape": lambda s: s["objective"].update({"model.shift": torch.ones(3)}),
     "stored parameters": lambda s: s.update(stored={"a": torch.ones(2)}),
     "no optimiser": lambda s: s.update(optimizer={}),
-    "a group without parameters": lambda s: s["optimizer"]["param_groups"][0]["params"].pop(),
+    "a group without parameters": lambda s: s["optimizer"]["model"]["param_groups"][0][
+        "params"
+    ].pop(),
     "no random state": lambda s: s.update(random={}),
     "no step of the ELBO": lambda s: s.update(elbo={}),
     "readings of a number": lambda s: s.update(pending=[3]),
