@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Literal
 
 from experiments.command_line import Switch, check_folder, plain
-from experiments.mnist.config import Data, Prior
+from experiments.mnist.config import NOT_NEGATIVE, POSITIVE, Data, Prior
 from experiments.run_settings import RunSettings
 from pyro_mivae.checks import (
     MOST_DRAWS,
     Check,
     check_count,
-    check_number,
     check_seed,
     optional,
 )
@@ -111,7 +110,6 @@ class Config:
     output: Output = field(default_factory=Output)
 
 
-NOT_NEGATIVE, POSITIVE = partial(check_number, least=0), partial(check_number, above=0)
 CHECKS: dict[str, dict[str, Check]] = {
     "model": {
         "code_dim": check_count,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
 from pyro_mivae.plotting import lookup, saving, style
+from pyro_mivae.plotting.category import share_table
 from pyro_mivae.runs.groups import read
 from pyro_mivae.runs.history import History
 
@@ -79,26 +78,14 @@ def categories(tree: xr.DataTree) -> Figure:
     """Draws which digits the images of each category are, as the reader tells them."""
     group = lookup.get_group(tree, "categories")
     shares = group["share"].values
-    rows, columns = shares.shape
-    figure = Figure(figsize=(0.62 * columns + 3, 0.62 * rows + 1.6), layout="constrained")
-    axes = figure.subplots()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), value in np.ndenumerate(shares):
-        if value >= 0.005:
-            place: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": style.SMALL - 2}
-            colour = "white" if value > 0.6 else style.INK
-            axes.text(column, row, f"{value:.2f}", color=colour, **place)
-    labels = [str(k) for k in group["label"].values]
-    axes.set_xticks(range(columns), labels, fontsize=style.MEDIUM)
-    axes.set_yticks(range(rows), [str(k) for k in range(rows)], fontsize=style.MEDIUM)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    axes.set_title("Digits of each category", fontsize=style.LARGE)
-    axes.set_xlabel("digit, told by the reader", fontsize=style.MEDIUM)
-    axes.set_ylabel("category d", fontsize=style.MEDIUM)
-    bar = figure.colorbar(image, ax=axes, shrink=0.8)
-    bar.set_label("share of the images", fontsize=style.MEDIUM)
-    return figure
+    names = [str(k) for k in group["label"].values], [str(k) for k in range(len(shares))]
+    return share_table(
+        *(shares, *names),
+        title="Digits of each category",
+        xlabel="digit, told by the reader",
+        ylabel="category d",
+        of="share of the images",
+    )
 
 
 def redraw(folder: Path) -> dict[str, Path]:

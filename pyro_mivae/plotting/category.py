@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from pyro_mivae.plotting import lookup, style
 
@@ -36,22 +38,52 @@ def categories_by_class(tree: xr.DataTree) -> Figure:
     labels = lookup.get_values(tree, "constant_data", "label")
     classes = np.unique(labels)
     matrix = np.stack([probability[labels == k].mean(0) for k in classes])
-    rows, columns = matrix.shape
-    figure = Figure(figsize=(0.62 * columns + 3, 0.62 * rows + 1.6), layout="constrained")
+    return share_table(
+        *(matrix, [str(k) for k in range(matrix.shape[1])], [str(k) for k in classes]),
+        title="Categories by class",
+        xlabel="category d",
+        ylabel="class",
+        of="mean of q(d|x)",
+    )
+
+
+def share_table(
+    shares: NDArray[Any],
+    columns: Sequence[str],
+    rows: Sequence[str],
+    *,
+    title: str,
+    xlabel: str,
+    ylabel: str,
+    of: str,
+) -> Figure:
+    """Draws a matrix of shares as a heat map with its numbers.
+
+    Args:
+        shares: Shares from 0 to 1, (rows, columns).
+        columns: Names of the columns.
+        rows: Names of the rows.
+        title: Title of the figure.
+        xlabel: What the columns are.
+        ylabel: What the rows are.
+        of: What the shares are, for the colour bar.
+    """
+    size = (0.62 * len(columns) + 3, 0.62 * len(rows) + 1.6)
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), value in np.ndenumerate(matrix):
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), value in np.ndenumerate(shares):
         if value >= 0.005:
             place: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": style.SMALL - 2}
             colour = "white" if value > 0.6 else style.INK
             axes.text(column, row, f"{value:.2f}", color=colour, **place)
-    axes.set_xticks(range(columns), [str(k) for k in range(columns)], fontsize=style.MEDIUM)
-    axes.set_yticks(range(rows), [str(k) for k in classes], fontsize=style.MEDIUM)
+    axes.set_xticks(range(len(columns)), list(columns), fontsize=style.MEDIUM)
+    axes.set_yticks(range(len(rows)), list(rows), fontsize=style.MEDIUM)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set_title("Categories by class", fontsize=style.LARGE)
-    axes.set_xlabel("category d", fontsize=style.MEDIUM)
-    axes.set_ylabel("class", fontsize=style.MEDIUM)
+    axes.set_title(title, fontsize=style.LARGE)
+    axes.set_xlabel(xlabel, fontsize=style.MEDIUM)
+    axes.set_ylabel(ylabel, fontsize=style.MEDIUM)
     bar = figure.colorbar(image, ax=axes, shrink=0.8)
-    bar.set_label("mean of q(d|x)", fontsize=style.MEDIUM)
+    bar.set_label(of, fontsize=style.MEDIUM)
     return figure
