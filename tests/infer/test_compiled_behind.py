@@ -8,6 +8,7 @@ import pytest
 import torch
 from pyro.infer import Trace_ELBO
 from torch import nn
+from torch._dynamo.eval_frame import TorchPatcher
 
 from pyro_mivae.infer import TraceMI_ELBO, compile_elbo
 from pyro_mivae.infer.compiled import graphs
@@ -99,6 +100,24 @@ def test_fit_compiled_trains_modules_behind_methods():
         assert len(function.graphs) == how
         states.append(owner.state())
     torch.testing.assert_close(*states)
+
+
+def test_validation_outlives_the_start_of_dynamo(monkeypatch):
+    """At the first ``torch.compile`` of a process torch switches its validation off for good."""
+    started = []
+
+    def start():
+        started.append(True)
+        torch.distributions.Distribution.set_default_validate_args(False)
+
+    monkeypatch.setattr(TorchPatcher, "patch", staticmethod(start))
+    function = compile_elbo(
+        TraceMI_ELBO(channel="sample"), prior_model(lambda: OUTSIDE), prior_guide, backend="eager"
+    )
+    function(torch.randn(5, 2))
+    assert function.fallback is None
+    assert started
+    assert torch.distributions.Distribution._validate_args is True
 
 
 OUTSIDE = dist.Normal(0.0, 1.0).expand([2]).to_event(1)

@@ -101,6 +101,20 @@ def unchecked() -> Iterator[None]:
         cls._validate_args = before
 
 
+@contextmanager
+def validation_kept() -> Iterator[None]:
+    """Keeps torch's own setting of validation: the first ``torch.compile`` of a process drops it.
+
+    Dynamo sets ``Distribution.set_default_validate_args(False)`` as it starts, and Pyro, which has
+    a setting of its own, does not notice.
+    """
+    before = torch.distributions.Distribution._validate_args
+    try:
+        yield
+    finally:
+        torch.distributions.Distribution.set_default_validate_args(before)
+
+
 def _reason(error: Exception) -> str:
     """Says why a program can't be captured, with its line if the traceback has it."""
     reason = _cause(error)

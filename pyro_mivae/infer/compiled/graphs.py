@@ -19,6 +19,7 @@ from pyro_mivae.infer.compiled.capture import (
     leaves_of,
     repeatable,
     unchecked,
+    validation_kept,
 )
 from pyro_mivae.isolation import modules_of
 
@@ -153,17 +154,15 @@ def make_graph(
             nodes,
             nodes * SECONDS,
         )
+    # Not the module itself: hooks on all modules would see it.
+    forward = captured_graph.module.forward
+    with validation_kept():
+        run = torch.compile(forward, backend=backend, dynamic=False, options=options or None)
     graph = Compiled(
-        nodes=nodes,
-        capture_seconds=captured - started,
-        # Not the module itself: hooks on all modules would see it.
-        run=torch.compile(
-            captured_graph.module.forward, backend=backend, dynamic=False, options=options or None
-        ),
-        lifted=captured_graph.lifted,
+        nodes=nodes, capture_seconds=captured - started, run=run, lifted=captured_graph.lifted
     )
     try:
-        with repeatable(parts, device):
+        with validation_kept(), repeatable(parts, device):
             graph(example, device)
     except Exception as error:
         text = str(error).strip().split("\n")[0]
