@@ -20,13 +20,13 @@ FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 PAGES = [
-    pytest.param("guide/own-model.md", marks=pytest.mark.slow),
-    "guide/add-a-prior.md",
-    "guide/priors.md",
-    pytest.param("theory/which-information.md", marks=pytest.mark.slow),
-    "theory/adversarial.md",
-    pytest.param("guide/disentanglement.md", marks=pytest.mark.slow),
-    "studies/open-question.md",
+    pytest.param("how-to/own-model.md", marks=pytest.mark.slow),
+    "how-to/add-a-prior.md",
+    "how-to/priors.md",
+    pytest.param("explanation/which-information.md", marks=pytest.mark.slow),
+    "explanation/adversarial.md",
+    pytest.param("how-to/disentanglement.md", marks=pytest.mark.slow),
+    "findings/open-question.md",
 ]
 
 
@@ -45,7 +45,7 @@ def test_code_of_a_page_runs(page, monkeypatch):
 
 
 def test_pages_without_a_run_at_least_parse_and_import():
-    for page in ("index.md", "guide/running.md"):
+    for page in ("index.md", "how-to/running.md"):
         for block in FENCE.finditer((DOCS / page).read_text(encoding="utf-8")):
             for node in ast.walk(ast.parse(block.group(1))):
                 if isinstance(node, ast.ImportFrom):
@@ -54,7 +54,7 @@ def test_pages_without_a_run_at_least_parse_and_import():
 
 
 def reference():
-    pages = sorted((DOCS / "api").glob("*.md"))
+    pages = sorted((DOCS / "reference/api").glob("*.md"))
     return "\n".join(page.read_text(encoding="utf-8") for page in pages)
 
 
@@ -84,7 +84,7 @@ def messages():
 
 
 def test_messages_that_a_page_explains_are_the_librarys():
-    text = (DOCS / "guide/own-model.md").read_text(encoding="utf-8")
+    text = (DOCS / "how-to/own-model.md").read_text(encoding="utf-8")
     text = text[text.index("## What the errors mean") :]
     quoted = re.findall(r"^\| `(.+?)` \|", text, re.MULTILINE)
     quoted += re.findall(r"`([^`]+)`", text[text.index("Two warnings:") :])

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from pyro_mivae.training import fit
 
-PAGE = Path(__file__).parents[2] / "docs" / "guide" / "data.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "data.md"
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TEXT = PAGE.read_text(encoding="utf-8")
 
