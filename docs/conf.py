@@ -14,8 +14,11 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
+    "sphinx_copybutton",
+    "sphinx_design",
 ]
-exclude_patterns = ["_build"]
+# Pages of `appendix` include what the programs write into `results`.
+exclude_patterns = ["_build", "_static", "results/*.md"]
 
 default_role = "code"  # `this` in docstrings is an argument
 smartquotes = False  # x' is x'
@@ -23,6 +26,12 @@ smartquotes = False  # x' is x'
 html_theme = "furo"
 html_title = f"pyro_mivae {__version__}"
 html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
+
+mathjax_path = "mathjax/tex-svg-full.js"  # in _static: formulas need no network
+mathjax_options = {"defer": "defer"}
+copybutton_exclude = ".linenos, .gp, .go"
 
 myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
