@@ -1,8 +1,13 @@
 """Sphinx settings. No intersphinx inventories are fetched: the build needs no network."""
 
 import re
+import sys
+from pathlib import Path
 
 from pyro_mivae import __version__
+
+# The programs whose help is shown are beside the library, and the directive that shows it is here.
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent / "_ext")]
 
 project = "pyro_mivae"
 author = "The pyro_mivae developers"
@@ -16,9 +21,10 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx_copybutton",
     "sphinx_design",
+    "command_lines",
 ]
 # Pages of `appendix` include what the programs write into `results`.
-exclude_patterns = ["_build", "_static", "results/*.md"]
+exclude_patterns = ["_build", "_static", "_ext", "results/*.md"]
 
 default_role = "code"  # `this` in docstrings is an argument
 smartquotes = False  # x' is x'

