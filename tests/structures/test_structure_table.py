@@ -17,4 +17,4 @@ def test_the_table_has_the_settings_of_the_tests():
 
 
 def test_the_index_names_the_page():
-    assert "\nhow-to/structures\n" in (DOCS / "index.md").read_text(encoding="utf-8")
+    assert "\nstructures\n" in (DOCS / "how-to/index.md").read_text(encoding="utf-8")
