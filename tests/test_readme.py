@@ -1,4 +1,4 @@
-"""The README's commands are the ones that CI and a newcomer run, and its program prints what it says."""
+"""The README's commands are those of CI and a newcomer, and its program prints what it says."""
 
 import re
 from pathlib import Path

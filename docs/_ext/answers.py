@@ -52,7 +52,9 @@ def open_question() -> Figure:
         axes.plot([low, high], [place, place], color=style.PAIR[0], lw=3)
         label = "mean and 90 % interval over seeds" if place == 0 else None
         axes.plot(result.mean, place, "o", color=style.PAIR[0], ms=8, label=label)
-        numbers = f"{style.number(result.mean, 3)} ({style.number(low, 3)} to {style.number(high, 3)})"
+        numbers = (
+            f"{style.number(result.mean, 3)} ({style.number(low, 3)} to {style.number(high, 3)})"
+        )
         axes.text(0.42, place, numbers, va="center", fontsize=TEXT)
         labels.append(f"{name}\n({result.num_seeds} seeds)")
     axes.set_yticks(range(len(DATA)), labels, fontsize=TEXT)

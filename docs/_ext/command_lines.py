@@ -48,7 +48,7 @@ class Box:
 
 
 def help_of(program: str) -> str:
-    """Returns what ``python -m experiments.PROGRAM --help`` prints, without a process of its own."""
+    """Returns what ``python -m experiments.PROGRAM --help`` prints, in this process."""
     config = importlib.import_module(f"experiments.{program}.config")
     printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")  # without one tyro draws no boxes
     columns = {"COLUMNS": str(WIDTH), "NO_COLOR": "1"}
@@ -101,7 +101,9 @@ def _code(text: str) -> str:
 def _values(text: str) -> str:
     """Choices one by one, so that a narrow column can break them."""
     if text.startswith("{") and text.endswith("}"):
-        return ", ".join(_code(choice) for choice in text.strip("{}").split(",") if choice != "None")
+        return ", ".join(
+            _code(choice) for choice in text.strip("{}").split(",") if choice != "None"
+        )
     return _code(_metavar(text))
 
 

@@ -1,8 +1,8 @@
 """Answer the poster's open question: do priors matched to a feature disentangle it?
 
 Trains small VAEs whose code has a Gaussian, a uniform or another prior on images whose factors have
-chosen laws, and the main job's models on MNIST; measures what each code carries about each factor; and
-judges the hypotheses by rules that were fixed before (docs/findings/open-question.md). Leaves a
+chosen laws, and the main job's models on MNIST; measures what each code carries about each factor;
+and judges the hypotheses by rules that were fixed before (docs/findings/open-question.md). Leaves a
 table (open_question.csv, a row for each run), a report (open_question.md) and figures, from the
 runs' folders. What is done is skipped and what was stopped goes on: start the same command again.
 Seeds can be added to a table whose folders are gone: --earlier takes it.

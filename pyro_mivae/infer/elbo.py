@@ -63,8 +63,8 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
     Args:
         channel: How x' is generated and how gradients reach the decoder, see
             :data:`~pyro_mivae.infer.Channel`. Under ``"mean"`` the term is a score, not
-            a bound. The gradient of ``"sample"`` takes the guide to read, inside a plate,
-            each datum's own x' (batch normalisation is noticed, and allowed for).
+            a bound. ``"sample"`` assumes that the guide treats the data of a plate independently.
+            Batch normalisation breaks this; it is detected and handled.
         mi_weight: lambda >= 0, a number or a callable of the step. Or a mapping that gives each
             code site its own, ``{"c": 0.1, "d": 1.0}``: the loss then has the sum of the terms
             ``mi/<site>`` by their weights in place of ``mi``.
@@ -87,11 +87,11 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
             All latent sites of the model have to be codes. Its gradient is unbiased under
             ``"sample"``, biased under ``"straight-through"``, and that of the guide alone
             under ``"sleep"``; ``"mean"`` is refused. A step costs K runs of model and guide.
-        code_scale: None for the bound. A number scores continuous codes by a normal of this
-            standard deviation around the guide's mean (its median where that has no closed form)
-            in place of the guide's density, and discrete ones as ever. 1 is the form of InfoGAN
-            (Chen et al. 2016, sec. 7): still a lower bound, of a guide that can't be sure. Or a
-            callable of the step, or a mapping by site; sites that it leaves out have None.
+        code_scale: None for the bound. With a number s the density of a continuous code is that of
+            a normal of standard deviation s around the guide's mean (its median where that has no
+            closed form), as InfoGAN does with s = 1 (Chen et al. 2016, sec. 7). Discrete codes are
+            unaffected. Still a lower bound, but a loose one. Or a callable of the step, or a
+            mapping by site; sites that it leaves out have None.
         baseline: Whether the ``"sample"`` channel's score-function terms use the
             leave-one-out mean over independent data (never with a batch of one, nor
             through batch normalisation in training mode).
