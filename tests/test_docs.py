@@ -103,3 +103,14 @@ def test_messages_that_a_page_explains_are_the_librarys():
     for words in quoted:
         words = " ".join(words.split())
         assert any(words in " ".join(text.split()) for text in messages()), words
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.rglob("*.md")), ids=lambda path: path.stem)
+def test_every_page_has_a_title(path):
+    """Without one the search shows "<no title>"."""
+    text = path.read_text(encoding="utf-8")
+    parts = path.relative_to(DOCS).parts
+    if "results" in parts:  # included by pages of the appendix, and no page themselves
+        assert '"results/*.md"' in (DOCS / "conf.py").read_text(encoding="utf-8")
+    elif "_build" not in parts:
+        assert text.startswith(("# ", "```{include} ../../CHANGELOG.md"))
