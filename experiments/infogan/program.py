@@ -15,17 +15,11 @@ import torch
 from lightning_fabric import Fabric
 
 from experiments.command_line import command, console, say
+from experiments.generator.measurements import FIRST_SEED, doubt, measure, read_real, table
 from experiments.infogan import figures
 from experiments.infogan.config import Config, parse_run, read_settings
 from experiments.infogan.draws import draw
-from experiments.infogan.measurements import (
-    doubt,
-    measure,
-    metrics_of,
-    read_real,
-    sentences,
-    table,
-)
+from experiments.infogan.measurements import metrics_of, sentences
 from experiments.mnist.model import data_of
 from experiments.one_run import OneRun, Place, fail
 from pyro_mivae import runs
@@ -96,7 +90,14 @@ def run(
     trained = time.monotonic() - started
     with part(2, PARTS):
         reader = read_real(digits)
-        result = measure(config, gan, reader)
+        result = measure(
+            gan,
+            digits.to(fabric.device).test.images,
+            gan.observe,
+            reader,
+            draws=config.output.draws,
+            seed=FIRST_SEED + training.seed,
+        )
     metrics = metrics_of(result, gan, elbo, digits.to(fabric.device))
     if warning := doubt(metrics["generator"]):
         metrics["warning"] = warning
@@ -106,7 +107,7 @@ def run(
     figures.redraw(folder)
     runs.write_json(folder / runs.METRICS, metrics)  # last: a run that has it is done
     if metrics["information"]:
-        console().print(table(metrics))
+        console().print(table(metrics["information"], "Information in the generated images, nats"))
     if warning:
         print(f"warning: {warning}", file=sys.stderr)
     else:
