@@ -24,7 +24,7 @@ RESULT = "generator.json"
 """The file of the numbers."""
 DRAWS = 5000
 """Images that are measured."""
-CHECK_DRAWS: Check = partial(check_count, least=50, most=MOST_DRAWS)
+CHECK_DRAWS: Check = partial(check_count, least=100, most=MOST_DRAWS)
 """What their number may be: fewer give no information by 20 bins."""
 
 
