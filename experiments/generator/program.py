@@ -26,6 +26,7 @@ from experiments.generator.measurements import (
     tellings,
 )
 from experiments.mnist import program as mnist
+from experiments.results_folder import results_folder
 from pyro_mivae import runs
 from pyro_mivae.training import make_fabric
 from pyro_mivae.training.checkpoints import CheckpointError
@@ -45,9 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
         if config.run is None:
             raise ValueError("name the folder of a run (or --smoke for a trial)")
         out = config.out or config.run / "generator"
-        if (out / RESULT).exists() and not config.overwrite:
-            raise FileExistsError(f"{out} holds results: choose another --out or --overwrite them")
-        run(config, config.run, out)
+        with results_folder(out, RESULT, config.overwrite):
+            run(config, config.run, out)
     except (ValueError, OSError, RuntimeError, CheckpointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -99,7 +99,6 @@ def run(config: Config, folder: Path, out: Path) -> None:
         "channels": measured,
         "seconds": time.monotonic() - started,
     }
-    out.mkdir(parents=True, exist_ok=True)
     runs.write_json(out / RESULT, numbers)
     for name, of_channel in measured.items():
         if of_channel["information"]:
