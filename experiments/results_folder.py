@@ -24,12 +24,12 @@ def results_folder(out: Path, result: str | None = None, overwrite: bool = False
     """
     if result is not None and (out / result).exists() and not overwrite:
         raise FileExistsError(f"{out} holds results: choose another --out or --overwrite them")
-    made = not out.exists()
+    is_new = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     try:
         with locked(out):
             yield out
     finally:
-        if made:
+        if is_new:
             with suppress(OSError):  # it holds results
                 out.rmdir()

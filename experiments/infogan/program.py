@@ -6,7 +6,6 @@ Its command line is in :mod:`experiments.infogan.config`.
 from __future__ import annotations
 
 import dataclasses
-import logging
 import sys
 import time
 from functools import partial
@@ -20,15 +19,14 @@ from experiments.infogan import figures
 from experiments.infogan.config import Config, parse_run, read_settings
 from experiments.infogan.draws import draw
 from experiments.infogan.measurements import metrics_of, sentences
-from experiments.mnist.model import data_of
-from experiments.one_run import OneRun, Place, fail
+from experiments.one_run import Place, start_run
 from pyro_mivae import runs
-from pyro_mivae.datasets import Digits, load_digits
+from pyro_mivae.datasets import Digits
 from pyro_mivae.gan import InfoGAN
 from pyro_mivae.infer import TraceMI_GAN
 from pyro_mivae.progress import part
 from pyro_mivae.runs import groups
-from pyro_mivae.training import Event, fit, make_fabric
+from pyro_mivae.training import Event, fit
 from pyro_mivae.training.rebuilding import build_infogan
 
 PARTS = 2
@@ -37,26 +35,21 @@ PARTS = 2
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the experiment; returns the program's exit code."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    logging.getLogger("pyro_mivae.datasets").setLevel(logging.INFO)
-    try:
-        config, folder = parse_run(sys.argv[1:] if arguments is None else arguments)
-        fabric = make_fabric(config.training.device)
-        gan, elbo = build_infogan(dataclasses.asdict(config))
-        name = config.data.data if config.output.resume is None else data_of(folder, config.data)
-        digits = load_digits(name, data_dir=config.data.data_dir)
-    except (ValueError, OSError, RuntimeError) as error:
-        return fail(error)
-    this = OneRun("infogan", config, folder, digits, read_settings)
-    return this.start(fabric, lambda place: run(config, place, gan, elbo, digits, fabric))
+    return start_run("infogan", arguments, parse_run, read_settings, build, run)
+
+
+def build(config: Config) -> tuple[InfoGAN, TraceMI_GAN]:
+    """Builds InfoGAN, with the weights of its seed, and the objective of a configuration."""
+    return build_infogan(dataclasses.asdict(config))
 
 
 def run(
-    config: Config, place: Place, gan: InfoGAN, elbo: TraceMI_GAN, digits: Digits, fabric: Fabric
+    config: Config, place: Place, pair: tuple[InfoGAN, TraceMI_GAN], digits: Digits, fabric: Fabric
 ) -> None:
     """Trains InfoGAN, measures its images, and draws into the run's folder."""
     started = time.monotonic()
     training, folder = config.training, place.folder
+    gan, elbo = pair
 
     def record(event: Event) -> None:
         if event.kind != "epoch":

@@ -30,8 +30,9 @@ from experiments.information.measurements import Sizes, last, measure
 from experiments.mnist import program as mnist
 from experiments.mnist.config import read_settings
 from experiments.mnist.metrics import summary
-from experiments.mnist.model import check_same_data, data_of, load
+from experiments.mnist.model import load
 from experiments.results_folder import results_folder
+from experiments.run_data import check_same_data, data_of
 from pyro_mivae import plotting, runs
 from pyro_mivae.datasets import load_digits
 from pyro_mivae.information import Estimate, elbo_decomposition, log_evidence

@@ -22,12 +22,13 @@ import tyro
 
 from experiments.command_line import Switch, check_folder, check_settings, parse
 from experiments.mnist.config import read_settings
-from experiments.mnist.model import check_same_data, data_of, load
+from experiments.mnist.model import load
 from experiments.open_question.design.datasets import LABEL, REAL
 from experiments.open_question.jobs import alignment
 from experiments.open_question.jobs.alignment import Factors
 from experiments.open_question.jobs.arm_data import measure
 from experiments.results_folder import results_folder
+from experiments.run_data import check_same_data, data_of
 from pyro_mivae import runs
 from pyro_mivae.checks import check_count
 from pyro_mivae.datasets import Split, load_digits, measured
