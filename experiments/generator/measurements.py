@@ -72,10 +72,14 @@ def measure(
 
 
 def numbers_of(result: GeneratorInformation) -> dict[str, Any]:
-    """Lists a measurement as plain values: single numbers, information, effects, categories."""
-    numbers: dict[str, Any] = {"generator": result.numbers(), "information": {}}
+    """Lists a measurement as plain values: single numbers, information, effects, categories.
+
+    ``within`` is the information inside the images of one class, the mean over classes.
+    """
+    numbers: dict[str, Any] = {"generator": result.numbers(), "information": {}, "within": {}}
     if result.information is not None:
         numbers["information"] = _by_code(result, result.information.matrix.values)
+        numbers["within"] = _by_code(result, result.information.within)
     numbers["effects"] = _by_code(result, result.effects)
     if "d" in result.classes:
         numbers["categories"] = dataclasses.asdict(result.classes["d"])

@@ -18,6 +18,7 @@ PANELS = {
     "class_accuracy": "class accuracy",
     "thickness": "thickness told, nats",
     "slant": "slant told, nats",
+    "slant/within": "inside a digit, nats",
     "alignment": "alignment, nats",
 }
 
@@ -25,7 +26,7 @@ PANELS = {
 def numbers(rows: Sequence[Row]) -> Figure:
     """Draws a dot for each run, a row for each form; the ring is the mean over seeds."""
     forms = [form for form in FORMS if at(rows, form=form.name, channel="mean")]
-    figure = Figure(figsize=(12, 1.6 + 0.55 * len(forms)), layout="constrained")
+    figure = Figure(figsize=(14, 1.6 + 0.55 * len(forms)), layout="constrained")
     for axes, (name, title) in zip(
         figure.subplots(1, len(PANELS), sharey=True), PANELS.items(), strict=True
     ):
@@ -44,7 +45,7 @@ def numbers(rows: Sequence[Row]) -> Figure:
 
 
 def _value(row: Row, name: str) -> float | None:
-    if name in ("thickness", "slant"):
+    if name.split("/")[0] in ("thickness", "slant"):
         return max(float(row[f"c[{k}]/{name}"]) for k in range(2))
     return float(row[name]) if name in row else None
 

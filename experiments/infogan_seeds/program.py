@@ -52,11 +52,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def stages(forms: list[Form], folder: Path, seeds: int, scale: str) -> list[list[Run]]:
-    """Sorts the runs: the trainings form by form, then the measurements of the VAEs."""
-    vaes = [form for form in forms if form.module == "experiments.mnist"]
+    """Sorts the runs: the trainings form by form, then the measurements of them all."""
+    every = [(form, seed) for form in forms for seed in range(seeds)]
     return [
-        [form.training(seed, scale) for form in forms for seed in range(seeds)],
-        [form.measurement(seed, folder, scale) for form in vaes for seed in range(seeds)],
+        [form.training(seed, scale) for form, seed in every],
+        [form.measurement(seed, folder, scale) for form, seed in every],
     ]
 
 

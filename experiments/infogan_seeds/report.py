@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -25,34 +26,28 @@ CODES = ("c[0]", "c[1]", "d")
 
 
 def read_rows(folder: Path, seeds: int) -> list[Row]:
-    """Reads a row for each finished run and channel; a damaged run is named and left out."""
+    """Reads a row for each measured run and channel; a damaged run is named and left out."""
     rows = []
     for form in FORMS:
         for seed in range(seeds):
             name = form.training(seed).name
-            path = folder / name / runs.METRICS
+            path = folder / f"generator-{name}" / RESULT
             if path.exists():
                 with leaving_out(path):
-                    rows += _rows(form, seed, folder / name, folder / f"generator-{name}")
+                    rows += _rows(form, seed, folder / name, read_json(path)["channels"])
     return rows
 
 
-def _rows(form: Form, seed: int, folder: Path, measured: Path) -> list[Row]:
+def _rows(form: Form, seed: int, folder: Path, channels: Mapping[str, Any]) -> list[Row]:
     metrics, config = read_json(folder / runs.METRICS), runs.read_config(folder)
-    channels = {"mean": metrics} if "generator" in metrics else {}
-    if (measured / RESULT).exists():
-        channels = read_json(measured / RESULT)["channels"]
     same = {
         "data": config["data"]["name"],
         "steps": config["settings"]["training"]["steps"],
         "training_seconds": round(metrics["seconds"]["training"], 1),
     }
-    bounds = {n: metrics["test"][n] for n in ("mi/c", "mi/d") if n in metrics["test"]}
+    bounds = {n: _six(metrics["test"][n]) for n in ("mi/c", "mi/d") if n in metrics["test"]}
     return [
-        {"form": form.name, "seed": seed, "channel": channel}
-        | same
-        | _numbers(numbers)
-        | {name: f"{value:.6g}" for name, value in bounds.items()}
+        {"form": form.name, "seed": seed, "channel": channel} | same | _numbers(numbers) | bounds
         for channel, numbers in channels.items()
     ]
 
@@ -62,8 +57,15 @@ def _numbers(numbers: Mapping[str, Any]) -> Row:
     if "categories" in numbers:
         row["class_accuracy"] = numbers["categories"]["accuracy"]
     for code, values in numbers["information"].items():
-        row |= {f"{code}/{factor}": float(f"{values[factor]:.6g}") for factor in FACTORS}
-    return row | {name: float(f"{numbers['generator'][name]:.6g}") for name in NUMBERS}
+        row |= {f"{code}/{factor}": _six(values[factor]) for factor in FACTORS}
+        within = numbers["within"][code]
+        row |= {f"{code}/{factor}/within": _six(within[factor]) for factor in FACTORS[:3]}
+    return row | {name: _six(numbers["generator"][name]) for name in NUMBERS}
+
+
+def _six(value: float | None) -> float:
+    """A number with six digits; JSON has null for NaN."""
+    return math.nan if value is None else float(f"{value:.6g}")
 
 
 def write_report(folder: Path, seeds: int, docs: Path | None = None) -> list[Row]:
@@ -94,7 +96,8 @@ def of_forms(rows: Sequence[Row]) -> str:
                 body.append((words, len(chosen), *_cells(chosen)))
     head = [
         *("form", "seeds", "class accuracy, %", "thickness, nats", "slant, nats"),
-        *("alignment, nats", "label in d, nats", "Fréchet distance"),
+        *("slant inside a digit, nats", "alignment, nats", "label in d, nats"),
+        "Fréchet distance",
     ]
     return table("Each form: mean over seeds (lowest to highest)", head, body)
 
@@ -105,6 +108,7 @@ def _cells(rows: Sequence[Row]) -> list[str]:
         _spread([100 * row["class_accuracy"] for row in rows if "class_accuracy" in row], 0),
         _spread(most["thickness"]),
         _spread(most["slant"]),
+        _spread([_most(row, "slant/within") for row in rows]),
         _spread([row["alignment"] for row in rows]),
         _spread([row["d/label"] for row in rows if "d/label" in row]),
         _spread([row["frechet"] for row in rows], 0),

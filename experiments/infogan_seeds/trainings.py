@@ -36,10 +36,19 @@ class Form:
         trained = self.training(seed).name
         return Run(
             f"generator-{trained}",
-            (str(folder.resolve() / trained), *(["--smoke"] if scale == "smoke" else [])),
+            (
+                str(folder.resolve() / trained),
+                *("--channels", *self.channels),
+                *(["--smoke"] if scale == "smoke" else []),
+            ),
             module="experiments.generator",
             result=RESULT,
         )
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """What is measured: a VAE's drawn pixels, too, as its data are drawn."""
+        return ("mean", "sample") if self.module == "experiments.mnist" else ("mean",)
 
 
 VAE = ("--prior", "uniform", "--code-dim", "2")

@@ -26,15 +26,20 @@ ROW = {"thickness": 0.1, "slant": 0.2, "width": 0.3, "label": 0.4}
 def measured(thickness, **quality):
     """What a measurement leaves of two codes; the first tells so much of thickness."""
     codes = {"c[0]": {**ROW, "thickness": thickness}, "c[1]": {**ROW, "slant": 2 * thickness}}
-    return {"information": codes, "generator": {**QUALITY, **quality}}
+    within = {
+        code: {factor: 2 * value for factor, value in row.items()} for code, row in codes.items()
+    }
+    return {"information": codes, "within": within, "generator": {**QUALITY, **quality}}
 
 
-def make(folder, name, metrics):
-    """A finished run's folder."""
-    (folder / name).mkdir(parents=True)
+def make(folder, name, metrics, **channels):
+    """A finished run's folder, and that of its measurement."""
+    for part in (name, f"generator-{name}"):
+        (folder / part).mkdir(parents=True)
     settings = {"training": {"steps": 7}}
     runs.write_config(folder / name, settings, {"name": "mnist"})
     runs.write_json(folder / name / runs.METRICS, {"seconds": {"training": 60.0}, **metrics})
+    runs.write_json(folder / f"generator-{name}" / "generator.json", {"channels": channels})
 
 
 @pytest.fixture
@@ -43,15 +48,11 @@ def study(tmp_path):
     for seed, thickness in enumerate((0.4, 0.8)):
         codes = measured(thickness, rarest=0.05 - 0.045 * seed)
         codes["information"]["d"] = {**ROW, "label": 1.5}
-        categories = {"accuracy": 0.5 + 0.2 * seed}
-        test = {"mi/c": -0.5, "mi/d": 2.25}
-        make(tmp_path, f"infogan-seed{seed}", {**codes, "categories": categories, "test": test})
-    make(tmp_path, "vae-seed0", {"test": {"elbo": -100.0}})
-    (tmp_path / "generator-vae-seed0").mkdir()
-    runs.write_json(
-        tmp_path / "generator-vae-seed0" / "generator.json",
-        {"channels": {"mean": measured(1.0), "sample": measured(0.125)}},
-    )
+        codes["within"]["d"] = ROW
+        codes["categories"] = {"accuracy": 0.5 + 0.2 * seed}
+        make(tmp_path, f"infogan-seed{seed}", {"test": {"mi/c": -0.5, "mi/d": 2.25}}, mean=codes)
+    both = {"mean": measured(1.0), "sample": measured(0.125)}
+    make(tmp_path, "vae-seed0", {"test": {"elbo": -100.0}}, **both)
     return tmp_path
 
 
@@ -64,7 +65,8 @@ def test_rows_have_each_run_and_channel(study):
     assert rows[1]["c[0]/thickness"] == 0.8
     assert rows[1]["c[1]/slant"] == 1.6
     assert rows[1]["class_accuracy"] == 0.7
-    assert rows[1]["mi/d"] == "2.25"
+    assert rows[1]["mi/d"] == 2.25
+    assert rows[1]["c[1]/slant/within"] == 3.2
     assert rows[3]["c[0]/thickness"] == 0.125
     assert "class_accuracy" not in rows[2]
 
@@ -74,7 +76,7 @@ def test_the_report_has_means_with_their_range(study):
     lines = of_forms(rows).splitlines()
     # The code that tells most of a factor stands for it: thickness c[0], slant c[1].
     assert "| InfoGAN's form, λ = 1 | 2 | 60 (50 to 70) | 0.60 (0.40 to 0.80) |" in lines[4]
-    assert "| 1.20 (0.80 to 1.60) | 0.25 (0.25 to 0.25) | 1.50 (1.50 to 1.50) |" in lines[4]
+    assert "| 1.20 (0.80 to 1.60) | 2.40 (1.60 to 3.20) | 0.25 (0.25 to 0.25) | 1.50" in lines[4]
     assert "VAE of the main job, drawn pixels | 1 | - | 0.12" in lines[6]
     assert "| vae (drawn) | 0 | c[1] | 0.10 | 0.25 | 0.30 | 0.40 |" in of_seeds(rows)
     said = " ".join(sentences(rows))
@@ -88,8 +90,8 @@ def test_the_report_has_means_with_their_range(study):
 
 
 def test_a_damaged_run_is_named_and_left_out(study, capsys):
-    (study / "infogan-seed0" / runs.METRICS).write_text("{")
-    make(study, "weight0-seed0", {"generator": {}})
+    (study / "generator-infogan-seed0" / "generator.json").write_text("{")
+    make(study, "weight0-seed0", {"test": {}}, mean={})
     assert [row["seed"] for row in read_rows(study, 5) if row["form"] == "infogan"] == [1]
     said = capsys.readouterr().err
     assert "infogan-seed0" in said
@@ -118,7 +120,10 @@ def test_figures_show_every_run_and_every_seeds_images(study, tmp_path):
 def test_the_runs_are_of_all_forms_and_seeds(tmp_path):
     trainings, measurements = stages(list(FORMS), tmp_path, 5, "full")
     assert len(trainings) == len({run.name for run in trainings}) == 30
-    assert [run.name for run in measurements] == [f"generator-vae-seed{s}" for s in range(5)]
+    assert [run.name for run in measurements] == [f"generator-{run.name}" for run in trainings]
+    assert [run.arguments[1:] for run in measurements[4:6]] == [
+        *[("--channels", "mean"), ("--channels", "mean", "sample")],
+    ]
     assert trainings[6].arguments[-4:] == ("--seed", "1", "--data", "mnist")
 
 
