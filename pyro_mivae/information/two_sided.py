@@ -159,8 +159,8 @@ def sandwich(
     Barber and Agakov, the training objective's (Poole et al. 2019 call such bounds *structured*).
     Both close on the information as K grows, as fast as the guide is good. The x' are drawn, never
     means. Weights are summed in log space as they come: the memory does not grow with K. Scales
-    and ``pyro.factor`` are left out, they weigh a loss; masked data keep their values, so that x'
-    tells the guide nothing that the density leaves out.
+    and ``pyro.factor`` are left out, they weigh a loss. Masked entries of x' are replaced by the
+    observed data, so that the guide cannot learn from entries that the density ignores.
 
     The bounds count as *apart* where their gap at the largest K, less two standard errors, is over
     0.1 nats. A warning, :attr:`Sandwich.note` and the text of the result say so then, and what
