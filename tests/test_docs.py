@@ -22,7 +22,7 @@ FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 SLOW = {
     *("get-started/tutorial.md", "how-to/own-model.md", "how-to/generated-data.md"),
-    *("how-to/disentanglement.md", "explanation/which-information.md"),
+    *("how-to/disentanglement.md", "how-to/generator.md", "explanation/which-information.md"),
 }
 SHORTER = {"get-started/tutorial.md": {"steps=1000": "steps=500", "steps=600": "steps=400"}}
 # Pages whose programs are parts of a longer one, or need a run.
