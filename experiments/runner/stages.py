@@ -14,6 +14,8 @@ from pyro_mivae.progress import part
 KINDS = {
     "mnist": "trainings",
     "train_arm": "trainings",
+    "train_cell": "trainings",
+    "draw_data": "data sets",
     "information": "measurements",
     "measure_codes": "measurements",
 }
@@ -51,6 +53,7 @@ def run_stages(
     *,
     again: str,
     closing: Callable[[], None],
+    ended: Callable[[Outcome], None] = lambda outcome: None,
 ) -> int:
     """Runs one stage after the other, until one is stopped, and writes the report.
 
@@ -61,6 +64,7 @@ def run_stages(
         write_report: Function that writes the report of what is done so far.
         again: Command that goes on with what is not done.
         closing: Function that prints in words what came out and which number to trust.
+        ended: Function that is told of each run, as soon as it has ended.
 
     Returns:
         The program's exit code.
@@ -69,7 +73,7 @@ def run_stages(
     full = [todo for todo in stages if todo]
     for number, todo in enumerate(full, start=1):
         with part(number, len(full)):
-            outcomes += engine.run(todo, folder, _kind(todo))
+            outcomes += engine.run(todo, folder, _kind(todo), ended)
         if any(outcome.status == "stopped" for outcome in outcomes):
             break
     report_path = write_report()

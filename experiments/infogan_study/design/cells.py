@@ -20,6 +20,8 @@ Prior: TypeAlias = Literal["uniform", "gaussian"]
 Term: TypeAlias = Literal["off", "infogan", "learnt"]
 DataName: TypeAlias = Literal["D3", "D4", "D4-laplace"]
 Scale: TypeAlias = Literal["full", "smoke"]
+FULL: Scale = "full"
+SMOKE: Scale = "smoke"
 
 CATEGORIES = 10
 FIRST_LAW: DataName = "D3"

@@ -1,4 +1,4 @@
-"""The data of the study: re-inked digits under three sets of laws, the digits and ranks the same."""
+"""The data of the study: re-inked digits under three sets of laws, of the same digits and ranks."""
 
 from __future__ import annotations
 

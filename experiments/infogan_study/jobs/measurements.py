@@ -1,4 +1,4 @@
-"""What is measured of a trained cell: on images made from draws of the priors, GAN and VAE alike."""
+"""What is measured of a trained cell, GAN or VAE: images made from draws of the priors."""
 
 from __future__ import annotations
 

@@ -71,9 +71,7 @@ def build(training: Training, categories: int, prior: Prior, term: Term, *, seed
     own = {"c": WEIGHTS[training, term], "d": 1.0}
     scale = {"c": CODE_SCALE} if term == "infogan" else None
     if training == "gan":
-        gan = InfoGAN(
-            prior=prior, code_dim=CODE_DIM, categories=categories, noise_dim=NOISE_DIM
-        )
+        gan = InfoGAN(prior=prior, code_dim=CODE_DIM, categories=categories, noise_dim=NOISE_DIM)
         adversary = TraceMI_GAN(
             gan.discriminator,
             codes=gan.codes,

@@ -14,6 +14,8 @@ from pyro_mivae.checks import Check, check_count, check_seed, optional
 
 STEPS: dict[Training, int] = {"gan": 7500, "vae": 2500}
 """Steps of a training."""
+TRAVERSALS = "traversals.npz"
+"""Images in a run's folder while one code moves."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +93,10 @@ SAME_NUMBERS = ("out", "data_dir", "cache_dir", "resume", "checkpoint_every")
 
 def settled(config: Settings) -> Settings:
     """Sets what depends on other settings, so that ``config.json`` says what ran."""
-    small = {"pool": 400, "test": 200, "reader_steps": 30, "digits": "mnist-5k"}
     if config.smoke:
-        config = dataclasses.replace(config, **small)
-    if isinstance(config, CellConfig):
-        steps = config.steps or (8 if config.smoke else STEPS[config.training])
-        sizes = {"train": 200, "draws": 200} if config.smoke else {}
-        return dataclasses.replace(config, steps=steps, **sizes)
-    return config
+        config = dataclasses.replace(config, pool=400, test=200, reader_steps=30, digits="mnist-5k")
+    if not isinstance(config, CellConfig):
+        return config
+    steps = config.steps or (8 if config.smoke else STEPS[config.training])
+    config = dataclasses.replace(config, steps=steps)
+    return dataclasses.replace(config, train=200, draws=200) if config.smoke else config

@@ -28,6 +28,7 @@ from experiments.infogan_study.jobs.models import Pair, build
 from experiments.infogan_study.jobs.settings import (
     CELL_CHECKS,
     SAME_NUMBERS,
+    TRAVERSALS,
     CellConfig,
     settled,
 )
@@ -37,8 +38,6 @@ from pyro_mivae.runs.files import atomic_path
 from pyro_mivae.runs.lock import FolderInUseError
 from pyro_mivae.training import Interrupted, NonFiniteError, fit
 from pyro_mivae.training.checkpoints import CheckpointError, has_checkpoint
-
-TRAVERSALS = "traversals.npz"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -101,9 +100,7 @@ def _stored(folder: Path) -> CellConfig:
 
 def cell_of(config: CellConfig) -> Cell:
     """Returns the cell of a run's settings."""
-    return Cell(
-        config.training, config.categories > 0, config.prior, config.term, config.data
-    )
+    return Cell(config.training, config.categories > 0, config.prior, config.term, config.data)
 
 
 def run(config: CellConfig, folder: Path) -> None:
