@@ -161,18 +161,17 @@ def weighted_contrast(
         ValueError: If the weights do not sum to 0, a cell lacks a seed or all of them, or a value
             is not finite.
     """
-    if not weights or abs(sum(weights.values())) > 1e-9:
+    if abs(sum(weights.values())) > 1e-9:
         raise ValueError(f"weights: expected some that sum to 0, found {sum(weights.values()):g}")
     seeds = sorted({seed for cell in weights for seed in table.get(cell, {})})
     sums = np.zeros(len(seeds))
     for cell, weight in weights.items():
         own = table.get(cell, {})
         missing = [seed for seed in seeds if seed not in own]
-        if not own or (missing and not fill):
+        if missing and not (fill and own):
             raise ValueError(
-                f"table: expected every seed in each cell, found none for {cell}"
-                + (f", seed {missing[0]}" if missing else "")
-                + ": finish this run"
+                f"table: expected every seed in each cell, found none for {cell}, seed "
+                f"{missing[0]}: finish this run"
             )
         values = np.array([own.get(seed, math.nan) for seed in seeds], np.float64)
         if not np.isfinite(list(own.values())).all():

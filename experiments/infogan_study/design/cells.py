@@ -146,9 +146,9 @@ def blocks(seeds: int = SEEDS) -> list[Block]:
 
 
 def smoke_blocks() -> list[Block]:
-    """Lists a GAN and a VAE under both laws with two seeds, and no pre-check."""
-    cells = (INFOGAN, Cell("vae", False, "gaussian", "learnt", SECOND_LAW))
-    return [Block("pre-check", (), ()), Block("confirmatory", cells, (0, 1))]
+    """Lists a GAN and a VAE with one seed, and no pre-check."""
+    cells = (INFOGAN, Cell("vae", True, "gaussian", "learnt"))
+    return [Block("pre-check", (), ()), Block("confirmatory", cells, (0,))]
 
 
 def stages(

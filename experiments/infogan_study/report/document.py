@@ -7,7 +7,13 @@ from pathlib import Path
 
 from experiments.infogan_study.design.cells import CELLS, SEEDS
 from experiments.infogan_study.report.checks import check_tables
-from experiments.infogan_study.report.evidence import beside, evidence, mean_text, secondary
+from experiments.infogan_study.report.evidence import (
+    beside,
+    evidence,
+    mean_text,
+    p_text,
+    secondary,
+)
 from experiments.infogan_study.report.figures import EFFECTS, draw, sheets
 from experiments.infogan_study.report.pre_check import pre_check
 from experiments.infogan_study.rows import NAME, read_table, replicates
@@ -24,45 +30,48 @@ def write_report(rows_of: Path, folder: Path, docs: Path | None = None) -> Path 
 
     Args:
         rows_of: Table of the runs.
-        folder: Folder of the study, which gets the report and the figures.
-        docs: Folder of a documentation, whose ``results`` and ``figures`` get them, too.
+        folder: Folder of the study, which gets the report and the figures, with sheets of what
+            codes do in the first seed of each cell whose run is there.
+        docs: Folder of a documentation, whose ``results`` and ``figures`` get report and effects.
     """
     rows = read_table(rows_of)
     if not rows:
         return None
     judged = results(rows)
-    text = "\n\n".join(part for part in report(rows, judged) if part)
+    text = "\n\n".join(report(rows, judged))
     figures = draw(rows, judged)
-    pictures = {**figures, **sheets(folder)}
-    places = [(folder, folder, "")]
+    folder.mkdir(parents=True, exist_ok=True)
+    save({**figures, **sheets(folder)}, folder)
+    _write(text, folder, f"figures/{EFFECTS}")
     if docs is not None:
-        places.append((docs, docs / "results", f"{NAME}_"))
-    for place, results_folder, prefix in places:
-        results_folder.mkdir(parents=True, exist_ok=True)
-        save({f"{prefix}{name}": figure for name, figure in pictures.items()}, place)
-        way = "" if place == results_folder else "../"
-        shown = text.replace(f"({EFFECTS}.png)", f"({way}figures/{prefix}{EFFECTS}.png)")
-        write_atomically(results_folder / f"{NAME}.md", f"{shown}\n")
+        docs.mkdir(parents=True, exist_ok=True)
+        save({f"{NAME}_{name}": figure for name, figure in figures.items()}, docs)
+        _write(text, docs / "results", f"../figures/{NAME}_{EFFECTS}")
     return folder / f"{NAME}.md"
 
 
+def _write(text: str, folder: Path, picture: str) -> None:
+    """Writes the text with the way to the figure of the effects."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shown = text.replace(f"({EFFECTS}.png)", f"({picture}.png)")
+    write_atomically(folder / f"{NAME}.md", f"{shown}\n")
+
+
 def report(rows: Sequence[Row], judged: Sequence[Result]) -> list[str]:
-    """Lists the parts of the text: one screen with the verdicts first."""
+    """Lists the parts of the text: first one screen with the verdicts."""
     picture = f"![Effects of InfoGAN's properties on the alignment, with intervals]({EFFECTS}.png)"
-    return [
-        verdicts(rows, judged),
-        picture if judged else "",
-        " ".join(sentences(rows)),
-        "***Checks***",
-        *check_tables(rows),
-        "***The same contrasts in other ways***",
-        *beside(rows, judged),
-        "***Secondary: intervals, no verdict***",
-        *secondary(rows),
-        "***Evidence***",
-        *evidence(rows),
-        *pre_check(rows),
-    ]
+    sections = {
+        "Checks": check_tables(rows),
+        "The same contrasts in other ways": beside(rows, judged),
+        "Secondary: intervals, no verdict": secondary(rows),
+        "Evidence": evidence(rows),
+        "Pre-check": pre_check(rows),
+    }
+    parts = [verdicts(rows, judged), picture if judged else "", " ".join(sentences(rows))]
+    for title, body in sections.items():
+        if filled := [part for part in body if part]:
+            parts += [f"***{title}***", *filled]
+    return [part for part in parts if part]
 
 
 def verdicts(rows: Sequence[Row], judged: Sequence[Result]) -> str:
@@ -78,7 +87,7 @@ def verdicts(rows: Sequence[Row], judged: Sequence[Result]) -> str:
             if contrast.name == GUESS:
                 words = f"{judge_guess(result, rows)}: {words}"
             interval = span(result.mean.interval(0.90))
-            cells = (mean_text(result.mean, 3), interval, f"{result.adjusted:.4f}", words)
+            cells = (mean_text(result.mean, 3), interval, p_text(result.adjusted), words)
         line = (place, contrast.name, contrast.about, f"{contrast.margin:.2f}", *cells)
         body.append(line)
     head = ("", "property", "contrast", "margin", "nats (95 %)", "90 %", "Holm's p", "verdict")
@@ -99,8 +108,8 @@ def sentences(rows: Sequence[Row]) -> list[str]:
     for result in judged:
         if result.contrast.name != GUESS:
             groups.setdefault(result.words, []).append(result.contrast.name)
-    told = "; ".join(f"{words}: {', '.join(names)}" for words, names in groups.items())
-    lines = [f"Of InfoGAN's properties, {told}."]
+    told = "; ".join(f"{' and '.join(names)}: {words}" for words, names in groups.items())
+    lines = [f"Verdicts on the properties: {told}."]
     for result in judged:
         if result.contrast.name == GUESS:
             lines.append(

@@ -39,16 +39,21 @@ def mean_text(mean: Mean, digits: int = 2) -> str:
     return f"{number(mean.mean, digits)} ({span(mean.interval(), digits)})"
 
 
+def p_text(p_value: float) -> str:
+    """Writes a p-value."""
+    return "below 0.0001" if p_value < 1e-4 else f"{p_value:.4f}"
+
+
 def beside(rows: Sequence[Row], judged: Sequence[Result]) -> list[str]:
     """Tabulates sign flips and the linear model, and all again without the failing runs."""
     body = [
         (
             result.contrast.name,
             mean_text(result.mean, 3),
-            f"{result.mean.p_value:.4f}",
-            f"{result.flips:.4f}",
+            p_text(result.mean.p_value),
+            p_text(result.flips),
             f"{number(result.model.value, 3)} ({span(result.model.interval())})",
-            f"{result.model.p_value:.4f}",
+            p_text(result.model.p_value),
         )
         for result in judged
     ]
@@ -64,7 +69,7 @@ def beside(rows: Sequence[Row], judged: Sequence[Result]) -> list[str]:
     voids = [f"- {r.contrast.name} is void: {reason}" for r in judged for reason in r.void]
     failing = [row["run"] for row in replicates(rows) if failures(row)]
     again = [
-        (r.contrast.name, mean_text(r.mean, 3), f"{r.adjusted:.4f}", r.words)
+        (r.contrast.name, mean_text(r.mean, 3), p_text(r.adjusted), r.words)
         for r in (results(rows, without_failing=True) if failing else [])
     ]
     title = f"Without the {len(failing)} runs that fail a check"

@@ -31,11 +31,7 @@ def pre_check(rows: Sequence[Row]) -> list[str]:
         for row in runs
     ]
     head = ("run", "A", "Fréchet", "rarest", "bound c", "bound d", "explained", "s", "fails")
-    return [
-        "***Pre-check***",
-        table("Each cell once, seeds outside the study", head, body),
-        _laws(runs),
-    ]
+    return [table("Each cell once, seeds outside the study", head, body), _laws(runs)]
 
 
 def _laws(rows: Sequence[Row]) -> str:

@@ -35,7 +35,7 @@ def test_a_run_that_is_lacking_has_the_mean_of_its_cell_or_is_an_error():
     filled = weighted_contrast(lacking, WEIGHTS, fill=True)
     assert filled.values == (0.0, 2.0, 3.5)
     assert filled.mean == pytest.approx(7 / 3 - 0.5)  # of the cells' means
-    with pytest.raises(ValueError, match="found none for d: finish"):
+    with pytest.raises(ValueError, match="found none for d, seed 0: finish"):
         weighted_contrast(TABLE, {"a": 1.0, "d": -1.0}, fill=True)
     with pytest.raises(ValueError, match="found one of a that is not"):
         weighted_contrast({**TABLE, "a": {0: math.nan, 1: 0.0, 2: 0.0}}, WEIGHTS)
