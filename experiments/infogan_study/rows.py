@@ -51,8 +51,8 @@ def replicates(rows: Sequence[Row]) -> list[Row]:
     seeds_of: dict[Cell, set[int]] = {cell: set() for cell in CELLS}
     for row in rows:
         seeds_of.setdefault(cell_of(row), set()).add(row["seed"])
-    whole = set(range(MOST_SEEDS)).intersection(*(seeds_of[cell] for cell in CELLS))
-    return [row for row in rows if row["seed"] in whole and cell_of(row) in CELLS]
+    common = set(range(MOST_SEEDS)).intersection(*(seeds_of[cell] for cell in CELLS))
+    return [row for row in rows if row["seed"] in common and cell_of(row) in CELLS]
 
 
 def read_table(path: Path) -> list[Row]:

@@ -44,7 +44,7 @@ def checks_table(rows: Sequence[Row]) -> str:
 
 
 def laws_table(rows: Sequence[Row]) -> str:
-    """Tabulates in how many runs a factor is nearer to the law of its own data."""
+    """Tabulates the runs in which a factor is nearer to the law of its own data."""
     body = [
         (
             cell.name,

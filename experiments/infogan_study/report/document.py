@@ -95,7 +95,7 @@ def verdicts(rows: Sequence[Row], judged: Sequence[Result]) -> str:
 
 
 def sentences(rows: Sequence[Row]) -> list[str]:
-    """Tells in three sentences what came out, and which numbers to trust."""
+    """Writes three sentences: what came out, and which numbers to trust."""
     chosen = replicates(rows)
     seeds = len({row["seed"] for row in chosen})
     judged = results(rows)
@@ -108,8 +108,8 @@ def sentences(rows: Sequence[Row]) -> list[str]:
     for result in judged:
         if result.contrast.name != GUESS:
             groups.setdefault(result.words, []).append(result.contrast.name)
-    told = "; ".join(f"{' and '.join(names)}: {words}" for words, names in groups.items())
-    lines = [f"Verdicts on the properties: {told}."]
+    verdict_words = "; ".join(f"{' and '.join(names)}: {words}" for words, names in groups.items())
+    lines = [f"Verdicts on the properties: {verdict_words}."]
     for result in judged:
         if result.contrast.name == GUESS:
             lines.append(

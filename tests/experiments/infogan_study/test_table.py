@@ -182,15 +182,6 @@ def test_what_ended_when_nobody_looked_is_added_at_the_next_start(tmp_path, mach
     assert machines == []
 
 
-def test_flags_that_do_not_fit(tmp_path, capsys):
-    assert program.main(["--smoke", "--table", str(tmp_path / "t.csv")]) == 1
-    assert "leave it out with --smoke" in capsys.readouterr().err
-    assert program.main(["--seeds", "25"]) == 1
-    assert "--seeds must be at most 24, found 25" in capsys.readouterr().err
-    assert program.main(["--blocks", "everything", "--out", str(tmp_path)]) == 1
-    assert "expected some of pre-check, confirmatory or none" in capsys.readouterr().err
-
-
 def test_the_second_law_is_one_of_the_candidates():
     assert cells.SECOND_LAW in ("D4", "D4-laplace")
     assert {c.training for block in smoke_blocks() for c in block.cells} == {"gan", "vae"}
