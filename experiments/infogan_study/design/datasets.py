@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,20 @@ from torch import Tensor
 
 from experiments.infogan_study.design.cells import DataName
 from experiments.open_question.design.datasets import STUDY_LAWS
-from pyro_mivae.datasets import Laplace, Law, Split, Uniform, load_digits, measured, reinked_digits
+from pyro_mivae.datasets import (
+    Digits,
+    FactorData,
+    FactorSplit,
+    Laplace,
+    Law,
+    Split,
+    Uniform,
+    load_digits,
+    measured,
+    reinked_digits,
+)
 
+DigitsName: TypeAlias = Literal["auto", "mnist", "mnist-5k"]
 FACTORS = ("thickness", "slant")
 """T and S, whose laws are set."""
 _T, _S = (STUDY_LAWS["D3"][name] for name in FACTORS)
@@ -37,6 +49,8 @@ class StudyData:
         pool_labels: Their digits, (P,).
         test: Test images uint8 (N, 28, 28).
         test_labels: Their digits, (N,).
+        real: What is measured of the test images of every data set, by data set and factor, (N,)
+            each; NaN where an image could not be measured.
         set_measured: Correlation of the set and the measured factor on the test images, by name.
         source: Origin of the images.
     """
@@ -45,6 +59,7 @@ class StudyData:
     pool_labels: Tensor
     test: Tensor
     test_labels: Tensor
+    real: Mapping[DataName, Mapping[str, NDArray[np.float64]]]
     set_measured: Mapping[str, float]
     source: Mapping[str, Any]
 
@@ -66,11 +81,11 @@ def load(
     *,
     pool: int,
     test: int,
-    digits: Literal["auto", "mnist", "mnist-5k"] = "auto",
+    digits: DigitsName = "auto",
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
 ) -> StudyData:
-    """Draws a data set, or reads what was kept of it.
+    """Draws a data set, or reads what was kept of it, with the test images of the others.
 
     Args:
         name: Name of the data set.
@@ -81,8 +96,35 @@ def load(
         cache_dir: Folder in which drawn images and measurements are kept.
     """
     source = load_digits(digits, data_dir=data_dir)
+    own = _draw(source, name, pool, test, cache_dir)
+    # Of the others the test images alone are of use, but no data set is without a pool.
+    splits = {
+        other: (own if other == name else _draw(source, other, 1, test, cache_dir)).test
+        for other in LAWS
+    }
+    factors = {other: _measure(split, cache_dir) for other, split in splits.items()}
+    correlations = {}
+    for factor in FACTORS:
+        values = factors[name][factor]
+        finite = np.isfinite(values)
+        pair = own.test.factors[factor].values[finite], values[finite]
+        correlations[factor] = float(np.corrcoef(*pair)[0, 1])
+    return StudyData(
+        own.train.images,
+        own.train.labels,
+        own.test.images,
+        own.test.labels,
+        factors,
+        correlations,
+        {"name": name, "source": own.source, "checksum": source.checksum},
+    )
+
+
+def _draw(
+    source: Digits, name: DataName, pool: int, test: int, cache_dir: Path | None
+) -> FactorData:
     laws = LAWS[name]
-    data = reinked_digits(
+    return reinked_digits(
         source,
         thickness=laws["thickness"],
         slant=laws["slant"],
@@ -91,40 +133,44 @@ def load(
         cache_dir=cache_dir,
         name=name,
     )
-    measurements = measured(Split(data.test.images, data.test.labels), cache_dir=cache_dir)
-    correlations = {}
-    for factor in FACTORS:
-        values = measurements[factor].values
-        finite = np.isfinite(values)
-        pair = data.test.factors[factor].values[finite], values[finite]
-        correlations[factor] = float(np.corrcoef(*pair)[0, 1])
-    return StudyData(
-        data.train.images,
-        data.train.labels,
-        data.test.images,
-        data.test.labels,
-        correlations,
-        {"name": name, "source": data.source, "checksum": source.checksum},
-    )
 
 
-def law_distances(factor: str, values: NDArray[np.float64]) -> dict[DataName, float]:
-    """Computes how far a factor, standardised, is from its law in each data set.
+def _measure(split: FactorSplit, cache_dir: Path | None) -> dict[str, NDArray[np.float64]]:
+    measurements = measured(Split(split.images, split.labels), cache_dir=cache_dir)
+    return {factor: measurements[factor].values for factor in FACTORS}
+
+
+def law_distances(
+    factor: str,
+    values: NDArray[np.float64],
+    real: Mapping[DataName, Mapping[str, NDArray[np.float64]]],
+) -> dict[DataName, float]:
+    """Computes how far the law of a factor is from its law in each data set, both standardised.
+
+    The law in a data set is that of what is measured of its test images, so that errors of the
+    measurement are on both sides.
 
     Args:
         factor: Name of the factor.
-        values: Values that were measured of images, shape ``(N,)``; NaN are left out.
+        values: Values that were measured of generated images, shape ``(N,)``; NaN are left out.
+        real: Values that were measured of test images, by data set and factor.
 
     Returns:
         Kolmogorov-Smirnov distances by data set; NaN where the factor does not vary.
     """
+    standard = _standardised(values)
+    distances: dict[DataName, float] = {}
+    for name, factors in real.items():
+        other = _standardised(factors[factor])
+        distances[name] = float("nan")
+        if len(standard) and len(other):
+            distances[name] = float(stats.ks_2samp(standard, other, method="asymp").statistic)
+    return distances
+
+
+def _standardised(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The finite values in units of their deviation; none where they do not vary."""
     finite = values[np.isfinite(values)]
     if len(finite) < 2 or not finite.std() > 0:
-        return dict.fromkeys(LAWS, float("nan"))
-    standard = (finite - finite.mean()) / finite.std()
-    distances: dict[DataName, float] = {}
-    for name, laws in LAWS.items():
-        law = laws[factor]
-        at = law.mean() + law.std() * standard
-        distances[name] = float(stats.kstest(at, law.cdf).statistic)
-    return distances
+        return finite[:0]
+    return np.asarray((finite - finite.mean()) / finite.std())

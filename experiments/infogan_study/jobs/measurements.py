@@ -87,7 +87,7 @@ def measure(pair: Pair, data: StudyData, reader: ImageReader, *, draws: int, see
     row: Row = {**result.numbers(), **_information(result)}
     row |= {f"real_distance/{n}": v for n, v in result.quality.distances.items()}
     for factor in FACTORS:
-        distances = law_distances(factor, recorder.factors[factor])
+        distances = law_distances(factor, recorder.factors[factor], data.real)
         row |= {f"law/{factor}/{name}": distance for name, distance in distances.items()}
         row[f"set_measured/{factor}"] = data.set_measured[factor]
     row["explained"] = _explained(pair, draws, FIRST_SEED + seed)

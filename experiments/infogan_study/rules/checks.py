@@ -97,7 +97,8 @@ def failures(row: Row) -> list[str]:
 def follows(row: Row, factor: str) -> bool:
     """Tells whether a factor of the generated images is nearer to the law of its own data.
 
-    Both are standardised. The other law is that of the data set that the run's is crossed with.
+    Both are standardised; the law of data is that of what is measured of their test images. The
+    other law is that of the data set that the run's is crossed with.
     """
     own: DataName = row["data"]
     other = FIRST_LAW if own != FIRST_LAW else SECOND_LAW
