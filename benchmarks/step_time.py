@@ -135,7 +135,7 @@ def main() -> None:
     pyro.settings.set(module_local_params=True)  # as fit does
     smallest = min(config.batch_sizes)
     print("batch  side                        median      ratio (median of pairs)")
-    for batch_size in config.batch_sizes:
+    for batch_size in config.batch_sizes[: 1 if config.smoke else None]:
         steps = 2 if config.smoke else max(20, config.steps * smallest // batch_size)
         timings = compare(batch_size, steps, config.channels, config.prior)
         for name, (seconds, ratio) in timings.items():

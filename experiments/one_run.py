@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shlex
 import sys
 from collections.abc import Callable
@@ -14,11 +15,11 @@ from typing import Any
 from lightning_fabric import Fabric
 
 from experiments.command_line import Stopped, errors_only, stopping
-from experiments.mnist.model import check_same_data
+from experiments.run_data import check_same_data, data_of
 from pyro_mivae import runs
-from pyro_mivae.datasets import Digits
+from pyro_mivae.datasets import Digits, load_digits
 from pyro_mivae.runs.lock import FolderInUseError
-from pyro_mivae.training import Interrupted, NonFiniteError, parallel, torchrun
+from pyro_mivae.training import Interrupted, NonFiniteError, make_fabric, parallel, torchrun
 from pyro_mivae.training.checkpoints import CheckpointError, has_checkpoint, load_checkpoint
 
 
@@ -151,6 +152,46 @@ class OneRun:
         if not runs.is_run(self.folder):
             return ", or delete it by hand"
         return f", go on with --resume {self.folder}, or replace it with --overwrite"
+
+
+def start_run(
+    program: str,
+    arguments: list[str] | None,
+    parse_run: Callable[[list[str]], tuple[Any, Path]],
+    read_settings: Callable[[Path], Any],
+    build: Callable[[Any], Any],
+    run: Callable[[Any, Place, Any, Digits, Fabric], None],
+) -> int:
+    """Reads the settings, makes a pair, loads the data, and makes the run in a folder of its own.
+
+    Args:
+        program: Name of the program in `experiments`.
+        arguments: Words of the command line; None for those of this process.
+        parse_run: Reads the settings and the run's folder from them.
+        read_settings: Reads the settings of a folder's run.
+        build: Makes what is trained of the settings.
+        run: Trains and measures, given settings, place, what is trained, data and fabric.
+
+    Returns:
+        The program's exit code.
+    """
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("pyro_mivae.datasets").setLevel(logging.INFO)
+    try:
+        config, folder = parse_run(sys.argv[1:] if arguments is None else arguments)
+        training = config.training
+        fabric = make_fabric(training.device, devices=getattr(training, "devices", 1))
+        if not fabric.is_global_zero:
+            logging.disable(logging.WARNING)
+            # Waits for the first process, which finds what is wrong and makes the folder.
+            parallel.launch(fabric)
+        pair = build(config)
+        name = config.data.data if config.output.resume is None else data_of(folder, config.data)
+        digits = load_digits(name, data_dir=config.data.data_dir)
+    except (ValueError, OSError, RuntimeError) as error:
+        return fail(error)
+    this = OneRun(program, config, folder, digits, read_settings)
+    return this.start(fabric, lambda place: run(config, place, pair, digits, fabric))
 
 
 def fail(error: Exception | str) -> int:

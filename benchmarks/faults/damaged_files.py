@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.faults import Fault, refused
 from benchmarks.faults.disk import WRITERS
 from experiments.mnist.config import Config, read_settings
-from experiments.mnist.model import data_of
+from experiments.run_data import data_of
 from experiments.sweep.program import read_rows
 from pyro_mivae import runs
 from pyro_mivae.plotting.saving import heading

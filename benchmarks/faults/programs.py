@@ -20,6 +20,7 @@ import torch
 import xarray as xr
 
 from benchmarks.faults import Fault, fails_with
+from experiments import one_run
 from experiments.mnist import program as mnist
 from pyro_mivae import runs
 from pyro_mivae.datasets import load_digits
@@ -72,7 +73,8 @@ def _small(**changes: Any) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for name, function in {**usual, **changes}.items():
             if name != "redraw":
-                stack.enter_context(mock.patch.object(mnist, name, function))
+                module = one_run if name == "load_digits" else mnist
+                stack.enter_context(mock.patch.object(module, name, function))
         redraw = changes.get("redraw", lambda folder: {})
         stack.enter_context(mock.patch("pyro_mivae.plotting.redraw", redraw))
         yield

@@ -22,6 +22,7 @@ from experiments.command_line import check_settings, command, console, say
 from experiments.factors.config import CHECKS, Config, parse
 from experiments.factors.figure import factor_distributions
 from experiments.factors.fitted_laws import LAWS, factor_table, pixel_share
+from experiments.results_folder import results_folder
 from experiments.tables import Row, write_table
 from pyro_mivae.datasets import (
     Digits,
@@ -43,7 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
         config = dataclasses.replace(config, data="mnist-5k", cache_dir=cache, write=False)
     try:
         check_settings(config, CHECKS)
-        run(config)
+        with results_folder(config.out):
+            run(config)
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Literal
 
 from experiments.command_line import Switch, check_folder, plain
+from experiments.generator.config import CHECK_DRAWS, DRAWS
 from experiments.mnist.config import NOT_NEGATIVE, POSITIVE, Data, Prior
 from experiments.run_settings import RunSettings
 from pyro_mivae.checks import (
-    MOST_DRAWS,
     Check,
     check_count,
     check_seed,
@@ -93,7 +93,7 @@ class Output:
     """Replace the run that is in --out, once the new one has started well."""
     resume: Path | None = None
     """Go on with the run in this folder, with its settings (--steps may be raised)."""
-    draws: int = 5000
+    draws: int = DRAWS
     """Images that are made and measured."""
     smoke: Switch = False
     """A run of seconds that goes through everything: 30 steps on mnist-5k."""
@@ -129,7 +129,7 @@ CHECKS: dict[str, dict[str, Check]] = {
         "reader_learning_rate": optional(POSITIVE),
         "seed": check_seed,
     },
-    "output": {"out": check_folder, "draws": partial(check_count, least=100, most=MOST_DRAWS)},
+    "output": {"out": check_folder, "draws": CHECK_DRAWS},
 }
 """What each setting may be beside its type, by group."""
 

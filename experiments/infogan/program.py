@@ -6,7 +6,6 @@ Its command line is in :mod:`experiments.infogan.config`.
 from __future__ import annotations
 
 import dataclasses
-import logging
 import sys
 import time
 from functools import partial
@@ -15,26 +14,19 @@ import torch
 from lightning_fabric import Fabric
 
 from experiments.command_line import command, console, say
+from experiments.generator.measurements import FIRST_SEED, doubt, measure, read_real, table
 from experiments.infogan import figures
 from experiments.infogan.config import Config, parse_run, read_settings
 from experiments.infogan.draws import draw
-from experiments.infogan.measurements import (
-    doubt,
-    measure,
-    metrics_of,
-    read_real,
-    sentences,
-    table,
-)
-from experiments.mnist.model import data_of
-from experiments.one_run import OneRun, Place, fail
+from experiments.infogan.measurements import metrics_of, sentences
+from experiments.one_run import Place, start_run
 from pyro_mivae import runs
-from pyro_mivae.datasets import Digits, load_digits
+from pyro_mivae.datasets import Digits
 from pyro_mivae.gan import InfoGAN
 from pyro_mivae.infer import TraceMI_GAN
 from pyro_mivae.progress import part
 from pyro_mivae.runs import groups
-from pyro_mivae.training import Event, fit, make_fabric
+from pyro_mivae.training import Event, fit
 from pyro_mivae.training.rebuilding import build_infogan
 
 PARTS = 2
@@ -43,26 +35,21 @@ PARTS = 2
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the experiment; returns the program's exit code."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    logging.getLogger("pyro_mivae.datasets").setLevel(logging.INFO)
-    try:
-        config, folder = parse_run(sys.argv[1:] if arguments is None else arguments)
-        fabric = make_fabric(config.training.device)
-        gan, elbo = build_infogan(dataclasses.asdict(config))
-        name = config.data.data if config.output.resume is None else data_of(folder, config.data)
-        digits = load_digits(name, data_dir=config.data.data_dir)
-    except (ValueError, OSError, RuntimeError) as error:
-        return fail(error)
-    this = OneRun("infogan", config, folder, digits, read_settings)
-    return this.start(fabric, lambda place: run(config, place, gan, elbo, digits, fabric))
+    return start_run("infogan", arguments, parse_run, read_settings, build, run)
+
+
+def build(config: Config) -> tuple[InfoGAN, TraceMI_GAN]:
+    """Builds InfoGAN, with the weights of its seed, and the objective of a configuration."""
+    return build_infogan(dataclasses.asdict(config))
 
 
 def run(
-    config: Config, place: Place, gan: InfoGAN, elbo: TraceMI_GAN, digits: Digits, fabric: Fabric
+    config: Config, place: Place, pair: tuple[InfoGAN, TraceMI_GAN], digits: Digits, fabric: Fabric
 ) -> None:
     """Trains InfoGAN, measures its images, and draws into the run's folder."""
     started = time.monotonic()
     training, folder = config.training, place.folder
+    gan, elbo = pair
 
     def record(event: Event) -> None:
         if event.kind != "epoch":
@@ -96,7 +83,14 @@ def run(
     trained = time.monotonic() - started
     with part(2, PARTS):
         reader = read_real(digits)
-        result = measure(config, gan, reader)
+        result = measure(
+            gan,
+            digits.to(fabric.device).test.images,
+            gan.observe,
+            reader,
+            draws=config.output.draws,
+            seed=FIRST_SEED + training.seed,
+        )
     metrics = metrics_of(result, gan, elbo, digits.to(fabric.device))
     if warning := doubt(metrics["generator"]):
         metrics["warning"] = warning
@@ -106,7 +100,7 @@ def run(
     figures.redraw(folder)
     runs.write_json(folder / runs.METRICS, metrics)  # last: a run that has it is done
     if metrics["information"]:
-        console().print(table(metrics))
+        console().print(table(metrics["information"], "Information in the generated images, nats"))
     if warning:
         print(f"warning: {warning}", file=sys.stderr)
     else:

@@ -30,7 +30,9 @@ from experiments.information.measurements import Sizes, last, measure
 from experiments.mnist import program as mnist
 from experiments.mnist.config import read_settings
 from experiments.mnist.metrics import summary
-from experiments.mnist.model import check_same_data, data_of, load
+from experiments.mnist.model import load
+from experiments.results_folder import results_folder
+from experiments.run_data import check_same_data, data_of
 from pyro_mivae import plotting, runs
 from pyro_mivae.datasets import load_digits
 from pyro_mivae.information import Estimate, elbo_decomposition, log_evidence
@@ -55,9 +57,10 @@ def main(arguments: list[str] | None = None) -> int:
         if config.run is None:
             raise ValueError("name the folder of a run (or --smoke for a trial)")
         out = config.out or config.run / "information"
-        if (out / NUMBERS).exists() and not config.overwrite:
-            raise FileExistsError(f"{out} holds results: choose another --out or --overwrite them")
-        with errors_only("pyro_mivae.information"):
+        with (
+            results_folder(out, NUMBERS, config.overwrite),
+            errors_only("pyro_mivae.information"),
+        ):
             run(config, config.run, out)
     except (ValueError, OSError, RuntimeError, CheckpointError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -131,7 +134,6 @@ def run(config: Config, folder: Path, out: Path) -> None:
         "curves": {"coords": coordinates, **variables},
         "seconds": time.monotonic() - started,
     }
-    out.mkdir(parents=True, exist_ok=True)
     groups.write(xr.DataTree(curves), out / CURVES)
     runs.write_json(out / NUMBERS, numbers)
     save({"information_curves": plotting.information_curves(curves)}, out, settings_of=folder)

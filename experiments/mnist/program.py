@@ -5,7 +5,6 @@ Its command line is in :mod:`experiments.mnist.config`.
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 from pathlib import Path
@@ -19,10 +18,10 @@ from experiments.mnist.config import (
     read_settings,
 )
 from experiments.mnist.metrics import PARTS, evaluate_loss, implausible, measure, report
-from experiments.mnist.model import build, data_of
-from experiments.one_run import OneRun, Place, fail
+from experiments.mnist.model import build
+from experiments.one_run import Place, start_run
 from pyro_mivae import inference_data, plotting, runs
-from pyro_mivae.datasets import Digits, load_digits
+from pyro_mivae.datasets import Digits
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.progress import part
 from pyro_mivae.runs import groups
@@ -31,8 +30,6 @@ from pyro_mivae.training import (
     adam,
     evaluation,
     fit,
-    make_fabric,
-    parallel,
 )
 from pyro_mivae.training.rebuilding import trained_guide
 from pyro_mivae.vae import MIVAE
@@ -40,31 +37,16 @@ from pyro_mivae.vae import MIVAE
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the experiment; returns the program's exit code."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    logging.getLogger("pyro_mivae.datasets").setLevel(logging.INFO)
-    arguments = sys.argv[1:] if arguments is None else arguments
-    try:
-        config, folder = parse_run(arguments)
-        fabric = make_fabric(config.training.device, devices=config.training.devices)
-        if not fabric.is_global_zero:
-            logging.disable(logging.WARNING)
-            # Waits for the first process, which finds what is wrong and makes the folder.
-            parallel.launch(fabric)
-        vae, elbo = build(config)
-        name = config.data.data if config.output.resume is None else data_of(folder, config.data)
-        digits = load_digits(name, data_dir=config.data.data_dir)
-    except (ValueError, OSError, RuntimeError) as error:
-        return fail(error)
-    this = OneRun("mnist", config, folder, digits, read_settings)
-    return this.start(fabric, lambda place: run(config, place, vae, elbo, digits, fabric))
+    return start_run("mnist", arguments, parse_run, read_settings, build, run)
 
 
 def run(
-    config: Config, place: Place, vae: MIVAE, elbo: TraceMI_ELBO, digits: Digits, fabric: Fabric
+    config: Config, place: Place, pair: tuple[MIVAE, TraceMI_ELBO], digits: Digits, fabric: Fabric
 ) -> None:
     """Trains a VAE; the first of several processes measures it, and draws into the folder."""
     started = time.monotonic()
     training, folder = config.training, place.folder
+    vae, elbo = pair
     digits = digits.to(fabric.device)
 
     def record(event: Event) -> None:

@@ -13,10 +13,12 @@ from pyro_mivae.progress import part
 
 KINDS = {
     "mnist": "trainings",
+    "infogan": "trainings",
     "train_arm": "trainings",
     "train_cell": "trainings",
     "draw_data": "data sets",
     "information": "measurements",
+    "generator": "measurements",
     "measure_codes": "measurements",
 }
 """What runs of a program are, by the last part of its module's name."""

@@ -126,7 +126,8 @@ class AdversarialGame(Game):
 
     def state_dict(self) -> dict[str, int]:
         """Returns the step of the schedules."""
-        return self.elbo.state_dict()
+        state: dict[str, int] = self.elbo.state_dict()
+        return state
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Restores :meth:`state_dict`."""

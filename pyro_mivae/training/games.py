@@ -36,6 +36,7 @@ class Game(ABC):
     """The players of a training, and what they compute in their turns.
 
     Attributes:
+        elbo: The objective, an ELBO or an adversarial one.
         turns: The turns of a step, in order.
         modules: Modules to train besides model and guide, by name.
         averaged_without: Programs whose buffers are not those of the player ``"model"``.
@@ -43,6 +44,7 @@ class Game(ABC):
             not while they are computed.
     """
 
+    elbo: Any
     turns: tuple[Turn, ...] = (Turn(MODEL),)
     modules: Mapping[str, nn.Module] = {}
     averaged_without: tuple[Any, ...] = ()

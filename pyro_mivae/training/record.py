@@ -17,6 +17,7 @@ from pyro_mivae.runs.flock import owner_words, this_process
 from pyro_mivae.training.averaging import WeightAverage
 from pyro_mivae.training.checkpoints import CheckpointError
 from pyro_mivae.training.games import Game
+from pyro_mivae.training.objective_settings import objective_settings
 from pyro_mivae.training.players import Player
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ def make_record(
         **({} if steps is None else {"steps_per_epoch": steps}),
         "seed": batches.seed,
         "batches_per_step": game.batches_per_step,
+        "objective": objective_settings(game.elbo),
         "average": None if average is None else average.decay,
         "players": {player.name: _of_player(player) for player in players},
         "threads": torch.get_num_threads(),
@@ -82,6 +84,7 @@ def check_same_training(saved: Mapping[str, Any], current: Mapping[str, Any]) ->
     for name, words, before in _LATER:
         if saved.get(name, before) != current[name]:
             differences.append(f"{words}: {saved.get(name, before)} there, {current[name]} now")
+    differences += _different_settings(saved.get("objective", {}), current["objective"], "the loss")
     before = saved.get("players", {"model": saved})  # earlier ones note the one player's settings
     for name, player in current["players"].items():
         whose = "" if len(current["players"]) == 1 else f"the {name}'s "

@@ -144,10 +144,20 @@ def test_a_fresh_process_gives_start_up_and_memory():
 
 
 @pytest.mark.slow
-def test_peers_smoke_writes_nothing_by_default():
-    done = program("benchmarks.peers", "--smoke")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("peers", "**MI-VAE, batch 20**"),
+        ("step_time", "compiled, bf16"),
+        ("information", "aggregate"),
+        ("breakdown", "products"),
+    ],
+)
+def test_a_smoke_prints_its_table_and_writes_nothing(name, words):
+    """All that ``make smoke`` runs, but for scaling and faults, which have tests of their own."""
+    done = program(f"benchmarks.{name}", "--smoke")
     assert done.returncode == 0, done.stderr
-    assert "**MI-VAE, batch 20**" in done.stdout
+    assert words in done.stdout
     assert "nan" not in done.stdout
 
 

@@ -3,6 +3,9 @@
 import pytest
 
 from experiments.factors import program as factors
+from experiments.generator import program as generator
+from experiments.infogan import program as infogan
+from experiments.infogan_seeds import program as infogan_seeds
 from experiments.infogan_study import program as infogan_study
 from experiments.infogan_study.jobs import draw_data, train_cell
 from experiments.information import program as information
@@ -48,6 +51,13 @@ FLAGS = [
     (information, "run --num-data 100 -1", f"--num-data {COUNT}-1"),
     (information, "run --refit-steps -1", "--refit-steps must be at least 0, found -1"),
     (information, "run --seed -1", "--seed must be at least 0, found -1"),
+    (generator, "run --draws 10", "--draws must be at least 100, found 10"),
+    (generator, "run --seed -1", "--seed must be at least 0, found -1"),
+    (generator, "run --channels", "--channels: expected mean, sample or both, found none"),
+    (infogan, "--steps 0", f"--steps {COUNT}0"),
+    (infogan, "--draws 10", "--draws must be at least 100, found 10"),
+    (infogan_seeds, "--seeds 0", f"--seeds {COUNT}0"),
+    (infogan_seeds, "--workers 0", f"--workers {COUNT}0"),
     (factors, f"--cache-dir {__file__}", "--cache-dir must be a folder, found the file"),
     (train_arm, "--epochs 0", f"--epochs {COUNT}0"),
     (train_arm, "--hidden 256 0", f"--hidden {COUNT}0"),

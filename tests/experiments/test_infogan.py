@@ -7,10 +7,11 @@ import pytest
 import torch
 from matplotlib.image import imread
 
+from experiments.generator.measurements import doubt
 from experiments.infogan import figures, program
 from experiments.infogan.config import Config, Model, Objective, Output, Training, settled
 from experiments.infogan.draws import QUANTILES, SAMPLES, draw
-from experiments.infogan.measurements import doubt, sentences
+from experiments.infogan.measurements import sentences
 from pyro_mivae import runs
 from pyro_mivae.gan import InfoGAN
 from pyro_mivae.information import generator_information, train_reader

@@ -13,6 +13,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer import Trace_ELBO
 from torch import nn
 
 from pyro_mivae.infer import TraceMI_ELBO
@@ -50,10 +51,10 @@ class Guide(nn.Module):
             pyro.sample("z", dist.Normal(self.gain * x, 0.7))
 
 
-def train(folder, model=None, data=X, **settings):
+def train(folder, model=None, data=X, elbo=None, **settings):
     pair = model or Model(), Guide()
     settings = {"steps": 6, "batch_size": 10, "checkpoint_every": 2, **settings}
-    elbo = TraceMI_ELBO(channel="sample", mi_weight=0.5)
+    elbo = elbo or TraceMI_ELBO(channel="sample", mi_weight=0.5)
     history = fit(*pair, elbo, data, folder=folder, device="cpu", progress=False, **settings)
     return pair, history
 
@@ -169,6 +170,44 @@ def test_another_optimiser_is_named(tmp_path):
     train(tmp_path)
     with pytest.raises(CheckpointError, match="another optimiser"):
         train(tmp_path, resume=True, optimizer=lambda p: torch.optim.SGD(p, lr=1e-3))
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"mi_weight": 1.0}, "mi_weight of the loss: 0.5 there, 1.0 now"),
+        (
+            {"mi_weight": lambda step: 0.5 if step < 50 else 0.25},
+            "mi_weight of the loss: 0.5 there",
+        ),
+        ({"mi_weight": {"z": 0.5}}, "mi_weight of the loss: 0.5 there, {'z': 0.5} now"),
+        ({"kl_weight": 2.0}, "kl_weight of the loss: 1.0 there, 2.0 now"),
+        ({"channel": "mean"}, "channel of the loss: sample there, mean now"),
+        ({"code_scale": 1.0}, "code_scale of the loss: None there, 1.0 now"),
+        ({"num_dual_particles": 2}, "num_dual_particles of the loss: 1.0 there, 2.0 now"),
+        ({"elbo": Trace_ELBO()}, "base of the loss: TraceMeanField_ELBO there, Trace_ELBO now"),
+    ],
+)
+def test_another_loss_is_named(tmp_path, other, words):
+    train(tmp_path)
+    elbo = TraceMI_ELBO(**{"channel": "sample", "mi_weight": 0.5, **other})
+    before = (tmp_path / NAME).read_bytes()
+    with pytest.raises(CheckpointError, match=re.escape(words)):
+        train(tmp_path, elbo=elbo, resume=True, steps=8)
+    assert (tmp_path / NAME).read_bytes() == before
+
+
+def test_the_same_loss_goes_on_whatever_its_values_are_written_as(tmp_path):
+    def ours(mi_weight):
+        weights = {"mi_weight": mi_weight, "codes": ["z"], "observed": ()}
+        return TraceMI_ELBO(channel="sample", **weights)
+
+    train(tmp_path, elbo=ours({"z": 1}))
+    train(tmp_path, elbo=ours({"z": torch.tensor(1.0)}), resume=True, steps=8)
+    train(tmp_path / "other", elbo=ours(lambda step: 1 / (1 + step)))
+    train(tmp_path / "other", elbo=ours(lambda step: 1 / (step + 1)), resume=True, steps=8)
+    for folder in (tmp_path, tmp_path / "other"):
+        assert load_checkpoint(folder)["step"] == 8
 
 
 def test_nothing_is_written_to_the_temporary_folder(tmp_path, monkeypatch):

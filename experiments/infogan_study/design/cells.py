@@ -8,7 +8,7 @@ again on data whose factors have other laws.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
@@ -79,7 +79,7 @@ def data_run(name: DataName, scale: Scale = "full") -> Run:
     return _job(f"data-{name}", "draw_data", {"data": name}, scale)
 
 
-def _job(name: str, module: str, flags: dict[str, object], scale: Scale) -> Run:
+def _job(name: str, module: str, flags: Mapping[str, object], scale: Scale) -> Run:
     size = ["--smoke"] if scale == "smoke" else ["--digits", "mnist"]
     arguments = (*as_arguments(flags), *size)
     return Run(name, arguments, f"experiments.infogan_study.jobs.{module}", goes_on=True)

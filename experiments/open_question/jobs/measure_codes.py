@@ -22,11 +22,13 @@ import tyro
 
 from experiments.command_line import Switch, check_folder, check_settings, parse
 from experiments.mnist.config import read_settings
-from experiments.mnist.model import check_same_data, data_of, load
+from experiments.mnist.model import load
 from experiments.open_question.design.datasets import LABEL, REAL
 from experiments.open_question.jobs import alignment
 from experiments.open_question.jobs.alignment import Factors
 from experiments.open_question.jobs.arm_data import measure
+from experiments.results_folder import results_folder
+from experiments.run_data import check_same_data, data_of
 from pyro_mivae import runs
 from pyro_mivae.checks import check_count
 from pyro_mivae.datasets import Split, load_digits, measured
@@ -63,7 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         folders = dict.fromkeys(("data_dir", "cache_dir", "out"), check_folder)
         check_settings(config, {"traversals": check_count, **folders})
-        run(config, out)
+        with results_folder(out):
+            run(config, out)
     except (ValueError, OSError, RuntimeError, CheckpointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -115,7 +118,6 @@ def run(config: Config, out: Path) -> None:
         },
         "seconds": {"total": time.monotonic() - started},
     }
-    out.mkdir(parents=True, exist_ok=True)
     alignment.write_traversals(out / ARRAYS, arrays)
     runs.write_json(out / runs.METRICS, numbers)
     print(f"results: {out}")

@@ -1,0 +1,1 @@
+"""What the codes of a trained run tell of the images made from them."""

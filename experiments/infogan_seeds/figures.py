@@ -1,0 +1,73 @@
+"""The figures of `experiments.infogan_seeds`: every seed's numbers, every seed's images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments.infogan_seeds.trainings import FORMS, Form
+from experiments.tables import Row, at
+from pyro_mivae.plotting import lookup, style
+from pyro_mivae.runs import groups
+from pyro_mivae.runs.groups import read
+
+PANELS = {
+    "class_accuracy": "class accuracy",
+    "thickness": "thickness told, nats",
+    "slant": "slant told, nats",
+    "slant/within": "inside a digit, nats",
+    "alignment": "alignment, nats",
+}
+
+
+def numbers(rows: Sequence[Row]) -> Figure:
+    """Draws a dot for each run, a row for each form; the ring is the mean over seeds."""
+    forms = [form for form in FORMS if at(rows, form=form.name, channel="mean")]
+    figure = Figure(figsize=(14, 1.6 + 0.55 * len(forms)), layout="constrained")
+    for axes, (name, title) in zip(
+        figure.subplots(1, len(PANELS), sharey=True), PANELS.items(), strict=True
+    ):
+        for place, form in enumerate(forms):
+            values = [_value(row, name) for row in at(rows, form=form.name, channel="mean")]
+            known = [value for value in values if value is not None]
+            colour = style.PAIR[form.module.endswith("mnist")]
+            axes.plot(known, [place] * len(known), "o", color=colour, alpha=0.6, mew=0)
+            if known:
+                axes.plot([np.mean(known)], [place], "o", ms=11, mfc="none", mec=colour, mew=2)
+        style.finish(axes, title)
+        axes.set_yticks(range(len(forms)), [form.words for form in forms])
+        axes.set_ylim(len(forms) - 0.5, -0.5)
+        axes.set_xlim(left=0)
+    return figure
+
+
+def _value(row: Row, name: str) -> float | None:
+    if name.split("/")[0] in ("thickness", "slant"):
+        return max(float(row[f"c[{k}]/{name}"]) for k in range(2))
+    return float(row[name]) if name in row else None
+
+
+def traversals(form: Form, folder: Path, seeds: int) -> Figure | None:
+    """Draws each seed's images as each of the two codes moves; None without a finished run."""
+    sheets = {}
+    for seed in range(seeds):
+        path = folder / form.training(seed).name
+        if (path / groups.FILE).exists():
+            images = lookup.get_values(read(path), "traversal", "x_mean")
+            if len(images) == 2:
+                sheets[seed] = images
+    if not sheets:
+        return None
+    figure = Figure(figsize=(12, 5.2 * len(sheets)), layout="constrained")
+    panels = figure.subplots(len(sheets), 2, squeeze=False)
+    for line, (seed, both) in zip(panels, sheets.items(), strict=True):
+        for code, (axes, images) in enumerate(zip(line, both, strict=True)):
+            rows, columns, height, width = images.shape
+            sheet = images.transpose(0, 2, 1, 3).reshape(rows * height, columns * width)
+            axes.imshow(sheet, cmap="gray_r", vmin=0, vmax=1)
+            axes.set_title(f"seed {seed}: {style.tex(f'c[{code}]')} moves", fontsize=style.LARGE)
+            axes.set(xticks=[], yticks=[])
+    return figure
