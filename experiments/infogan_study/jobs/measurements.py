@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from pyro import poutine
 from torch import Tensor
 
+from experiments.generator import measurements
+from experiments.generator.measurements import BATCH, FIRST_SEED
 from experiments.infogan_study.design.datasets import FACTORS, StudyData, law_distances
 from experiments.infogan_study.jobs.models import Pair
 from experiments.tables import Row
@@ -20,24 +22,20 @@ from pyro_mivae.infer.dual.fixed_scale import code_log_prob
 from pyro_mivae.information import (
     GeneratorInformation,
     ImageReader,
-    generator_information,
     train_reader,
 )
 from pyro_mivae.information.generator.measurement import LABEL
 from pyro_mivae.isolation import evaluation
 from pyro_mivae.training import evaluate
 
-FIRST_SEED = 10_000
-"""Seed of the draws that are measured, less the seed of the run."""
 STOPS = tuple(np.linspace(0.05, 0.95, 9).round(4).tolist())
 """Probabilities at whose quantiles a code is put in a sheet of traversals."""
 SHOWN = 10
 """Images of a sheet whose code is moved."""
-_BATCH = 500
 
 
 class _Recorder:
-    """A measure that keeps what it measured of the images that are drawn first, all of them."""
+    """A measure that keeps what it measured of the drawn images, known by their number."""
 
     def __init__(self, reader: ImageReader, number: int) -> None:
         self.measure, self.number = reader.measure, number
@@ -72,16 +70,14 @@ def measure(pair: Pair, data: StudyData, reader: ImageReader, *, draws: int, see
         draws: Number of images.
         seed: Seed of the run.
     """
-    module, codes = pair.module, pair.module.codes
+    module = pair.module
     recorder = _Recorder(reader, draws)
-    result = generator_information(
-        module.model,
-        module.model.latent_loc.new_zeros(min(_BATCH, draws), *module.model.image_shape),
-        reader=dataclasses.replace(reader, measure=recorder),
-        channel="mean",
-        codes=codes,
-        num_draws=draws,
-        num_moved=min(1000, draws // 5),
+    result = measurements.measure(
+        module,
+        data.test,
+        module.observe,
+        dataclasses.replace(reader, measure=recorder),
+        draws=draws,
         seed=FIRST_SEED + seed,
     )
     row: Row = {**result.numbers(), **_information(result)}
@@ -96,21 +92,19 @@ def measure(pair: Pair, data: StudyData, reader: ImageReader, *, draws: int, see
 
 def _information(result: GeneratorInformation) -> Row:
     """What codes tell of factors, in nats; total effects; the most that a live code c tells."""
-    info, row = result.information, {}
-    for i, code in enumerate(result.codes):
-        for j, factor in enumerate(result.factors):
-            row[f"mi/{code}/{factor}"] = math.nan if info is None else info.matrix.values[i, j]
-            row[f"within/{code}/{factor}"] = math.nan if info is None else info.within[i, j]
-            row[f"effect/{code}/{factor}"] = result.effects[i, j]
-    own = [i for i, code in enumerate(result.codes) if code.startswith("c[")]
+    numbers = measurements.numbers_of(result)
+    row: Row = {}
+    for name, kind in (("mi", "information"), ("within", "within"), ("effect", "effects")):
+        for code, values in numbers[kind].items():
+            row |= {f"{name}/{code}/{factor}": value for factor, value in values.items()}
+    info = result.information
     for name, factor in (("I_T", FACTORS[0]), ("I_S", FACTORS[1]), ("I_label", LABEL)):
-        column = result.factors.index(factor)
-        if info is None:
-            row[name] = math.nan
-        else:
-            live = [i for i in own if info.matrix.live[i]]
-            row[name] = info.matrix.values[live, column].max(initial=0.0)
-    return {name: float(value) for name, value in row.items()}
+        row[name] = math.nan
+        if info is not None:
+            live = [c for c, lives in zip(result.codes, info.matrix.live, strict=True) if lives]
+            values_of_c = [row[f"mi/{code}/{factor}"] for code in live if code.startswith("c[")]
+            row[name] = max(values_of_c, default=0.0)
+    return row
 
 
 def _explained(pair: Pair, draws: int, seed: int) -> float:
@@ -121,8 +115,8 @@ def _explained(pair: Pair, draws: int, seed: int) -> float:
     model, prior = pair.module.model, pair.module.priors["c"]
     squares = 0.0
     with evaluation(model, pair.guide, device=torch.device("cpu"), seed=seed):
-        for start in range(0, draws, _BATCH):
-            number = min(_BATCH, draws - start)
+        for start in range(0, draws, BATCH):
+            number = min(BATCH, draws - start)
             x, latents = _generate(pair, number)
             trace = poutine.trace(pair.module.guide).get_trace(x)
             site = {**trace.nodes["c"], "value": latents["c"]}
