@@ -130,7 +130,8 @@ def results(rows: Sequence[Row], *, without_failing: bool = False) -> list[Resul
         if is_defined(table, contrast):
             mean = weighted_contrast(table, contrast.weights, fill=without_failing)
             judged.append((contrast, mean, additive_model(table, contrast.weights)))
-    adjusted = holm({contrast.name: mean.p_value for contrast, mean, _ in judged})
+    p_values = {contrast.name: mean.p_value for contrast, mean, _ in judged}
+    adjusted = holm({contrast.name: p_values.get(contrast.name, 1.0) for contrast in CONFIRMATORY})
     voids = {} if without_failing else _voids(chosen)
     return [
         Result(

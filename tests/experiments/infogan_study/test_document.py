@@ -1,13 +1,15 @@
 """The report: what is on its first screen, with nothing, with a part and with the whole table."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import stats
 from simulated_table import row_of, study
 
 from experiments.infogan_study.design.cells import CELLS, FACTORIAL, INFOGAN, PRE_CHECK_SEED, Cell
 from experiments.infogan_study.report.document import report, sentences, write_report
 from experiments.infogan_study.report.figures import draw
-from experiments.infogan_study.rows import TABLE
+from experiments.infogan_study.rows import TABLE, read_table
 from experiments.infogan_study.rules.verdict import results
 from experiments.tables import write_table
 
@@ -44,6 +46,36 @@ def test_the_first_screen_has_six_verdicts_a_figure_and_three_sentences():
         assert part in text
     assert "| rarest digit | at least 0.01 | 0.050 | 0 of 192 | at least 0.01 | 0.050 |" in text
     assert "Without the" not in text
+
+
+def test_pandas_alone_computes_the_same_contrasts_from_the_table(tmp_path):
+    rows = study(7, effect=lambda c: 0.3 * (c.term == "learnt") + 0.2 * c.category, guess=0.2)
+    write_table(rows, tmp_path, TABLE)
+    table = pd.read_csv(tmp_path / TABLE)
+    first = table[table["data"] == "D3"]
+
+    def effect(column, high, low):
+        means = first.groupby(["seed", column])["alignment"].mean().unstack()
+        return means[high] - means[low]
+
+    both = table[(table["term"] != "off") & (table["category"] == (table["training"] == "gan"))]
+    told = both[both["data"].isin(["D3", "D4"])]
+    means = told.groupby(["seed", "prior", "data"])[["I_T", "I_S"]].mean()
+    half = ((means["I_T"] - means["I_S"]) / 2).unstack(["prior", "data"])
+    interaction = half["uniform", "D3"] - half["uniform", "D4"]
+    interaction -= half["gaussian", "D3"] - half["gaussian", "D4"]
+    known = [
+        effect("training", "gan", "vae"),
+        effect("category", 1, 0),
+        effect("prior", "uniform", "gaussian"),
+        effect("term", "infogan", "off"),
+        effect("term", "learnt", "off"),
+        interaction,
+    ]
+    judged = results(read_table(tmp_path / TABLE))
+    for result, values in zip(judged, known, strict=True):
+        np.testing.assert_allclose(result.mean.values, values)
+        assert result.mean.p_value == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
 
 
 def test_failing_runs_are_told_and_left_out_beside():

@@ -6,7 +6,7 @@ import math
 import pytest
 from simulated_table import row_of, study
 
-from experiments.infogan_study import program
+from experiments.infogan_study import config, program
 from experiments.infogan_study.design import cells
 from experiments.infogan_study.design.cells import (
     CELLS,
@@ -182,6 +182,7 @@ def test_what_ended_when_nobody_looked_is_added_at_the_next_start(tmp_path, mach
     assert machines == []
 
 
-def test_the_second_law_is_one_of_the_candidates():
+def test_what_the_settings_repeat_is_the_designs():
+    assert config.MOST_SEEDS == MOST_SEEDS == 2 * cells.SEEDS
     assert cells.SECOND_LAW in ("D4", "D4-laplace")
     assert {c.training for block in smoke_blocks() for c in block.cells} == {"gan", "vae"}
