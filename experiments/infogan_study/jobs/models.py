@@ -12,6 +12,7 @@ from pyro.infer import TraceEnum_ELBO
 from torch import nn
 
 from experiments.infogan_study.design.cells import Prior, Term, Training
+from experiments.infogan_study.jobs.shared_trunk import SharedTrunkGAN
 from pyro_mivae.gan import InfoGAN
 from pyro_mivae.gan.networks import WIDTHS, Decoder, Encoder, Trunk
 from pyro_mivae.infer import TraceMI_ELBO, TraceMI_GAN
@@ -72,7 +73,7 @@ def build(training: Training, categories: int, prior: Prior, term: Term, *, seed
     scale = {"c": CODE_SCALE} if term == "infogan" else None
     if training == "gan":
         gan = InfoGAN(prior=prior, code_dim=CODE_DIM, categories=categories, noise_dim=NOISE_DIM)
-        adversary = TraceMI_GAN(
+        adversary = SharedTrunkGAN(
             gan.discriminator,
             codes=gan.codes,
             mi_weight={site: own[site] for site in gan.codes},

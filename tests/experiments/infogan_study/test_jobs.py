@@ -15,6 +15,7 @@ from experiments.infogan_study.jobs.models import build
 from experiments.infogan_study.rows import ALWAYS
 from experiments.infogan_study.rules.checks import CHECKS
 from pyro_mivae.datasets import draw
+from pyro_mivae.infer import TraceMI_GAN
 
 
 def shapes(module):
@@ -80,6 +81,42 @@ def test_a_seed_gives_the_weights_whatever_the_term():
         torch.equal(value, other.module.state_dict()[name])
         for name, value in one.module.state_dict().items()
     )
+
+
+@pytest.mark.parametrize("term", ["off", "infogan", "learnt"])
+def test_a_trunk_that_is_asked_once_gives_the_same_losses_and_gradients(term):
+    pair = build("gan", 10, "uniform", term, seed=0)
+    gan, own = pair.module, pair.objective
+    plain = TraceMI_GAN(
+        own.discriminator, codes=own.codes, mi_weight=own.mi_weight, code_scale=own.code_scale
+    )
+    x = torch.rand(8, 28, 28)
+    outcomes, calls = [], []
+    first = gan.discriminator.trunk.layers[0]
+    handle = first.register_forward_hook(lambda *_: calls.append(1))
+    for objective in (plain, own):
+        objective.terms(gan.model, gan.guide, x)  # checks the pair, by runs of its own
+        calls.clear()
+        torch.manual_seed(0)
+        for turn in objective.steps(gan.model, gan.guide, x):
+            gan.zero_grad()
+            terms, loss = turn()
+            loss.backward()
+            gradients = {n: p.grad for n, p in gan.named_parameters() if p.grad is not None}
+            outcomes.append((turn.player, terms, gradients))
+        outcomes.append(len(calls))
+    handle.remove()
+    *one, calls_of_plain, reader, model, calls_of_own = outcomes
+    assert (calls_of_plain, calls_of_own) == (5, 3)  # real data, x' for the reader and the model
+    for (player, terms, gradients), (same, others, shared) in zip(
+        one, (reader, model), strict=True
+    ):
+        assert player == same
+        torch.testing.assert_close(terms, others)
+        assert gradients.keys() == shared.keys()
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(gradient, shared[name], rtol=1e-4, atol=1e-6)
+    assert "forward" not in vars(gan.discriminator.trunk)
 
 
 def test_q_that_knows_the_codes_explains_them_and_an_untrained_one_does_not(monkeypatch):
