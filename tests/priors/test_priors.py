@@ -470,25 +470,28 @@ def test_pyro_scores_a_saturated_draw_by_its_own_logit(elbo, name):
     torch.testing.assert_close(raw.grad[:, :DIM], torch.full((4, DIM), 1.7488007394))
 
 
-def train(prior, posterior, steps):
+def train(prior, posterior, steps, copies):
     """Trains q(c|x) by overshooting steps, to read c exactly and to forget it, by turns.
 
+    So many copies of the guide, each with weights and draws of its own, take each step together.
     Returns the number of numbers that were not finite, and the raw numbers' extremes.
     """
-    encoder = torch.nn.Linear(2 * DIM, posterior.num_raw)
-    parameters = [*encoder.parameters(), *prior.parameters()]
+    encoders = [torch.nn.Linear(2 * DIM, posterior.num_raw) for _ in range(copies)]
+    weight = torch.stack([e.weight.detach().t() for e in encoders]).requires_grad_()
+    bias = torch.stack([e.bias.detach() for e in encoders]).unsqueeze(1).requires_grad_()
+    parameters = [weight, bias, *prior.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=1.0)
     bad = torch.zeros(())
     extremes = []
     for step in range(steps):
         p = prior()
-        code = p.rsample((16,))
-        raw = encoder(torch.cat([code, torch.randn(16, DIM)], -1))
+        code = p.rsample((copies, 16))
+        raw = torch.cat([code, torch.randn(copies, 16, DIM)], -1) @ weight + bias
         q = posterior(raw)
         draw = q.rsample()
         kl = kl_or_sample(q, p, draw)
         information = q.log_prob(code) - p.log_prob(code)
-        loss = (kl - 5 * math.sin(step / 50) * information.clamp(min=-1e4)).mean()
+        loss = (kl - 5 * math.sin(step / 50) * information.clamp(min=-1e4)).mean(-1).sum()
         optimizer.zero_grad()
         loss.backward()
         for x in (loss, draw, code, raw, *(x.grad for x in parameters)):
@@ -502,20 +505,12 @@ def train(prior, posterior, steps):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "family"), PAIRS)
-def test_no_nan_in_training(name, family):
-    prior = make_prior(name, DIM)
-    bad, lowest, highest = train(prior, prior.posterior(family), 300)
-    assert bad == 0
-    assert (lowest < -10, highest > 10) == (True, True)  # it did go far
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "family"), PAIRS)
 def test_no_nan_in_20000_training_steps(name, family):
+    """40 guides for 500 steps, in which the information is sought and shunned by turns."""
     prior = make_prior(name, DIM)
-    bad, lowest, highest = train(prior, prior.posterior(family), 20_000)
+    bad, lowest, highest = train(prior, prior.posterior(family), 500, copies=40)
     assert bad == 0
-    assert (lowest < -100, highest > 100) == (True, True)
+    assert (lowest < -100, highest > 100) == (True, True)  # it did go far
 
 
 @pytest.mark.parametrize(("name", "family"), PAIRS)
