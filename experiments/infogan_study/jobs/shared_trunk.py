@@ -49,7 +49,7 @@ def _reading_once(module: nn.Module) -> Iterator[None]:
         for seen, _, output in known:
             if seen == key:
                 return output
-        output = forward(data)
+        output: Tensor = forward(data)
         known.append((key, data, output))
         return output
 
