@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise ValueError("--table has runs of the full size: leave it out with --smoke")
         table = config.table or folder / TABLE
         todo = chosen(every, config.blocks)
-        names = {run.name for block in every for run in block.runs()}
+        names = dict.fromkeys(run.name for block in every for run in block.runs())
         add_rows(table, [folder / name for name in names])  # what ended when nobody looked
         known = {row["run"] for row in read_table(table)}
 

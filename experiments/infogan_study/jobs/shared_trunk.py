@@ -46,9 +46,9 @@ def _reading_once(module: nn.Module) -> Iterator[None]:
         # The same numbers with the same gradient, perhaps as another view of one storage. The
         # list keeps the storage, so that its address is no other's.
         key = (data.data_ptr(), data._version, data.shape, data.stride(), data.requires_grad)
-        for seen, _, output in known:
-            if seen == key:
-                return output
+        for other, _, made_before in known:
+            if other == key:
+                return made_before
         output: Tensor = forward(data)
         known.append((key, data, output))
         return output
