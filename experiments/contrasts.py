@@ -1,10 +1,11 @@
-"""The interaction of two arms and two data sets over shared seeds, with interval and tests.
+"""Contrasts of cells over shared seeds, with interval and tests.
 
-It is computed from a study's table, one row a run, whatever made the table.
+They are computed from a study's table, one row a run, whatever made the table.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from experiments.estimates import standard_error, student_reach
+from experiments.estimates import Mean, standard_error, student_reach
 
 _ENUMERATED = 2**20
 """Flips that are enumerated whatever number is asked for: of 20 pairs, in 8 MB."""
@@ -137,6 +138,50 @@ def interaction(
     treated, control = (y[arm, data[0]] - y[arm, data[1]] for arm in arms)
     p_value = sign_flip_test(treated - control, num_permutations=num_permutations, seed=seed)
     return Contrast(treated, control, p_value)
+
+
+def weighted_contrast(
+    table: Mapping[Any, Mapping[Any, float]], weights: Mapping[Any, float], *, fill: bool = False
+) -> Mean:
+    """Computes a weighted sum over cells for each seed.
+
+    Every seed must have a run in each of the cells, since leaving its seed out would be to choose
+    among runs.
+
+    Args:
+        table: Values by cell and seed.
+        weights: Weights by cell, which sum to 0.
+        fill: Whether a run that is lacking has the mean of its cell. The estimate is then the
+            contrast of the cells' means over the runs that are there.
+
+    Returns:
+        The contrast over seeds, in their order.
+
+    Raises:
+        ValueError: If the weights do not sum to 0, a cell lacks a seed or all of them, or a value
+            is not finite.
+    """
+    if abs(sum(weights.values())) > 1e-9:
+        raise ValueError(f"weights: expected some that sum to 0, found {sum(weights.values()):g}")
+    seeds = sorted({seed for cell in weights for seed in table.get(cell, {})})
+    sums = np.zeros(len(seeds))
+    for cell, weight in weights.items():
+        own = table.get(cell, {})
+        missing = [seed for seed in seeds if seed not in own]
+        if missing and not (fill and own):
+            raise ValueError(
+                f"table: expected every seed in each cell, found none for {cell}, seed "
+                f"{missing[0]}: finish this run"
+            )
+        values = np.array([own.get(seed, math.nan) for seed in seeds], np.float64)
+        if not np.isfinite(list(own.values())).all():
+            raise ValueError(
+                f"table: expected finite values, found one of {cell} that is not. Find the run "
+                "without a value: to leave it out is to choose among runs"
+            )
+        values[np.isnan(values)] = np.mean(list(own.values()))
+        sums += weight * values
+    return Mean(tuple(sums.tolist()))
 
 
 def sign_flip_test(differences: ArrayLike, *, num_permutations: int = 9999, seed: int = 0) -> float:

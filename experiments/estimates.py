@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,83 @@ class Mean:
         """Returns Student's interval of the mean; NaN with fewer than two values."""
         reach = student_reach(self.values, level)
         return self.mean - reach, self.mean + reach
+
+    @property
+    def p_value(self) -> float:
+        """The two-sided p-value of Student's test of a mean of 0; NaN with fewer than two."""
+        error = standard_error(self.values)
+        if error == 0:
+            return float(self.mean == 0)
+        return float(2 * stats.t.sf(abs(self.mean) / error, len(self.values) - 1))
+
+
+@dataclass(frozen=True)
+class AdditiveModel:
+    """A contrast of cells in a linear model of cells and seeds.
+
+    Attributes:
+        value: Estimate of the contrast.
+        standard_error: Its standard error, robust against unequal variances (HC3).
+        degrees: Degrees of freedom of the rest.
+    """
+
+    value: float
+    standard_error: float
+    degrees: int
+
+    @property
+    def p_value(self) -> float:
+        """The two-sided p-value of a contrast of 0, by Student's law."""
+        if self.standard_error == 0:
+            return float(self.value == 0)
+        return float(2 * stats.t.sf(abs(self.value) / self.standard_error, self.degrees))
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Returns the interval of the contrast."""
+        reach = float(stats.t.ppf((1 + level) / 2, self.degrees)) * self.standard_error
+        return self.value - reach, self.value + reach
+
+
+def additive_model(
+    table: Mapping[Any, Mapping[Any, float]], weights: Mapping[Any, float]
+) -> AdditiveModel:
+    """Estimates a contrast of cells in the model "cell plus seed plus noise".
+
+    Cells may lack seeds: the model then compares them as if they had them all. It takes the noise
+    of runs to be independent, which a seed that moves some of the cells together is not.
+
+    Args:
+        table: Values by cell and seed.
+        weights: Weights of cells, which sum to 0; cells without a weight are left out.
+
+    Returns:
+        The estimate. Its standard error is NaN where one run alone decides a coefficient, or
+        nothing is left to estimate the noise from.
+
+    References:
+        MacKinnon and White (1985), *Some heteroskedasticity-consistent covariance matrix
+        estimators with improved finite sample properties*, for HC3.
+    """
+    cells = list(weights)
+    runs = [(cell, seed) for cell in cells for seed in table[cell]]
+    seeds = list(dict.fromkeys(seed for _, seed in runs))
+    design = np.zeros((len(runs), len(cells) + len(seeds) - 1))
+    for row, (cell, seed) in enumerate(runs):
+        design[row, cells.index(cell)] = 1
+        if place := seeds.index(seed):
+            design[row, len(cells) + place - 1] = 1
+    y = np.array([table[cell][seed] for cell, seed in runs], np.float64)
+    contrast = np.zeros(design.shape[1])
+    contrast[: len(cells)] = [weights[cell] for cell in cells]
+    inverse = np.linalg.pinv(design)
+    coefficients = inverse @ y
+    leverage = (design * inverse.T).sum(1)
+    degrees = len(runs) - int(np.linalg.matrix_rank(design))
+    error = math.nan
+    if degrees > 0 and leverage.max() < 1 - 1e-9:
+        scaled = (y - design @ coefficients) / (1 - leverage)
+        error = float(np.linalg.norm((contrast @ inverse) * scaled))
+    return AdditiveModel(float(contrast @ coefficients), error, degrees)
 
 
 def is_number(value: Any) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from experiments.plots.rows import Rows, check_columns, distinct
 from pyro_mivae.plotting import style
@@ -10,7 +13,7 @@ from pyro_mivae.plotting import style
 COLOURS = [*style.PAIR, style.INK, style.OTHERS[0]]
 
 
-def forest_plot(rows: Rows, *, label: str) -> Figure:
+def forest_plot(rows: Rows, *, label: str, margins: Mapping[str, float] | None = None) -> Figure:
     """Draws estimates with their intervals, one below the other, beside a mark at 0.
 
     A panel for each value of ``panel``, all with the same lines; each with its own scale.
@@ -19,6 +22,7 @@ def forest_plot(rows: Rows, *, label: str) -> Figure:
         rows: One for each estimate, with ``panel``, ``line`` (what is estimated), ``group`` (from
             what), and numbers ``value``, ``low`` and ``high``.
         label: What the values are, with their unit.
+        margins: Margin around 0 by line, shaded behind it; lines without one have none.
 
     Raises:
         ValueError: If there is no row, or one lacks a column.
@@ -33,6 +37,10 @@ def forest_plot(rows: Rows, *, label: str) -> Figure:
     all_axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axes, panel in zip(all_axes, panels, strict=True):
         axes.axvline(0, color=style.GREY, lw=1, zorder=0)
+        for line, margin in (margins or {}).items():
+            place = lines.index(line)
+            corner = (-margin, place - 0.45)
+            axes.add_patch(Rectangle(corner, 2 * margin, 0.9, color=style.GREY, alpha=0.2, lw=0))
         for number, group in enumerate(groups):
             estimates = [
                 row for row in rows if (str(row["panel"]), str(row["group"])) == (panel, group)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,14 +25,28 @@ class Engine:
     threads: int | None = None
     """Threads of a run; None shares the cores, or on a cluster keeps each worker's environment."""
 
-    def run(self, todo: Sequence[Run], folder: Path, what: str = "runs") -> list[Outcome]:
-        """Executes runs with a progress bar that is named `what`, see :func:`run_study`."""
+    def run(
+        self,
+        todo: Sequence[Run],
+        folder: Path,
+        what: str = "runs",
+        ended: Callable[[Outcome], None] = lambda outcome: None,
+    ) -> list[Outcome]:
+        """Executes runs with a progress bar that is named `what`, see :func:`run_study`.
+
+        Args:
+            todo: Runs to execute.
+            folder: Folder of the study.
+            what: Name of the bar.
+            ended: Function that is told of each run, as soon as it has ended.
+        """
         from experiments.runner.pool import run_with_bar  # loads torch
 
         return run_with_bar(
             todo,
             folder,
             what,
+            ended,
             workers=self.workers,
             scheduler=self.scheduler,
             threads=self.threads,

@@ -101,7 +101,11 @@ def run_study(
 
 
 def run_with_bar(
-    todo: Sequence[Run], folder: Path, what: str = "runs", **settings: Any
+    todo: Sequence[Run],
+    folder: Path,
+    what: str = "runs",
+    ended: Callable[[Outcome], None] = lambda outcome: None,
+    **settings: Any,
 ) -> list[Outcome]:
     """Runs :func:`run_study` with a progress bar, and a line for each run that fails."""
     by_status: Counter[str] = Counter()
@@ -113,6 +117,7 @@ def run_with_bar(
             bar.update()
             if outcome.status == "failed":
                 bar.write(f"{outcome.name} failed: {outcome.log}")
+            ended(outcome)
 
         return run_study(todo, folder, report=report, **settings)
 

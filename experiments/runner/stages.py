@@ -15,6 +15,8 @@ KINDS = {
     "mnist": "trainings",
     "infogan": "trainings",
     "train_arm": "trainings",
+    "train_cell": "trainings",
+    "draw_data": "data sets",
     "information": "measurements",
     "generator": "measurements",
     "measure_codes": "measurements",
@@ -53,6 +55,7 @@ def run_stages(
     *,
     again: str,
     closing: Callable[[], None],
+    ended: Callable[[Outcome], None] = lambda outcome: None,
 ) -> int:
     """Runs one stage after the other, until one is stopped, and writes the report.
 
@@ -63,6 +66,7 @@ def run_stages(
         write_report: Function that writes the report of what is done so far.
         again: Command that goes on with what is not done.
         closing: Function that prints in words what came out and which number to trust.
+        ended: Function that is told of each run, as soon as it has ended.
 
     Returns:
         The program's exit code.
@@ -71,7 +75,7 @@ def run_stages(
     full = [todo for todo in stages if todo]
     for number, todo in enumerate(full, start=1):
         with part(number, len(full)):
-            outcomes += engine.run(todo, folder, _kind(todo))
+            outcomes += engine.run(todo, folder, _kind(todo), ended)
         if any(outcome.status == "stopped" for outcome in outcomes):
             break
     report_path = write_report()

@@ -14,6 +14,7 @@ from pyro_mivae.datasets.digits import (
 )
 from pyro_mivae.datasets.factored import FactorData, FactorSplit
 from pyro_mivae.datasets.laws import (
+    Laplace,
     Law,
     Normal,
     Uniform,
@@ -40,6 +41,7 @@ __all__ = [
     "DigitsNotFoundError",
     "FactorData",
     "FactorSplit",
+    "Laplace",
     "Law",
     "Normal",
     "Split",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from pyro_mivae.datasets import Normal, Uniform, draw
+from pyro_mivae.datasets import Laplace, Normal, Uniform, draw
 
 LAWS = (
     Uniform(1.5, 4.5),
@@ -13,6 +13,8 @@ LAWS = (
     Normal(0.1, 0.25, reach=1.0),
     Normal(3.0, math.sqrt(0.75), reach=2.25),
     Normal(0.0, 1.0, reach=1.8),  # almost uniform
+    Laplace(3.0, math.sqrt(0.75), reach=2.45),
+    Laplace(0.0, 1.0, reach=1.8),
 )
 
 
@@ -39,6 +41,7 @@ def test_laws_are_scipys():
     for ours, theirs in (
         (Uniform(1.5, 4.5), stats.uniform(1.5, 3.0)),
         (Normal(3.0, 0.8), stats.norm(3.0, 0.8)),
+        (Laplace(3.0, 0.8), stats.laplace(3.0, 0.8 / math.sqrt(2))),
         (Normal(3.0, 0.8, reach=2.0), stats.truncnorm(-a, a, 3.0, scale)),
     ):
         np.testing.assert_allclose(ours.ppf(q), theirs.ppf(q), atol=1e-12)
@@ -52,6 +55,7 @@ def test_laws_are_scipys():
     [
         (Uniform(1.5, 4.5), stats.uniform(1.5, 3.0)),
         (Normal(3.0, 0.8), stats.norm(3.0, 0.8)),
+        (Laplace(3.0, 0.8), stats.laplace(3.0, 0.8 / math.sqrt(2))),
         (Normal(3.0, 0.8, reach=2.0), stats.truncnorm(-2.0, 2.0, 3.0, 1.0)),
     ],
     ids=lambda law: f"{law}".split(" at ")[0],
@@ -69,6 +73,7 @@ def test_laws_alike():
         for other in (Uniform.like(law), Normal.like(law), Normal.like(law, reach=3 * law.std())):
             assert other.mean() == pytest.approx(law.mean())
             assert other.std() == pytest.approx(law.std())
+    assert Laplace.like(Uniform(1.5, 4.5)).std() == Uniform(1.5, 4.5).std()
     assert Normal.like(Uniform(1.5, 4.5)) == Normal(3.0, Uniform(1.5, 4.5).std())
 
 
@@ -84,6 +89,14 @@ def test_draws_follow_their_law(law):
     assert not np.array_equal(drawn, draw(law, 20_000, np.random.default_rng(1)))
 
 
+def test_a_laplace_law_is_farther_from_the_uniform_than_a_normal_one():
+    uniform = Uniform(1.5, 4.5)
+    x = np.linspace(0.5, 5.5, 10_001)
+    laws = Normal.like(uniform, reach=2.25), Laplace.like(uniform, reach=2.45)
+    normal, laplace = (np.abs(law.cdf(x) - uniform.cdf(x)).max() for law in laws)
+    assert (normal, laplace) == pytest.approx((0.050, 0.085), abs=1e-3)
+
+
 def test_draws_stay_finite_and_inside_at_the_ends():
     class Ends:
         def integers(self, high, size):
@@ -95,7 +108,7 @@ def test_draws_stay_finite_and_inside_at_the_ends():
 
 
 def test_laws_are_values():
-    assert Normal(0.1, 0.25, 1.0) == Normal(0.1, 0.25, reach=1.0)
+    assert Normal(0.1, 0.25, 1.0) == Normal(0.1, 0.25, reach=1.0) != Laplace(0.1, 0.25, 1.0)
     assert len({Uniform(0.0, 1.0), Uniform(0.0, 1.0), Uniform(0.0, 2.0)}) == 2
     assert str(Uniform(0.0, 1.0)) == "Uniform(low=0.0, high=1.0)"
 
@@ -106,6 +119,7 @@ def test_laws_are_values():
         (lambda: Uniform(2.0, 1.0), "finite low < high, found 2.0, 1.0"),
         (lambda: Uniform(0.0, math.inf), "finite low < high"),
         (lambda: Uniform(math.nan, 1.0), "finite low < high"),
+        (lambda: Laplace(0.0, -1.0), "Laplace: expected a finite loc and a positive scale"),
         (lambda: Normal(0.0, 0.0), "a positive scale, found 0.0, 0.0"),
         (lambda: Normal(math.nan, 1.0), "a finite loc"),
         (lambda: Normal(0.0, 1.0, reach=1.7), r"too large for reach 1.7: .*= 0.9717"),

@@ -6,6 +6,8 @@ from experiments.factors import program as factors
 from experiments.generator import program as generator
 from experiments.infogan import program as infogan
 from experiments.infogan_seeds import program as infogan_seeds
+from experiments.infogan_study import program as infogan_study
+from experiments.infogan_study.jobs import draw_data, train_cell
 from experiments.information import program as information
 from experiments.mnist import program as mnist
 from experiments.open_question import program as open_question
@@ -61,6 +63,13 @@ FLAGS = [
     (train_arm, "--hidden 256 0", f"--hidden {COUNT}0"),
     (train_arm, "--learning-rate -1", "--learning-rate must be a finite number, above 0"),
     (measure_codes, "run --traversals 0", f"--traversals {COUNT}0"),
+    (infogan_study, "--seeds 25", "--seeds must be at most 24, found 25"),
+    (infogan_study, "--workers 0", f"--workers {COUNT}0"),
+    (infogan_study, "--smoke --table t.csv", "--table has runs of the full size: leave it out"),
+    (infogan_study, "--blocks all", "--blocks: expected some of pre-check, confirmatory or none"),
+    (train_cell, "--draws 99", "--draws must be at least 100, found 99"),
+    (train_cell, "--steps 0", f"--steps {COUNT}0"),
+    (draw_data, "--pool 0", f"--pool {COUNT}0"),
 ]
 
 
@@ -75,7 +84,10 @@ def test_a_flag_out_of_its_range(program, flags, words, tmp_path, capsys):
     assert not out.exists()
 
 
-@pytest.mark.parametrize("program", [mnist, sweep, poster, open_question, factors, train_arm])
+@pytest.mark.parametrize(
+    "program",
+    [mnist, sweep, poster, open_question, infogan_study, factors, train_arm, train_cell, draw_data],
+)
 def test_a_folder_that_is_a_file(program, tmp_path, capsys):
     (tmp_path / "out").write_text("precious")
     assert program.main(["--out", str(tmp_path / "out")]) == 1

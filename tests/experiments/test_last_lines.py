@@ -145,15 +145,19 @@ shown = []
 class Machines(Engine):
     """Machines on which every run is done at once; `shown` keeps what the bars were called."""
 
-    def run(self, todo, folder, what="runs"):
+    def run(self, todo, folder, what="runs", ended=None):
         with Progress(what, len(todo), "runs") as bar:
             shown.append(bar.what)
-        return [Outcome(run.name, "done", folder / "run.log") for run in todo]
+        outcomes = [Outcome(run.name, "done", folder / "run.log") for run in todo]
+        for outcome in outcomes:
+            ended(outcome)
+        return outcomes
 
 
 def test_a_study_names_its_stages_and_ends_with_what_came_out(tmp_path, capsys):
     shown.clear()
     trained, measured = Run("a"), Run("b", module="experiments.information")
+    names = []
     code = run_stages(
         Machines(),
         tmp_path,
@@ -161,8 +165,10 @@ def test_a_study_names_its_stages_and_ends_with_what_came_out(tmp_path, capsys):
         lambda: tmp_path / "report.md",
         again="again",
         closing=lambda: say(["It came out."]),
+        ended=lambda outcome: names.append(outcome.name),
     )
     assert code == 0
+    assert names == ["a", "b", "a", "b"]
     assert shown == ["1/3 trainings", "2/3 measurements", "3/3 runs"]
     lines = capsys.readouterr().out.splitlines()
     report = tmp_path / "report.md"

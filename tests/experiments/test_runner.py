@@ -20,6 +20,7 @@ pytest.importorskip("fcntl", reason="studies need POSIX")
 from matplotlib.image import imread
 
 from experiments.runner import run as _execute
+from experiments.runner.engine import Engine
 from experiments.runner.pool import run_study
 from experiments.runner.run import Run
 from experiments.sweep import program as sweep
@@ -119,6 +120,19 @@ def test_every_run_is_done_once_and_skipped_then(study):
     for n in range(5):
         assert steps(study, f"run{n}") == ["start", "end"]
     assert not list((study / ".study").glob("stop-*"))
+
+
+def test_a_study_is_told_of_each_run_as_soon_as_it_has_ended(study):
+    known = []
+
+    def ended(outcome):
+        result = study / outcome.name / "metrics.json"
+        known.append((outcome.name, outcome.status, result.exists()))
+
+    todo = [job("one"), job("two", "--exit", 3)]
+    outcomes = Engine(workers=1).run(todo, study, "jobs", ended)
+    assert known == [("one", "done", True), ("two", "failed", False)]
+    assert [outcome.name for outcome in outcomes] == ["one", "two"]
 
 
 def test_a_run_goes_on_from_its_checkpoint(study):

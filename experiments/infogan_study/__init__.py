@@ -1,0 +1,1 @@
+"""The second study of the poster's open question: InfoGAN's properties, crossed."""

@@ -1,0 +1,1 @@
+"""The design of the study: data sets, cells and blocks."""

@@ -1,0 +1,1 @@
+"""The programs that the study runs: one draws the data, one trains and measures a cell."""

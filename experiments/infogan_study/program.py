@@ -1,0 +1,66 @@
+"""The study of InfoGAN's properties.
+
+Its command line is in :mod:`experiments.infogan_study.config`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+from experiments.command_line import check_settings, command, say, smoke_folder
+from experiments.infogan_study.config import CHECKS, parse
+from experiments.infogan_study.design.cells import (
+    FULL,
+    SEEDS,
+    SMOKE,
+    blocks,
+    smoke_blocks,
+    stages,
+)
+from experiments.infogan_study.report.document import sentences, write_report
+from experiments.infogan_study.rows import TABLE, add_rows, read_table
+from experiments.runner.run import Outcome
+from experiments.runner.stages import chosen, run_stages
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the study; returns the program's exit code."""
+    config = parse(arguments)
+    folder, every, scale = config.out or Path("runs") / "infogan-study", smoke_blocks(), SMOKE
+    if config.smoke:
+        folder = smoke_folder(config.out)
+        config = dataclasses.replace(config, workers=2)
+    try:
+        check_settings(config, CHECKS)
+        if not config.smoke:
+            every, scale = blocks(config.seeds or SEEDS), FULL
+        elif config.table is not None:
+            raise ValueError("--table has runs of the full size: leave it out with --smoke")
+        table = config.table or folder / TABLE
+        todo = chosen(every, config.blocks)
+        names = dict.fromkeys(run.name for block in every for run in block.runs())
+        add_rows(table, [folder / name for name in names])  # what ended when nobody looked
+        known = {row["run"] for row in read_table(table)}
+
+        def ended(outcome: Outcome) -> None:
+            if outcome.name in names:
+                add_rows(table, [folder / outcome.name])
+
+        return run_stages(
+            config,
+            folder,
+            stages(todo, known, scale),
+            lambda: write_report(table, folder, config.docs),
+            again=command("infogan_study", arguments),
+            closing=lambda: say(sentences(read_table(table))),
+            ended=ended,
+        )
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

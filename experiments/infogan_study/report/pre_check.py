@@ -1,0 +1,53 @@
+"""The pre-check of `experiments.infogan_study`: each cell once, the choice of the second law."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from experiments.infogan_study.design.cells import LAWS, PRE_CHECK_SEED, law_cells
+from experiments.infogan_study.design.datasets import FACTORS
+from experiments.infogan_study.design.datasets import LAWS as DATA
+from experiments.infogan_study.rows import cell_of, value
+from experiments.infogan_study.rules.checks import failures, follows
+from experiments.tables import Row, number, table
+
+_CANDIDATES = (*law_cells("D4"), *law_cells("D4-laplace"))
+
+
+def pre_check(rows: Sequence[Row]) -> list[str]:
+    """Tabulates the runs of the pre-check, and how its GANs follow each candidate law."""
+    runs = [row for row in rows if row["seed"] >= PRE_CHECK_SEED]
+    if not runs:
+        return []
+    body = [
+        (
+            row["run"],
+            number(value(row, "alignment")),
+            number(value(row, "frechet"), 0),
+            f"{100 * value(row, 'rarest'):.1f} %",
+            number(value(row, "bound/c")),
+            number(value(row, "bound/d")),
+            number(value(row, "explained")),
+            number(value(row, "seconds/total"), 0),
+            ", ".join(failures(row)) or "-",
+        )
+        for row in runs
+    ]
+    head = ("run", "A", "Fréchet", "rarest", "bound c", "bound d", "explained", "s", "fails")
+    return [table("Each cell once, seeds outside the study", head, body), _laws(runs)]
+
+
+def _laws(rows: Sequence[Row]) -> str:
+    """How far T and S of the images are from what they are in each data set, both standardised."""
+    crossed = [row for row in rows if cell_of(row) in (*LAWS, *_CANDIDATES)]
+    body = []
+    for row in crossed:
+        line: list[object] = [cell_of(row).name]
+        for factor in FACTORS:
+            line += [number(value(row, f"law/{factor}/{name}"), 3) for name in DATA]
+            line.append("yes" if follows(row, factor) else "no")
+        body.append(tuple(line))
+    columns = (*DATA, "follows")
+    head = ("cell", *(f"{factor}: {column}" for factor in FACTORS for column in columns))
+    title = "Kolmogorov-Smirnov distance of standardised factors from those of each data set"
+    return table(title, head, body)

@@ -1,0 +1,1 @@
+"""The rules of the study, fixed before any run: checks, contrasts, verdicts."""
