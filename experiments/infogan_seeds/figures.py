@@ -8,17 +8,19 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments.infogan.measurements import PAPER
 from experiments.infogan_seeds.trainings import FORMS, Form
 from experiments.tables import Row, at
 from pyro_mivae.plotting import lookup, style
 from pyro_mivae.runs import groups
 from pyro_mivae.runs.groups import read
 
+WIDTH, TEXT = 7.36, 10
+"""Inches and points of a figure that is shown at 736 pixels."""
 PANELS = {
     "class_accuracy": "class accuracy",
-    "thickness": "thickness told, nats",
-    "slant": "slant told, nats",
-    "slant/within": "inside a digit, nats",
+    "thickness": "about thickness, nats",
+    "slant": "about slant, nats",
     "alignment": "alignment, nats",
 }
 
@@ -26,7 +28,7 @@ PANELS = {
 def numbers(rows: Sequence[Row]) -> Figure:
     """Draws a dot for each run, a row for each form; the ring is the mean over seeds."""
     forms = [form for form in FORMS if at(rows, form=form.name, channel="mean")]
-    figure = Figure(figsize=(14, 1.6 + 0.55 * len(forms)), layout="constrained")
+    figure = Figure(figsize=(12, 1.6 + 0.55 * len(forms)), layout="constrained")
     for axes, (name, title) in zip(
         figure.subplots(1, len(PANELS), sharey=True), PANELS.items(), strict=True
     ):
@@ -40,7 +42,12 @@ def numbers(rows: Sequence[Row]) -> Figure:
         style.finish(axes, title)
         axes.set_yticks(range(len(forms)), [form.words for form in forms])
         axes.set_ylim(len(forms) - 0.5, -0.5)
-        axes.set_xlim(left=0)
+        if name == "class_accuracy":
+            axes.axvline(PAPER, color=style.GREY, ls="--", label=f"InfoGAN's paper: {PAPER}")
+            style.legend_below(axes)
+            axes.set_xlim(0, 1.05)
+        else:
+            axes.set_xlim(left=-0.06 * axes.get_xlim()[1])
     return figure
 
 
@@ -61,13 +68,13 @@ def traversals(form: Form, folder: Path, seeds: int) -> Figure | None:
                 sheets[seed] = images
     if not sheets:
         return None
-    figure = Figure(figsize=(12, 5.2 * len(sheets)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.5 * len(sheets)), layout="constrained")
     panels = figure.subplots(len(sheets), 2, squeeze=False)
     for line, (seed, both) in zip(panels, sheets.items(), strict=True):
         for code, (axes, images) in enumerate(zip(line, both, strict=True)):
             rows, columns, height, width = images.shape
             sheet = images.transpose(0, 2, 1, 3).reshape(rows * height, columns * width)
-            axes.imshow(sheet, cmap="gray_r", vmin=0, vmax=1)
-            axes.set_title(f"seed {seed}: {style.tex(f'c[{code}]')} moves", fontsize=style.LARGE)
+            axes.imshow(sheet, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+            axes.set_title(f"seed {seed}: {style.tex(f'c[{code}]')} moves", fontsize=TEXT)
             axes.set(xticks=[], yticks=[])
     return figure

@@ -69,8 +69,10 @@ def draw(rows: list[Row], folder: Path, config: Config) -> None:
         sheets = figures.traversals(form, folder, config.seeds)
         if sheets is not None:
             drawn[f"infogan_traversals_{form.name}"] = sheets
-    for place in (folder, *([config.docs] if config.docs else [])):
-        save(drawn, place)
+    save(drawn, folder)
+    if config.docs is not None:
+        shown = ("infogan_numbers", f"infogan_traversals_{FORMS[0].name}")
+        save({name: drawn[name] for name in shown if name in drawn}, config.docs)
 
 
 if __name__ == "__main__":
