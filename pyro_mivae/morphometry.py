@@ -31,9 +31,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.morphology import skeletonize
 from torch import Tensor
 
+from pyro_mivae.extras import extra
 from pyro_mivae.progress import Progress
 
 __all__ = ["UNITS", "VERSION", "measure"]
@@ -158,7 +158,15 @@ def skeletons(images: NDArray[np.uint8]) -> Iterator[NDArray[np.bool_]]:
     for start in range(0, len(images), _BATCH):
         _, ink, visible = _ink(images[start : start + _BATCH])
         for image, seen in zip(ink, visible, strict=True):
-            yield skeletonize(image) if seen else np.zeros_like(image)
+            yield _skeleton(image) if seen else np.zeros_like(image)
+
+
+def _skeleton(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The skeleton of ink, by Zhang and Suen (1984)."""
+    with extra("digits"):
+        from skimage.morphology import skeletonize
+    skeleton: NDArray[np.bool_] = skeletonize(ink)
+    return skeleton
 
 
 def _ink(
@@ -187,7 +195,7 @@ def _stroke(ink: NDArray[np.bool_]) -> tuple[float, float]:
     # Within the ink's frame, one pixel of paper around it where there is paper, both are the same.
     rows, columns = (np.flatnonzero(ink.any(axis)) for axis in (1, 0))
     frame = ink[_around(rows), _around(columns)]
-    skeleton = skeletonize(frame)
+    skeleton = _skeleton(frame)
     if not skeleton.any():
         return math.nan, math.nan
     distance = ndimage.distance_transform_edt(frame)

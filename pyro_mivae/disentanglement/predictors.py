@@ -9,11 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
-from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
-from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.metrics import r2_score, roc_auc_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from pyro_mivae.checks import check_count, check_seed, optional
 from pyro_mivae.disentanglement.inputs import (
@@ -25,6 +20,7 @@ from pyro_mivae.disentanglement.inputs import (
 )
 from pyro_mivae.disentanglement.matrix import subsample
 from pyro_mivae.disentanglement.scores import completeness, disentanglement
+from pyro_mivae.extras import extra
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -98,6 +94,9 @@ def dci(
     """
     optional(check_count)("max_points", max_points)
     check_seed("seed", seed)
+    with extra("metrics"):
+        from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
+        from sklearn.metrics import r2_score
     parts, table = _parts(codes, factors, nominal, test, max_points, seed)
     importance, informativeness = [], []
     for is_label, (x, y, x_test, y_test) in zip(table.nominal, parts, strict=True):
@@ -148,6 +147,11 @@ def explicitness(
     """
     optional(check_count)("max_points", max_points)
     check_seed("seed", seed)
+    with extra("metrics"):
+        from sklearn.linear_model import LinearRegression, LogisticRegression
+        from sklearn.metrics import r2_score, roc_auc_score
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
     parts, table = _parts(codes, factors, nominal, test, max_points, seed)
     by_factor = []
     for is_label, (x, y, x_test, y_test) in zip(table.nominal, parts, strict=True):

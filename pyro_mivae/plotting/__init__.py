@@ -4,6 +4,11 @@ Each function returns a :class:`matplotlib.figure.Figure` of its own, to be show
 kept by ``figure.savefig``. pyplot, the backend and Matplotlib's settings are left alone.
 """
 
+from pyro_mivae.extras import extra
+
+with extra("figures"):
+    import matplotlib  # noqa: F401 -- before the figures, so that what is missing is named
+
 from pyro_mivae.plotting.category import categories, categories_by_class
 from pyro_mivae.plotting.factors_of_codes import measured_traversals, mi_matrices
 from pyro_mivae.plotting.information import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import h5py
+from pyro_mivae.extras import extra
 
 
 class NotContainedError(ValueError):
@@ -22,11 +22,15 @@ def check_self_contained(path: Path) -> None:
         NotContainedError: If it has links, external storage or virtual data sets.
         OSError: If it is no HDF5 file, or damaged.
     """
+    with extra("arviz"):
+        import h5py
     with h5py.File(path, "r") as file:
         _check_group(path, file, set())
 
 
 def _check_group(path: Path, group: Any, seen: set[Any]) -> None:
+    import h5py
+
     for name in group:
         place = f"{group.name.rstrip('/')}/{name}"
         link = group.get(name, getlink=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from pyro_mivae.extras import extra
 from pyro_mivae.runs.contained import NotContainedError, check_self_contained
 from pyro_mivae.runs.files import atomic_path
 from pyro_mivae.runs.folder import versions
@@ -70,6 +71,8 @@ def make_tree(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, Any]) -> xr.
 
 def write(tree: xr.DataTree, path: str | Path) -> None:
     """Writes a tree as netCDF, compressed and atomically; the folder must exist."""
+    with extra("arviz"):
+        import h5netcdf  # noqa: F401 -- xarray loads it
     encoding = {
         node.path: {
             name: {"zlib": True, "complevel": 4, "fletcher32": True}
@@ -96,6 +99,8 @@ def read(folder: str | Path) -> xr.DataTree:
         FileNotFoundError: If the folder has no ``posterior.nc``.
         ValueError: If it is damaged, or leads to other files.
     """
+    with extra("arviz"):
+        import h5netcdf  # noqa: F401 -- xarray loads it
     path = Path(folder) / FILE
     if not path.is_file():
         raise FileNotFoundError(
@@ -124,8 +129,8 @@ def from_run(folder: str | Path) -> arviz.InferenceData:
         FileNotFoundError: If the folder has no ``posterior.nc``.
         ValueError: If it is damaged, or leads to other files.
     """
-    import arviz  # slow, and announces its version 1 once a day
-
+    with extra("arviz"):
+        import arviz  # slow, and announces its version 1 once a day
     tree = read(folder)
     groups = {name: node.to_dataset() for name, node in tree.children.items()}
     return arviz.InferenceData(attrs=tree.attrs, **groups)
