@@ -330,7 +330,7 @@ def test_ink_without_a_skeleton_is_not_measured(monkeypatch):
     # Thinning takes a square of two by two pixels away as a whole.
     from pyro_mivae import morphometry
 
-    monkeypatch.setattr(morphometry, "skeletonize", np.zeros_like)
+    monkeypatch.setattr(morphometry, "_skeleton", np.zeros_like)
     found = measure(bar(0.1)[None])
     assert found.attrs["unmeasured"] == 1
     assert all(np.isnan(v) for v in found.values())

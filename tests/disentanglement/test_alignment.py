@@ -197,8 +197,8 @@ def test_evaluate_where_no_code_is_live():
 
 
 def test_the_package_needs_neither_torch_nor_the_rest():
-    checks = PACKAGE.parent / "checks.py"  # which needs Python alone
-    for path in (*PACKAGE.glob("*.py"), checks):
+    alone = [PACKAGE.parent / f"{name}.py" for name in ("checks", "extras")]  # need Python alone
+    for path in (*PACKAGE.glob("*.py"), *alone):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) else []
