@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 EXTRAS = {
     "arviz": ("arviz", "h5netcdf", "h5py"),
@@ -43,3 +45,15 @@ def extra(name: str) -> Iterator[None]:
             f"-e '.[{name}]'",
             name=missing,
         ) from error
+
+
+def load_arviz() -> Any:
+    """Imports ArviZ, which is slow, without what it announces of its version 1 once a day.
+
+    Raises:
+        MissingExtraError: If it is not installed.
+    """
+    with extra("arviz"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        import arviz
+    return arviz

@@ -1,5 +1,6 @@
 """The library alone works without the packages of the extras, and names the one that is missing."""
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -91,3 +92,15 @@ def test_extras_are_those_of_pyproject():
     for name, modules in EXTRAS.items():
         packages = [p.partition(">")[0] for p in extras[name] if not p.startswith("pyro-mivae")]
         assert sorted(MODULES.get(package, package) for package in packages) == sorted(modules)
+
+
+def test_arviz_is_loaded_without_its_announcement(tmp_path):
+    code = "from pyro_mivae.extras import load_arviz; print(load_arviz().psislw.__name__)"
+    done = subprocess.run(
+        [sys.executable, "-W", "error::FutureWarning", "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
+    )
+    assert done.stdout == "psislw\n", done.stderr
+    assert "FutureWarning" not in done.stderr

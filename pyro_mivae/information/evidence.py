@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyro_mivae.batches import Data, Prepare
 from pyro_mivae.checks import check_count, check_draws, optional
-from pyro_mivae.extras import extra
+from pyro_mivae.extras import load_arviz
 from pyro_mivae.infer.guide_checks import require_same_measure
 from pyro_mivae.information.batching import Batching, Run
 from pyro_mivae.information.dimension_terms import pair
@@ -251,8 +251,7 @@ def _diagnose(log_weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _pareto_shape(log_weights: Tensor) -> Tensor:
     """Fitted along the last dimension; minus infinity for weights that are equal (no tail)."""
-    with extra("arviz"):
-        import arviz  # slow, and announces its version 1 once a day
+    arviz = load_arviz()
 
     shape = torch.full(log_weights.shape[:-1], torch.inf, dtype=torch.float64)
     spread = log_weights.amax(-1) - log_weights.amin(-1)  # NaN where all are minus infinity

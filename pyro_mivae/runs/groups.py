@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from pyro_mivae.extras import extra
+from pyro_mivae.extras import extra, load_arviz
 from pyro_mivae.runs.contained import NotContainedError, check_self_contained
 from pyro_mivae.runs.files import atomic_path
 from pyro_mivae.runs.folder import versions
@@ -129,8 +129,7 @@ def from_run(folder: str | Path) -> arviz.InferenceData:
         FileNotFoundError: If the folder has no ``posterior.nc``.
         ValueError: If it is damaged, or leads to other files.
     """
-    with extra("arviz"):
-        import arviz  # slow, and announces its version 1 once a day
+    arviz = load_arviz()
     tree = read(folder)
     groups = {name: node.to_dataset() for name, node in tree.children.items()}
     return arviz.InferenceData(attrs=tree.attrs, **groups)
