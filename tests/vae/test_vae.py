@@ -12,7 +12,9 @@ from pyro_mivae.training import fit
 from pyro_mivae.vae import MIVAE
 from pyro_mivae.vae.likelihoods import LIKELIHOODS, Bernoulli, Gaussian
 
-IMAGES = torch.randint(0, 256, (12, 6, 5), dtype=torch.uint8)
+IMAGES = torch.randint(
+    0, 256, (12, 6, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+)
 SMALL = {"code_dim": 2, "noise_dim": 3, "image_shape": (6, 5)}
 
 
