@@ -28,6 +28,13 @@ CHECK_DRAWS: Check = partial(check_count, least=100, most=MOST_DRAWS)
 """What their number may be: fewer give no information by 20 bins."""
 
 
+def check_channels(name: str, channels: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns channels unless there is none."""
+    if not channels:
+        raise ValueError(f"{name}: expected mean, sample or both, found none")
+    return channels
+
+
 @dataclass(frozen=True)
 class Config:
     """The run, how its images are made, and where the results go."""
@@ -53,6 +60,7 @@ class Config:
 
 
 CHECKS: dict[str, Check] = {
+    "channels": check_channels,
     "draws": CHECK_DRAWS,
     "seed": optional(check_seed),
     **dict.fromkeys(("data_dir", "out"), check_folder),

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.command_line import check_settings, command, console, say, smoke_folder
+from experiments.command_line import command, console, say
 from experiments.generator.config import CHECKS, RESULT, Config, parse
 from experiments.generator.measurements import (
     FIRST_SEED,
@@ -25,11 +25,9 @@ from experiments.generator.measurements import (
     table,
     tellings,
 )
-from experiments.mnist import program as mnist
-from experiments.results_folder import results_folder
+from experiments.measured_run import measure_run
 from pyro_mivae import runs
 from pyro_mivae.training import make_fabric
-from pyro_mivae.training.checkpoints import CheckpointError
 
 IMAGES = {"mean": "means of x'", "sample": "drawn pixels"}
 
@@ -37,31 +35,11 @@ IMAGES = {"mean": "means of x'", "sample": "drawn pixels"}
 def main(arguments: list[str] | None = None) -> int:
     """Runs the experiment; returns the program's exit code."""
     config = parse(arguments)
-    try:
-        check_settings(config, CHECKS)
-        if not config.channels:
-            raise ValueError("--channels: expected mean, sample or both, found none")
-        if config.smoke:
-            config = _smoke(config)
-        if config.run is None:
-            raise ValueError("name the folder of a run (or --smoke for a trial)")
-        out = config.out or config.run / "generator"
-        with results_folder(out, RESULT, config.overwrite):
-            run(config, config.run, out)
-    except (ValueError, OSError, RuntimeError, CheckpointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return measure_run("generator", config, CHECKS, RESULT, _shorten, run)
 
 
-def _smoke(config: Config) -> Config:
-    folder = config.run
-    if folder is None:
-        folder = smoke_folder(config.out) / "mnist"
-        again = ["--overwrite"] if config.overwrite else []
-        if mnist.main(["--smoke", "--out", str(folder), *again]):
-            raise RuntimeError(f"no run could be trained in {folder}")
-    return dataclasses.replace(config, run=folder, draws=min(100, config.draws))
+def _shorten(config: Config) -> Config:
+    return dataclasses.replace(config, draws=min(100, config.draws))
 
 
 def run(config: Config, folder: Path, out: Path) -> None:

@@ -17,21 +17,18 @@ import xarray as xr
 from rich.table import Table
 
 from experiments.command_line import (
-    check_settings,
     command,
     console,
     errors_only,
     plain,
     say,
-    smoke_folder,
 )
 from experiments.information.config import CHECKS, Config, parse
 from experiments.information.measurements import Sizes, last, measure
-from experiments.mnist import program as mnist
+from experiments.measured_run import measure_run
 from experiments.mnist.config import read_settings
 from experiments.mnist.metrics import summary
 from experiments.mnist.model import load
-from experiments.results_folder import results_folder
 from experiments.run_data import check_same_data, data_of
 from pyro_mivae import plotting, runs
 from pyro_mivae.datasets import load_digits
@@ -40,7 +37,6 @@ from pyro_mivae.plotting.saving import save
 from pyro_mivae.progress import part
 from pyro_mivae.runs import groups
 from pyro_mivae.training import make_fabric
-from pyro_mivae.training.checkpoints import CheckpointError
 
 APART = 0.1
 """Nats between the bounds, less two standard errors, from which on they count as apart."""
@@ -50,34 +46,12 @@ NUMBERS, CURVES = "information.json", "information.nc"
 def main(arguments: list[str] | None = None) -> int:
     """Runs the experiment; returns the program's exit code."""
     config = parse(arguments)
-    try:
-        check_settings(config, CHECKS)
-        if config.smoke:
-            config = _smoke(config)
-        if config.run is None:
-            raise ValueError("name the folder of a run (or --smoke for a trial)")
-        out = config.out or config.run / "information"
-        with (
-            results_folder(out, NUMBERS, config.overwrite),
-            errors_only("pyro_mivae.information"),
-        ):
-            run(config, config.run, out)
-    except (ValueError, OSError, RuntimeError, CheckpointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return measure_run("information", config, CHECKS, NUMBERS, _shorten, run)
 
 
-def _smoke(config: Config) -> Config:
-    folder = config.run
-    if folder is None:
-        folder = smoke_folder(config.out) / "mnist"
-        again = ["--overwrite"] if config.overwrite else []
-        if mnist.main(["--smoke", "--out", str(folder), *again]):
-            raise RuntimeError(f"no run could be trained in {folder}")
+def _shorten(config: Config) -> Config:
     return dataclasses.replace(
         config,
-        run=folder,
         num_samples=(1, 5, 20),
         images=20,
         num_data=(50, 200),
@@ -86,6 +60,7 @@ def _smoke(config: Config) -> Config:
     )
 
 
+@errors_only("pyro_mivae.information")
 def run(config: Config, folder: Path, out: Path) -> None:
     """Measures the run in `folder` and writes into `out`."""
     settings = read_settings(folder)
