@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 import sys
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -88,6 +89,42 @@ def leaving_out(path: Path) -> Iterator[None]:
                 "of another version. Delete it, and start the same command again"
             )
         print(f"warning: {words}. The tables leave this run out", file=sys.stderr)
+
+
+PLAIN = re.compile(r"[\w.,+()\[\]/ -]*")
+
+
+def read_lines(
+    path: Path, always: Sequence[str], study: str
+) -> list[tuple[int, dict[str | None, Any]]]:
+    """Reads the lines of a study's table, with their numbers in the file.
+
+    Args:
+        path: Table.
+        always: Columns that the table must have.
+        study: What the table is of, for the error.
+
+    Raises:
+        ValueError: If it is no CSV in UTF-8, has another's columns, or a name that is no plain
+            text.
+        OSError: If it can't be read.
+    """
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, strict=True)
+        try:
+            lines: list[tuple[int, Any]] = [(reader.line_num, line) for line in reader]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} is no CSV in UTF-8 ({error}): name another file") from None
+    columns = reader.fieldnames or ()
+    for column in columns:
+        if not PLAIN.fullmatch(column):
+            raise ValueError(f"{path}: expected names of plain text, found the column {column!r}")
+    if lacking := [name for name in always if name not in columns]:
+        raise ValueError(
+            f"expected a table of {study}, but {path} has no column {lacking[0]!r}: name another "
+            "file"
+        )
+    return lines
 
 
 def write_table(rows: Sequence[dict[str, Any]], folder: Path, name: str) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.infogan_study.design.cells import CELLS, MOST_SEEDS, Cell
-from experiments.tables import Row, leaving_out, read_json, write_table
+from experiments.tables import Row, leaving_out, read_json, read_lines, write_table
 from pyro_mivae import runs
 from pyro_mivae.runs.flock import wait
 from pyro_mivae.runs.names import check_name, from_cell
@@ -64,18 +63,7 @@ def read_table(path: Path) -> list[Row]:
     if not path.exists():
         return []
     rows: list[Row] = []
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, strict=True)
-        try:
-            lines = [(reader.line_num, line) for line in reader]
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is no CSV in UTF-8 ({error}): name another file") from None
-    if lacking := [name for name in ALWAYS if name not in (reader.fieldnames or ())]:
-        raise ValueError(
-            f"expected a table of experiments.{NAME}, but {path} has no column {lacking[0]!r}: "
-            "name another file with --table"
-        )
-    for number, line in lines:
+    for number, line in read_lines(path, ALWAYS, f"experiments.{NAME}"):
         try:
             row = _row(line)
             if any(row["run"] == other["run"] for other in rows):

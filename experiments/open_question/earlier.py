@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from experiments.open_question.rows import SCORES, cell_of
-from experiments.tables import Row
+from experiments.tables import PLAIN, Row, read_lines
 from pyro_mivae.runs.names import check_name, from_cell
 
 ALWAYS = (
@@ -20,7 +18,6 @@ ALWAYS = (
 )
 """Columns that every run has, though some of them may be empty."""
 TABLE = "open_question.csv"
-PLAIN = re.compile(r"[\w.,+()\[\]/ -]*")
 TEXT = ("run", "arm", "data", "channel", "leading_top")
 
 
@@ -36,7 +33,7 @@ def read_table(path: Path) -> list[Row]:
     """
     rows: list[Row] = []
     seen: set[tuple[str, int]] = set()
-    for number, line in _lines(path):
+    for number, line in read_lines(path, ALWAYS, f"experiments.open_question ({TABLE})"):
         try:
             rows.append(_row(line))
             if (key := key_of(rows[-1])) in seen:
@@ -48,26 +45,6 @@ def read_table(path: Path) -> list[Row]:
     if not rows:
         raise ValueError(f"{path} has no run: expected a row for each, name another file")
     return _own_columns(rows)
-
-
-def _lines(path: Path) -> list[tuple[int, dict[str | None, Any]]]:
-    """The lines of a table that has the columns, with their numbers."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, strict=True)
-        try:
-            lines = [(reader.line_num, line) for line in reader]
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is no CSV in UTF-8 ({error}): name another file") from None
-    columns = reader.fieldnames or ()
-    for column in columns:
-        if not PLAIN.fullmatch(column):
-            raise ValueError(f"{path}: expected names of plain text, found the column {column!r}")
-    if lacking := [name for name in ALWAYS if name not in columns]:
-        raise ValueError(
-            f"expected a table of experiments.open_question ({TABLE}), but {path} has no column "
-            f"{lacking[0]!r}: name another file"
-        )
-    return lines
 
 
 def _own_columns(rows: Sequence[Row]) -> list[Row]:
