@@ -56,7 +56,8 @@ image = np.zeros((1, 28, 28), np.uint8)
 image[0, 5:20, 10:14] = 255
 acts = {{
     "arviz": [lambda: log_evidence(model, guide, x, num_samples=20), lambda: groups.read("run")],
-    "digits": [lambda: datasets.load_digits("mnist-5k"), lambda: morphometry.measure(image)],
+    "digits": [lambda: datasets.load_digits("mnist-5k"), lambda: morphometry.measure(image),
+               lambda: datasets.measured(datasets.Split(torch.from_numpy(image), torch.zeros(1)))],
     "figures": [lambda: importlib.import_module("pyro_mivae.plotting")],
     "metrics": [lambda: disentanglement.dci(x.numpy(), x.numpy())],
     "experiments": [lambda: importlib.import_module("experiments.mnist.config")],

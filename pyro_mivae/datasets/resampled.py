@@ -19,6 +19,7 @@ from pyro_mivae.datasets.factored import (
     streams,
 )
 from pyro_mivae.datasets.laws import Law
+from pyro_mivae.extras import extra
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -122,6 +123,8 @@ def measured(split: Split, *, cache_dir: str | Path | None = None) -> xr.Dataset
 
     from pyro_mivae import morphometry
 
+    with extra("digits"):
+        import skimage  # noqa: F401 -- before its version is asked for
     images = split.images.cpu().numpy()
     key = fingerprint(morphometry.VERSION, metadata.version("scikit-image"), images)
 

@@ -151,6 +151,8 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
         self.kl_weight = checked_weight("kl_weight (beta)", kl_weight)
         self.observed = as_names(observed)
         self.num_dual_particles = num_dual_particles
+        self.num_dual_samples = num_dual_samples
+        self.baseline = baseline
         self.step = 0
         self.kl_estimators: dict[str, str] = {}
         self._dual = DualPass(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 NAMES = (
     *("channel", "adversary", "codes", "observed", "mi_weight", "kl_weight", "code_scale"),
-    *("gradient_penalty", "num_particles", "num_dual_particles"),
+    *("gradient_penalty", "num_particles", "num_dual_particles", "num_dual_samples", "baseline"),
 )
 """What an ELBO or an adversarial objective may have; what one does not have is not noted."""
 STEPS = (0, 1, 10, 100, 1000, 10_000)

@@ -185,6 +185,8 @@ def test_another_optimiser_is_named(tmp_path):
         ({"channel": "mean"}, "channel of the loss: sample there, mean now"),
         ({"code_scale": 1.0}, "code_scale of the loss: None there, 1.0 now"),
         ({"num_dual_particles": 2}, "num_dual_particles of the loss: 1.0 there, 2.0 now"),
+        ({"num_dual_samples": 2}, "num_dual_samples of the loss: 1.0 there, 2.0 now"),
+        ({"baseline": False}, "baseline of the loss: True there, False now"),
         ({"elbo": Trace_ELBO()}, "base of the loss: TraceMeanField_ELBO there, Trace_ELBO now"),
     ],
 )
