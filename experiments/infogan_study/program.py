@@ -20,7 +20,7 @@ from experiments.infogan_study.design.cells import (
     stages,
 )
 from experiments.infogan_study.report.document import sentences, write_report
-from experiments.infogan_study.rows import TABLE, add_rows, read_table
+from experiments.infogan_study.rows import ROWS, TABLE
 from experiments.runner.run import Outcome
 from experiments.runner.stages import chosen, run_stages
 
@@ -41,12 +41,12 @@ def main(arguments: list[str] | None = None) -> int:
         table = config.table or folder / TABLE
         todo = chosen(every, config.blocks)
         names = dict.fromkeys(run.name for block in every for run in block.runs())
-        add_rows(table, [folder / name for name in names])  # what ended when nobody looked
-        known = {row["run"] for row in read_table(table)}
+        ROWS.add(table, [folder / name for name in names])  # what ended when nobody looked
+        known = {row["run"] for row in ROWS.read(table)}
 
         def ended(outcome: Outcome) -> None:
             if outcome.name in names:
-                add_rows(table, [folder / outcome.name])
+                ROWS.add(table, [folder / outcome.name])
 
         return run_stages(
             config,
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
             stages(todo, known, scale),
             lambda: write_report(table, folder, config.docs),
             again=command("infogan_study", arguments),
-            closing=lambda: say(sentences(read_table(table))),
+            closing=lambda: say(sentences(ROWS.read(table))),
             ended=ended,
         )
     except (ValueError, OSError, RuntimeError) as error:

@@ -16,7 +16,7 @@ from experiments.infogan_study.report.evidence import (
 )
 from experiments.infogan_study.report.figures import EFFECTS, draw, sheets
 from experiments.infogan_study.report.pre_check import pre_check
-from experiments.infogan_study.rows import NAME, read_table, replicates
+from experiments.infogan_study.rows import NAME, ROWS, replicates
 from experiments.infogan_study.rules.checks import failures
 from experiments.infogan_study.rules.properties import CONFIRMATORY, GUESS
 from experiments.infogan_study.rules.verdict import Result, judge_guess, results
@@ -34,7 +34,7 @@ def write_report(rows_of: Path, folder: Path, docs: Path | None = None) -> Path 
             codes do in the first seed of each cell whose run is there.
         docs: Folder of a documentation, whose ``results`` and ``figures`` get report and effects.
     """
-    rows = read_table(rows_of)
+    rows = ROWS.read(rows_of)
     if not rows:
         return None
     judged = results(rows)

@@ -9,7 +9,7 @@ from simulated_table import row_of, study
 from experiments.infogan_study.design.cells import CELLS, FACTORIAL, INFOGAN, PRE_CHECK_SEED, Cell
 from experiments.infogan_study.report.document import report, sentences, write_report
 from experiments.infogan_study.report.figures import draw
-from experiments.infogan_study.rows import TABLE, read_table
+from experiments.infogan_study.rows import ROWS, TABLE
 from experiments.infogan_study.rules.verdict import results
 from experiments.tables import write_table
 
@@ -72,7 +72,7 @@ def test_pandas_alone_computes_the_same_contrasts_from_the_table(tmp_path):
         effect("term", "learnt", "off"),
         interaction,
     ]
-    judged = results(read_table(tmp_path / TABLE))
+    judged = results(ROWS.read(tmp_path / TABLE))
     for result, values in zip(judged, known, strict=True):
         np.testing.assert_allclose(result.mean.values, values)
         assert result.mean.p_value == pytest.approx(stats.ttest_1samp(values, 0).pvalue)

@@ -20,7 +20,7 @@ from experiments.infogan_study.design.cells import (
     smoke_blocks,
     stages,
 )
-from experiments.infogan_study.rows import TABLE, add_rows, cell_of, read_table, value
+from experiments.infogan_study.rows import ROWS, TABLE, cell_of, value
 from experiments.infogan_study.rules.verdict import results
 from experiments.runner.engine import Engine
 from experiments.runner.run import Outcome
@@ -83,13 +83,13 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
     rows = study(0, num_seeds=2)
     rows[0] |= {"alignment": None}
     write_table(rows, tmp_path, TABLE)
-    again = read_table(tmp_path / TABLE)
+    again = ROWS.read(tmp_path / TABLE)
     assert [cell_of(row) for row in again] == [cell_of(row) for row in rows]
     for row, other in zip(rows, again, strict=True):
         assert all(other[name] == number for name, number in row.items())
         assert set(other) == {name for each in rows for name in each}
     assert math.isnan(value(again[0], "alignment"))
-    assert read_table(tmp_path / "none.csv") == []
+    assert ROWS.read(tmp_path / "none.csv") == []
 
 
 @pytest.mark.parametrize(
@@ -108,24 +108,24 @@ def test_a_table_that_is_damaged_is_named(tmp_path, change, words):
     path = tmp_path / TABLE
     path.write_text(change(path.read_text()))
     with pytest.raises(ValueError, match=words):
-        read_table(path)
+        ROWS.read(path)
 
 
 def test_a_run_is_added_once(tmp_path, capsys):
     table = tmp_path / "results" / TABLE
     rows = [row_of(INFOGAN, 0, 1.0), row_of(VAE, 0, 0.5, bound_x=1.0)]
     folders = [finish(tmp_path, row) for row in rows]
-    assert add_rows(table, [tmp_path / "not-done"]) == 0
+    assert ROWS.add(table, [tmp_path / "not-done"]) == 0
     assert not table.exists()
-    assert add_rows(table, folders[:1]) == 1
-    assert add_rows(table, folders) == 1  # a column more
-    assert add_rows(table, folders) == 0
-    assert [row["run"] for row in read_table(table)] == [row["run"] for row in rows]
+    assert ROWS.add(table, folders[:1]) == 1
+    assert ROWS.add(table, folders) == 1  # a column more
+    assert ROWS.add(table, folders) == 0
+    assert [row["run"] for row in ROWS.read(table)] == [row["run"] for row in rows]
     assert not list(table.parent.glob(".*"))
     (folders[0] / "metrics.json").write_text("{")
     broken = finish(tmp_path, {**row_of(VAE, 1, 1.0), "run": "broken"})
     (broken / "metrics.json").write_text('{"run": "broken"}')
-    assert add_rows(table, [folders[0], broken]) == 0
+    assert ROWS.add(table, [folders[0], broken]) == 0
     assert "The tables leave this run out" in capsys.readouterr().err
 
 
@@ -155,14 +155,14 @@ def test_a_machine_that_lost_its_folders_goes_on_from_the_table(tmp_path, machin
     table = tmp_path / TABLE
     flags = ["--table", str(table), "--seeds", "2"]
     assert program.main([*flags, "--out", str(tmp_path / "lost")]) == 130
-    assert len(read_table(table)) == 40
+    assert len(ROWS.read(table)) == 40
     assert "1 whole replicates" in capsys.readouterr().out.replace("\n", " ")
     before = list(machines)
     machines.clear()
     assert program.main([*flags, "--out", str(tmp_path / "new")]) == 0
     assert len(machines) == 24
     assert not set(machines) & set(before)
-    rows = read_table(table)
+    rows = ROWS.read(table)
     assert len(rows) == 64
     assert len(results(rows)) == 6
     # Nothing is left to do, and the report is of the table alone.
@@ -178,7 +178,7 @@ def test_what_ended_when_nobody_looked_is_added_at_the_next_start(tmp_path, mach
     folder = tmp_path / "study"
     finish(folder, row_of(INFOGAN, 0, 1.0))
     assert program.main(["--blocks", "none", "--out", str(folder)]) == 0
-    assert [row["run"] for row in read_table(folder / TABLE)] == [INFOGAN.run_name(0)]
+    assert [row["run"] for row in ROWS.read(folder / TABLE)] == [INFOGAN.run_name(0)]
     assert machines == []
 
 
