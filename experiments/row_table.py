@@ -6,11 +6,14 @@ the table alone, and a run that has a row is not made again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.runner.engine import StudyConfig
+from experiments.runner.run import Outcome, Run
+from experiments.runner.stages import run_stages
 from experiments.tables import Row, leaving_out, read_json, read_lines, write_table
 from pyro_mivae import runs
 from pyro_mivae.runs.flock import wait
@@ -24,7 +27,7 @@ class RowTable:
     Attributes:
         study: The study, for errors.
         text: Columns of plain text; ``run``, the name of the run, is one of them.
-        whole: Columns of whole numbers, which every row has.
+        whole_numbers: Columns of whole numbers, which every row has.
         always: Columns that every table has.
         name_of: Function that makes the name of the run from the other columns of text and of
             whole numbers.
@@ -34,7 +37,7 @@ class RowTable:
 
     study: str
     text: tuple[str, ...]
-    whole: tuple[str, ...]
+    whole_numbers: tuple[str, ...]
     always: tuple[str, ...]
     name_of: Callable[[Row], str]
     row_of: Callable[[Row, str], Row] = lambda metrics, name: metrics
@@ -71,10 +74,10 @@ class RowTable:
                 row[column] = None
             else:
                 try:
-                    row[column] = int(text) if column in self.whole else float(text)
+                    row[column] = int(text) if column in self.whole_numbers else float(text)
                 except ValueError:
                     raise ValueError(f"expected a number for {column}, found {text!r}") from None
-        if lacking := [name for name in self.whole if row[name] is None]:
+        if lacking := [name for name in self.whole_numbers if row[name] is None]:
             raise ValueError(f"expected a value of {lacking[0]}, found none")
         if row["run"] != (name := self.name_of(row)):
             raise ValueError(f"expected the run {name} of these settings, found {row['run']}")
@@ -112,3 +115,42 @@ class RowTable:
         finally:
             if lock is not None:
                 lock.release(remove=True)
+
+
+def run_table_study(
+    config: StudyConfig,
+    folder: Path,
+    table: Path,
+    rows: RowTable,
+    *,
+    names: Iterable[str],
+    stages: Callable[[set[str]], Sequence[Sequence[Run]]],
+    write_report: Callable[[], Path | None],
+    again: str,
+    closing: Callable[[], None],
+) -> int:
+    """Runs what has no row in the study's table, adds a row as soon as a run is done, and reports.
+
+    Args:
+        config: Machines that execute the runs.
+        folder: Folder of the study.
+        table: File of the table.
+        rows: Columns of the table.
+        names: Names of all runs that have a row when they are done.
+        stages: Function that sorts the runs into stages, without those whose names it is given.
+        write_report: Function that writes the report of what is done so far.
+        again: Command that goes on with what is not done.
+        closing: Function that prints in words what came out.
+
+    Returns:
+        The program's exit code.
+    """
+    names = dict.fromkeys(names)
+    rows.add(table, [folder / name for name in names])  # what ended when nobody looked
+
+    def ended(outcome: Outcome) -> None:
+        if outcome.name in names:
+            rows.add(table, [folder / outcome.name])
+
+    todo = stages({row["run"] for row in rows.read(table)})
+    return run_stages(config, folder, todo, write_report, again=again, closing=closing, ended=ended)

@@ -21,8 +21,8 @@ from experiments.infogan_study.design.cells import (
 )
 from experiments.infogan_study.report.document import sentences, write_report
 from experiments.infogan_study.rows import ROWS, TABLE
-from experiments.runner.run import Outcome
-from experiments.runner.stages import chosen, run_stages
+from experiments.row_table import run_table_study
+from experiments.runner.stages import chosen
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,24 +38,17 @@ def main(arguments: list[str] | None = None) -> int:
             every, scale = blocks(config.seeds or SEEDS), FULL
         elif config.table is not None:
             raise ValueError("--table has runs of the full size: leave it out with --smoke")
-        table = config.table or folder / TABLE
-        todo = chosen(every, config.blocks)
-        names = dict.fromkeys(run.name for block in every for run in block.runs())
-        ROWS.add(table, [folder / name for name in names])  # what ended when nobody looked
-        known = {row["run"] for row in ROWS.read(table)}
-
-        def ended(outcome: Outcome) -> None:
-            if outcome.name in names:
-                ROWS.add(table, [folder / outcome.name])
-
-        return run_stages(
+        table, todo = config.table or folder / TABLE, chosen(every, config.blocks)
+        return run_table_study(
             config,
             folder,
-            stages(todo, known, scale),
-            lambda: write_report(table, folder, config.docs),
+            table,
+            ROWS,
+            names=(run.name for block in every for run in block.runs()),
+            stages=lambda known: stages(todo, known, scale),
+            write_report=lambda: write_report(table, folder, config.docs),
             again=command("infogan_study", arguments),
             closing=lambda: say(sentences(ROWS.read(table))),
-            ended=ended,
         )
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -62,7 +62,11 @@ class Model:
     likelihood: Literal["bernoulli", "bernoulli-fixed", "grey", "gaussian"] = "bernoulli"
     """p(x|c, z); bernoulli binarises anew at each step, grey is the poster's."""
     networks: Literal["mlp", "conv"] = "mlp"
-    """Encoder and decoder; mlp is the poster's, with two hidden layers of 500."""
+    """Encoder and decoder; mlp is the poster's."""
+    hidden_units: int = 500
+    """Units of a hidden layer of the mlp; 500 is the poster's."""
+    hidden_layers: int = 2
+    """Hidden layers of the mlp, each in the encoder and in the decoder; 2 is the poster's."""
     init_gain: float = 1.0
     """Factor on the networks' initial weights."""
 
@@ -155,6 +159,8 @@ CHECKS: dict[str, dict[str, Check]] = {
     "model": {
         "code_dim": optional(check_count),
         "noise_dim": partial(check_count, least=0),
+        "hidden_units": partial(check_count, most=4096),
+        "hidden_layers": partial(check_count, most=16),
         "init_gain": POSITIVE,
     },
     "objective": {

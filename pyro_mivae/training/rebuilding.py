@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,16 @@ from pyro_mivae.isolation import forked_random
 from pyro_mivae.runs.history import History
 from pyro_mivae.training.checkpoints import CheckpointError, load_checkpoint
 from pyro_mivae.training.matching import check_state
-from pyro_mivae.vae import MIVAE
+from pyro_mivae.vae import MIVAE, Network
+from pyro_mivae.vae.networks import MLPDecoder, MLPEncoder
 
 STRUCTURES = {"infogan": ("uniform", 10), "infogan-gaussian": ("gaussian", 10)}
 """The priors with a category: that of the continuous code, and the number of categories."""
 LARGEST = 4096
-"""Dimensions of a code or of the noise, so that no file makes a network of any size."""
+"""Dimensions of a code or of the noise, and units of a layer, so that no file makes a network of
+any size."""
+MOST_LAYERS = 16
+"""Hidden layers of an encoder or a decoder."""
 
 # Kinds of values, their words and defaults, by setting.
 _WORD, _WHOLE, _NUMBER = (str, "a name"), (int, "a whole number"), ((int, float), "a number")
@@ -35,6 +40,8 @@ _MODEL: dict[str, tuple[Any, Any]] = {
     "noise_dim": (_WHOLE, 5),
     "likelihood": (_WORD, "bernoulli"),
     "networks": (_WORD, "mlp"),
+    "hidden_units": (_WHOLE, 500),
+    "hidden_layers": (_WHOLE, 2),
     "init_gain": (_NUMBER, 1.0),
 }
 _OBJECTIVE: dict[str, tuple[Any, Any]] = {
@@ -81,9 +88,16 @@ def build_pair(settings: Mapping[str, Any]) -> tuple[MIVAE, TraceMI_ELBO]:
     code_dim = model["code_dim"]
     if code_dim is None:
         code_dim = 2 if categories or prior == "rotated" else 5
-    for name, number, least in (("code_dim", code_dim, 1), ("noise_dim", model["noise_dim"], 0)):
-        if not least <= number <= LARGEST:
-            raise ValueError(f"{name}: expected {least} to {LARGEST}, found {number}")
+    sizes = {**model, "code_dim": code_dim}
+    for name, least, most in (
+        ("code_dim", 1, LARGEST),
+        ("noise_dim", 0, LARGEST),
+        ("hidden_units", 1, LARGEST),
+        ("hidden_layers", 1, MOST_LAYERS),
+    ):
+        if not least <= sizes[name] <= most:
+            raise ValueError(f"{name}: expected {least} to {most}, found {sizes[name]}")
+    encoder, decoder = _networks(model)
     seed = training["seed"] if training["init_seed"] is None else training["init_seed"]
     with forked_random(torch.device("cpu")):
         torch.manual_seed(seed)
@@ -95,8 +109,8 @@ def build_pair(settings: Mapping[str, Any]) -> tuple[MIVAE, TraceMI_ELBO]:
             posterior=model["posterior"],
             noise_prior=model["noise_prior"],
             likelihood=model["likelihood"],
-            encoder=model["networks"],
-            decoder=model["networks"],
+            encoder=encoder,
+            decoder=decoder,
         )
     if model["init_gain"] != 1:
         with torch.no_grad():
@@ -112,6 +126,20 @@ def build_pair(settings: Mapping[str, Any]) -> tuple[MIVAE, TraceMI_ELBO]:
         elbo=TraceEnum_ELBO(max_plate_nesting=1) if categories else None,
     )
     return vae, elbo
+
+
+def _networks(model: Mapping[str, Any]) -> tuple[Network, Network]:
+    """The encoder and the decoder of a run's settings, or makers of them."""
+    hidden = (model["hidden_units"],) * model["hidden_layers"]
+    if model["networks"] == "mlp":
+        return partial(MLPEncoder, hidden=hidden), partial(MLPDecoder, hidden=hidden)
+    usual = (_MODEL["hidden_units"][1],) * _MODEL["hidden_layers"][1]
+    if hidden != usual:
+        raise ValueError(
+            "hidden_units and hidden_layers are those of the networks mlp: leave them out with "
+            f"{model['networks']!r}"
+        )
+    return model["networks"], model["networks"]
 
 
 def build_infogan(settings: Mapping[str, Any]) -> tuple[InfoGAN, TraceMI_GAN]:

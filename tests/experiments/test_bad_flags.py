@@ -2,6 +2,7 @@
 
 import pytest
 
+from experiments.capacity import program as capacity
 from experiments.factors import program as factors
 from experiments.generator import program as generator
 from experiments.infogan import program as infogan
@@ -30,6 +31,8 @@ FLAGS = [
     (mnist, "--code-scale 0", "--code-scale must be a finite number, above 0, found 0.0"),
     (mnist, "--code-dim 0", f"--code-dim {COUNT}0"),
     (mnist, "--noise-dim -1", "--noise-dim must be at least 0, found -1"),
+    (mnist, "--hidden-units 0", f"--hidden-units {COUNT}0"),
+    (mnist, "--hidden-layers 17", "--hidden-layers must be at most 16, found 17"),
     (mnist, "--init-gain nan", "--init-gain must be a finite number, above 0, found nan"),
     (mnist, "--devices 0", f"--devices {COUNT}0"),
     (mnist, "--validate-every 0", f"--validate-every {COUNT}0"),
@@ -44,6 +47,9 @@ FLAGS = [
     (poster, "--seeds 0", f"--seeds {COUNT}0"),
     (poster, "--figure-4-seeds 0", f"--figure-4-seeds {COUNT}0"),
     (poster, "--threads -1", f"--threads {COUNT}-1"),
+    (capacity, "--long-seeds 0", f"--long-seeds {COUNT}0"),
+    (capacity, "--blocks all", "--blocks: expected some of sizes, networks, long or none"),
+    (capacity, "--smoke --table t.csv", "--table has runs of the full size: leave it out"),
     (open_question, "--seeds 0", f"--seeds {COUNT}0"),
     (open_question, "--workers -1", f"--workers {COUNT}-1"),
     (information, "run --images 0", "--images must be at least 1, found 0"),

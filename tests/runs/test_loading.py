@@ -11,6 +11,7 @@ import torch
 from pyro_mivae import runs
 from pyro_mivae.datasets import Digits, Split
 from pyro_mivae.training import CheckpointError, evaluate, fit, rebuilding
+from pyro_mivae.vae import MIVAE
 
 IMAGES = (torch.arange(8 * 28 * 28).reshape(8, 28, 28) % 255).to(torch.uint8)
 SPLIT = Split(IMAGES, torch.arange(8))
@@ -119,6 +120,18 @@ def test_a_category_is_summed_out_as_in_the_training():
     assert type(elbo.base).__name__ == "TraceEnum_ELBO"
 
 
+def test_hidden_layers_are_as_the_settings_say_and_older_runs_have_the_posters():
+    sizes = {"hidden_units": 7, "hidden_layers": 3}
+    vae, _ = rebuilding.build_pair({**SETTINGS, "model": {**SETTINGS["model"], **sizes}})
+    for network in (vae.guide.encoder, vae.model.decoder):
+        linear = [layer for layer in network.layers if isinstance(layer, torch.nn.Linear)]
+        assert [layer.out_features for layer in linear[:-1]] == [7, 7, 7]
+    usual, _ = rebuilding.build_pair(SETTINGS)
+    torch.manual_seed(SETTINGS["training"]["seed"])
+    plain = MIVAE(code_dim=1, noise_dim=1, prior=SETTINGS["model"]["prior"])
+    assert all(map(torch.equal, usual.parameters(), plain.parameters()))
+
+
 def change(folder, group, **values):
     config = json.loads((folder / runs.CONFIG).read_text())
     config["settings"][group] |= values
@@ -132,6 +145,9 @@ def change(folder, group, **values):
         ("model", {"prior": ["uniform"]}, r"model, prior: expected a name, found \['uniform'\]"),
         ("model", {"code_dim": 10**9}, "code_dim: expected 1 to 4096, found 1000000000"),
         ("model", {"noise_dim": -1}, "noise_dim: expected 0 to 4096, found -1"),
+        ("model", {"hidden_units": 10**9}, "hidden_units: expected 1 to 4096, found 1000000000"),
+        ("model", {"hidden_layers": 0}, "hidden_layers: expected 1 to 16, found 0"),
+        ("model", {"networks": "conv", "hidden_units": 9}, "leave them out with 'conv'"),
         ("model", {"noise_dim": True}, "expected a whole number, found True"),
         ("model", {"networks": "exec"}, "unknown encoder 'exec'"),
         ("model", {"likelihood": "x"}, "unknown likelihood 'x'"),

@@ -1,0 +1,1 @@
+"""The poster's claim on capacity: in which models the part without the term is ignored."""

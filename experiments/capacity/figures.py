@@ -1,0 +1,81 @@
+"""The figure of `experiments.capacity`: where the noise is ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, NullLocator, ScalarFormatter
+
+from experiments.capacity.trainings import MAP, WEIGHTS, Model, training_of
+from experiments.poster.rows import IGNORED
+from experiments.poster.trainings import EPOCHS_5
+from experiments.tables import Row
+from pyro_mivae.plotting import style
+
+_AXES = {
+    "sizes": ("code_dim", "noise_dim", "dimensions of the code c", "noise z of {}"),
+    "networks": ("hidden_units", "hidden_layers", "units of a hidden layer", "{} hidden layers"),
+}
+_TITLES = {"sizes": "Size of the code", "networks": "Capacity of the networks"}
+
+
+def noise_map(rows: Sequence[Row]) -> Figure:
+    """Draws the KL of the noise over the size of the code, and over that of the networks.
+
+    A point is a training of 5 epochs, a line goes through the means over seeds, and a star is a
+    training of 25 epochs. Below the dashed line the noise counts as ignored.
+
+    Args:
+        rows: Rows of the table.
+    """
+    figure = Figure(figsize=(12, 9), layout="constrained")
+    grid = figure.subplots(2, 2, sharey=True, sharex="row")
+    for line, part in zip(grid, MAP, strict=True):
+        for axes, weight in zip(line, WEIGHTS, strict=True):
+            _panel(axes, rows, part, weight)
+        line[0].set_ylabel("KL of the noise z, nats", fontsize=style.MEDIUM)
+        handles, labels = line[0].get_legend_handles_labels()
+        line[1].legend(handles, labels, fontsize=style.SMALL, frameon=False, loc="best")
+    return figure
+
+
+def _panel(axes: Axes, rows: Sequence[Row], part: str, weight: float) -> None:
+    across, group, xlabel, words = _AXES[part]
+    models = [model for model in MAP[part] if model.mi_weight == weight]
+    for place, value in enumerate(sorted({getattr(model, group) for model in models})):
+        line = [model for model in models if getattr(model, group) == value]
+        colour = [*style.PAIR, style.OTHERS[0]][place]
+        marker = style.MARKERS[place]
+        points = {getattr(model, across): _kl(rows, model, long=False) for model in line}
+        known = {x: kl for x, kl in points.items() if kl}
+        means = [float(np.mean(kl)) for kl in known.values()]
+        label = words.format(value)
+        axes.plot([*known], means, "-", color=colour, marker=marker, ms=8, mfc="white", label=label)
+        for model in line:
+            x = getattr(model, across)
+            for kl in points[x]:
+                axes.plot(x, kl, marker, color=colour, ms=4, alpha=0.6, mew=0)
+            for kl in _kl(rows, model, long=True):
+                axes.plot(x, kl, "*", color=colour, ms=11, mec=style.INK, mew=0.5)
+    axes.axhline(IGNORED, color=style.GREY, ls="--", lw=1.5)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    ticks = sorted({getattr(model, across) for model in models})
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    style.finish(axes, f"{_TITLES[part]}, λ = {weight:g}", xlabel)
+    axes.tick_params(labelleft=True)
+
+
+def _kl(rows: Sequence[Row], model: Model, *, long: bool) -> list[float]:
+    """KL of the noise of a model's trainings, the map's or the longer ones."""
+    return [
+        float(row["kl/z"])
+        for row in rows
+        if training_of(row).model == model and (row["steps"] > EPOCHS_5) is long
+    ]

@@ -1,0 +1,153 @@
+"""The runs of `experiments.capacity`: which models, which seeds, in which order."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Literal, TypeAlias
+
+from experiments.command_line import as_arguments, plain
+from experiments.poster.trainings import EPOCHS_5, EPOCHS_25
+from experiments.runner.run import Run
+from experiments.tables import Row
+
+Scale: TypeAlias = Literal["full", "smoke"]
+CODE_DIMS, NOISE_DIMS = (10, 20, 50), (2, 5, 10)
+UNITS, LAYERS = (200, 500, 1000, 2000), (1, 2, 3)
+WEIGHTS = (1.0, 2.0)
+"""Values of lambda."""
+FEWEST = 2
+"""Models of a part of the map, and of a lambda, that are trained on: those with the least KL."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model with the poster's settings, but for what is named here.
+
+    The poster's Figure 4 has a "large code" of a size that it does not give: here 10 beside a noise
+    of 10 where the networks vary, as in its reproduction.
+    """
+
+    code_dim: int = 10
+    noise_dim: int = 10
+    hidden_units: int = 500
+    hidden_layers: int = 2
+    mi_weight: float = 1.0
+
+
+MAP: Mapping[str, tuple[Model, ...]] = {
+    "sizes": tuple(
+        Model(code, noise, mi_weight=weight)
+        for weight, code, noise in itertools.product(WEIGHTS, CODE_DIMS, NOISE_DIMS)
+    ),
+    "networks": tuple(
+        Model(hidden_units=units, hidden_layers=layers, mi_weight=weight)
+        for weight, units, layers in itertools.product(WEIGHTS, UNITS, LAYERS)
+    ),
+}
+"""The models of each part of the map. The poster's own networks are in both parts."""
+LONG = "long"
+"""The part with the longer trainings."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training of a model."""
+
+    model: Model
+    seed: int
+    steps: int = EPOCHS_5
+
+    @property
+    def name(self) -> str:
+        """The run's folder."""
+        m = self.model
+        return (
+            f"{m.code_dim}+{m.noise_dim}-{m.hidden_layers}x{m.hidden_units}"
+            f"-lambda{plain(m.mi_weight)}-seed{self.seed}-steps{self.steps}"
+        )
+
+    def run(self, scale: Scale = "full") -> Run:
+        """Makes the run of experiments.mnist; `scale` is ``"full"`` or ``"smoke"``."""
+        flags = {
+            **{name.replace("_", "-"): v for name, v in dataclasses.asdict(self.model).items()},
+            "channel": "mean",
+            "seed": self.seed,
+            "steps": self.steps if scale == "full" else 40,
+        }
+        poster = ("--prior", "gaussian", "--likelihood", "grey")
+        evidence = ("--evidence-images", "100", "--evidence-samples", "10")
+        full = ("--data", "mnist", "--validate-every", "550", *evidence)
+        made_of = full if scale == "full" else ("--smoke",)
+        return Run(self.name, (*poster, *made_of, *as_arguments(flags)))
+
+
+def training_of(row: Row) -> Training:
+    """Returns the training of a row."""
+    names = [field.name for field in dataclasses.fields(Model)]
+    return Training(Model(**{name: row[name] for name in names}), row["seed"], row["steps"])
+
+
+@dataclass(frozen=True)
+class Block:
+    """The trainings of one part."""
+
+    name: str
+    trainings: tuple[Training, ...]
+
+
+def blocks(rows: Sequence[Row], seeds: int, long_seeds: int) -> list[Block]:
+    """Lists the parts: the map, and the longer trainings if the map is whole.
+
+    Args:
+        rows: Rows of the table.
+        seeds: Number of seeds of each model of the map.
+        long_seeds: Number of seeds of the longer trainings.
+    """
+    parts = [
+        Block(name, tuple(Training(model, seed) for seed in range(seeds) for model in models))
+        for name, models in MAP.items()
+    ]
+    chosen = least(rows, seeds)
+    long = tuple(Training(m, seed, EPOCHS_25) for seed in range(long_seeds) for m in chosen)
+    return [*parts, Block(LONG, long)]
+
+
+def least(rows: Sequence[Row], seeds: int) -> list[Model]:
+    """Selects the models of each part and lambda whose noise has the least mean KL.
+
+    Args:
+        rows: Rows of the table.
+        seeds: Number of seeds of each model of the map.
+
+    Returns:
+        The models; none unless all of the map have all their seeds.
+    """
+    kl: dict[Model, dict[int, float]] = {}
+    for row in rows:
+        training = training_of(row)
+        if training.steps == EPOCHS_5 and training.seed < seeds:
+            kl.setdefault(training.model, {})[training.seed] = row["kl/z"]
+    if any(len(kl.get(model, ())) < seeds for models in MAP.values() for model in models):
+        return []
+    chosen: dict[Model, None] = {}
+    for models, weight in itertools.product(MAP.values(), WEIGHTS):
+        candidates = [model for model in models if model.mi_weight == weight]
+        candidates.sort(key=lambda model: fmean(kl[model].values()))
+        chosen |= dict.fromkeys(candidates[:FEWEST])
+    return list(chosen)
+
+
+def smoke_blocks() -> list[Block]:
+    """Lists the first run of each part of the map."""
+    parts = [Block(name, (Training(models[0], 0),)) for name, models in MAP.items()]
+    return [*parts, Block(LONG, ())]
+
+
+def todo_of(parts: Sequence[Block], known: Collection[str]) -> Iterator[Training]:
+    """Yields the trainings of parts once each, without those of known runs."""
+    every = dict.fromkeys(training for part in parts for training in part.trainings)
+    yield from (training for training in every if training.name not in known)
