@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 EXTRAS = {
     "arviz": ("arviz", "h5netcdf", "h5py"),
     "digits": ("mlxtend", "skimage", "sklearn", "torchvision"),
@@ -57,3 +60,49 @@ def load_arviz() -> Any:
         warnings.simplefilter("ignore", FutureWarning)
         import arviz
     return arviz
+
+
+def is_arviz_1() -> bool:
+    """Tells whether ArviZ is of version 1 or later, where a tree of groups is xarray's DataTree.
+
+    Raises:
+        MissingExtraError: If ArviZ is not installed.
+    """
+    return int(load_arviz().__version__.partition(".")[0]) >= 1
+
+
+def fit_tails(log_weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Fits the Pareto shape of the largest weights by ArviZ, of whichever version is installed.
+
+    Args:
+        log_weights: Logarithms of importance weights, shape ``(..., draws)``.
+
+    Returns:
+        Shapes, ``(...)``; infinite where there is no tail to fit.
+
+    Raises:
+        MissingExtraError: If ArviZ is not installed.
+
+    References:
+        Vehtari, Simpson, Gelman, Yao and Gabry (2024), *Pareto smoothed importance sampling*.
+    """
+    draws = log_weights.shape[-1]
+    tail = int(3 * draws**0.5) if draws > 225 else draws // 5
+    shapes = np.full(log_weights.shape[:-1], np.inf)
+    if tail < 5:
+        return shapes
+    largest = np.partition(log_weights, -tail, axis=-1)[..., -tail:]
+    rows = largest.max(-1) > largest.min(-1)  # ArviZ 1 refuses equal weights
+    if rows.any():
+        fitted = _fit_tails(log_weights[rows])
+        shapes[rows] = np.where(np.isfinite(fitted), fitted, np.inf)
+    return shapes
+
+
+def _fit_tails(log_weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    if not is_arviz_1():
+        return np.asarray(load_arviz().psislw(log_weights)[1])
+    from arviz_stats.base import array_stats  # a part of ArviZ 1
+
+    # It takes log-likelihoods, and weighs by their inverse.
+    return np.asarray(array_stats.psislw(-log_weights)[1])

@@ -6,9 +6,11 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy import stats
 
-from pyro_mivae.extras import EXTRAS, MissingExtraError, extra
+from pyro_mivae.extras import EXTRAS, MissingExtraError, extra, fit_tails
 
 ROOT = Path(__file__).parents[1]
 MODULES = {"scikit-image": "skimage", "scikit-learn": "sklearn"}
@@ -95,13 +97,22 @@ def test_extras_are_those_of_pyproject():
         assert sorted(MODULES.get(package, package) for package in packages) == sorted(modules)
 
 
+@pytest.mark.parametrize("shape", [0.3, 0.7])
+def test_the_fitted_tail_is_that_of_the_largest_weights(shape):
+    generator = np.random.default_rng(0)
+    weights = stats.genpareto.rvs(shape, size=(3, 40_000), random_state=generator)
+    np.testing.assert_allclose(fit_tails(np.log(weights)), shape, atol=0.1)
+    # Inverse weights end at a finite value: their tail is another's.
+    assert (fit_tails(-np.log(weights + 1)) < 0).all()
+
+
 def test_arviz_is_loaded_without_its_announcement(tmp_path):
-    code = "from pyro_mivae.extras import load_arviz; print(load_arviz().psislw.__name__)"
+    code = "from pyro_mivae.extras import load_arviz; print(load_arviz().summary.__name__)"
     done = subprocess.run(
         [sys.executable, "-W", "error::FutureWarning", "-c", code],
         capture_output=True,
         text=True,
         env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
     )
-    assert done.stdout == "psislw\n", done.stderr
+    assert done.stdout == "summary\n", done.stderr
     assert "FutureWarning" not in done.stderr

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyro_mivae.batches import Data, Prepare
 from pyro_mivae.checks import check_count, check_draws, optional
-from pyro_mivae.extras import load_arviz
+from pyro_mivae.extras import fit_tails
 from pyro_mivae.infer.guide_checks import require_same_measure
 from pyro_mivae.information.batching import Batching, Run
 from pyro_mivae.information.dimension_terms import pair
@@ -251,13 +251,11 @@ def _diagnose(log_weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _pareto_shape(log_weights: Tensor) -> Tensor:
     """Fitted along the last dimension; minus infinity for weights that are equal (no tail)."""
-    arviz = load_arviz()
-
     shape = torch.full(log_weights.shape[:-1], torch.inf, dtype=torch.float64)
     spread = log_weights.amax(-1) - log_weights.amin(-1)  # NaN where all are minus infinity
     shape[(spread < _FLAT).cpu()] = -torch.inf
     tailed = (spread >= _FLAT) & log_weights.amax(-1).isfinite()
     if bool(tailed.any()):
-        fitted = arviz.psislw(log_weights[tailed].cpu().numpy())[1]
+        fitted = fit_tails(log_weights[tailed].cpu().numpy())
         shape[tailed.cpu()] = torch.as_tensor(fitted, dtype=torch.float64)
     return shape

@@ -1,6 +1,6 @@
 """ArviZ's groups as an :class:`xarray.DataTree`, and their netCDF file in a run's folder.
 
-Nothing here needs a model. The tree is ArviZ 1's own type, and ArviZ 0.23 reads the file.
+Nothing here needs a model. The tree is the type of ArviZ 1; ArviZ 0.23 and 1 read the file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from pyro_mivae.extras import extra, load_arviz
+from pyro_mivae.extras import extra, is_arviz_1, load_arviz
 from pyro_mivae.runs.contained import NotContainedError, check_self_contained
 from pyro_mivae.runs.files import atomic_path
 from pyro_mivae.runs.folder import versions
@@ -122,15 +122,20 @@ def read(folder: str | Path) -> xr.DataTree:
         ) from error
 
 
-def from_run(folder: str | Path) -> arviz.InferenceData:
+def from_run(folder: str | Path) -> arviz.InferenceData | xr.DataTree:
     """Reads the groups of a run's folder as ArviZ's type, for ``az.plot_*`` and ``az.summary``.
+
+    Returns:
+        With ArviZ 1 an :class:`xarray.DataTree`, with ArviZ 0.23 an ``arviz.InferenceData``.
 
     Raises:
         FileNotFoundError: If the folder has no ``posterior.nc``.
         ValueError: If it is damaged, or leads to other files.
     """
-    arviz = load_arviz()
+    arviz, new = load_arviz(), is_arviz_1()
     tree = read(folder)
+    if new:
+        return tree
     groups = {name: node.to_dataset() for name, node in tree.children.items()}
     return arviz.InferenceData(attrs=tree.attrs, **groups)
 
