@@ -32,7 +32,9 @@ from experiments.tables import (
 
 def p_value(value: float | None) -> str:
     """Writes a p-value for a table."""
-    return "-" if value is None else f"{value:.4f}"
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if value >= 0.0001 else "below 0.0001"
 
 
 def mean_text(mean: Mean, digits: int = 2) -> str:
