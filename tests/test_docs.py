@@ -27,7 +27,7 @@ SLOW = {
 SHORTER = {"get-started/tutorial.md": {"steps=1000": "steps=500", "steps=600": "steps=400"}}
 # Pages whose programs are parts of a longer one, or need a run.
 PARTS = {
-    *("index.md", "findings/cost.md", "how-to/infogan.md", "how-to/read-a-run.md"),
+    *("index.md", "findings/cost.md", "how-to/read-a-run.md"),
     *("how-to/several-processes.md", "explanation/objective.md"),
 }
 OF_OTHER_TESTS = {"how-to/lightning.md"}  # tests/training/test_lightning_page.py
