@@ -30,8 +30,8 @@ class Config(StudyConfig):
     """The runs, and where they run."""
 
     blocks: tuple[str, ...] = ("confirmatory",)
-    """Names of the parts to run: pre-check (each cell once) or confirmatory; with "none" the
-    report alone."""
+    """Names of the parts to run: pre-check (each cell once), mended (again those whose training was
+    mended) or confirmatory; with "none" the report alone."""
     seeds: int | None = None
     """Seeds of each cell in the confirmatory block, up to 24; None for the 12 of the plan."""
     table: Path | None = None

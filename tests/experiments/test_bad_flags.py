@@ -72,7 +72,7 @@ FLAGS = [
     (infogan_study, "--seeds 25", "--seeds must be at most 24, found 25"),
     (infogan_study, "--workers 0", f"--workers {COUNT}0"),
     (infogan_study, "--smoke --table t.csv", "--table has runs of the full size: leave it out"),
-    (infogan_study, "--blocks all", "--blocks: expected some of pre-check, confirmatory or none"),
+    (infogan_study, "--blocks all", "--blocks: expected some of pre-check, mended, "),
     (train_cell, "--draws 99", "--draws must be at least 100, found 99"),
     (train_cell, "--steps 0", f"--steps {COUNT}0"),
     (draw_data, "--pool 0", f"--pool {COUNT}0"),

@@ -32,8 +32,9 @@ SEEDS = 12
 """Seeds of each cell, shared by all cells."""
 MOST_SEEDS = 24
 """Seeds of each cell with the one extension that the rules allow."""
-PRE_CHECK_SEED = 100
-"""Seed of the pre-check, outside those of the study; another for each training that is mended."""
+PRE_CHECK_SEED, MENDED_SEED = 100, 101
+"""Seeds of the pre-check, outside those of the study: the first of all cells, the second of those
+whose training was mended."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,10 @@ def law_cells(data: DataName) -> tuple[Cell, ...]:
     )
 
 
+MENDED: tuple[Cell, ...] = tuple(
+    cell for cell in FACTORIAL if cell.training == "vae" and cell.category
+)
+"""Cells whose training was mended in the pre-check: the weight of the term on the category."""
 LAWS: tuple[Cell, ...] = (*law_cells(FIRST_LAW), *law_cells(SECOND_LAW))
 """The cells of the poster's guess: those of the second law, and their twins of the factorial."""
 CELLS: tuple[Cell, ...] = (*FACTORIAL, *law_cells(SECOND_LAW))
@@ -141,6 +146,7 @@ def blocks(seeds: int = SEEDS) -> list[Block]:
     once = [cell for cell in asked if cell.data == SECOND_LAW or cell.training == "gan"]
     return [
         Block("pre-check", (*FACTORIAL, *once), (PRE_CHECK_SEED,)),
+        Block("mended", MENDED, (MENDED_SEED,)),
         Block("confirmatory", CELLS, tuple(range(seeds))),
     ]
 

@@ -31,7 +31,10 @@ WEIGHTS: Mapping[tuple[Training, Term], float] = {
     ("vae", "infogan"): 1.0,
     ("vae", "learnt"): 1.0,
 }
-"""Weight of the term on the codes; that on the category is 1."""
+"""Weight of the term on the codes."""
+CATEGORY_WEIGHTS: Mapping[Training, float] = {"gan": 1.0, "vae": 5.0}
+"""Weight of the term on the category. Under the likelihood it is 5 since the pre-check: with 1 the
+VAEs left the category unused."""
 CODE_SCALE = 1.0
 """Standard deviation by which InfoGAN's form scores the codes."""
 
@@ -69,7 +72,7 @@ def build(training: Training, categories: int, prior: Prior, term: Term, *, seed
         seed: Seed of the initial weights.
     """
     torch.manual_seed(seed)
-    own = {"c": WEIGHTS[training, term], "d": 1.0}
+    own = {"c": WEIGHTS[training, term], "d": CATEGORY_WEIGHTS[training]}
     scale = {"c": CODE_SCALE} if term == "infogan" else None
     if training == "gan":
         gan = InfoGAN(prior=prior, code_dim=CODE_DIM, categories=categories, noise_dim=NOISE_DIM)

@@ -11,6 +11,7 @@ checkpoint.
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 import time
 from pathlib import Path
@@ -24,7 +25,7 @@ from experiments.infogan_study.design.cells import Cell
 from experiments.infogan_study.design.datasets import StudyData
 from experiments.infogan_study.jobs.draw_data import cache_of, load
 from experiments.infogan_study.jobs.measurements import measure, read_real, traverse
-from experiments.infogan_study.jobs.models import Pair, build
+from experiments.infogan_study.jobs.models import CATEGORY_WEIGHTS, Pair, build
 from experiments.infogan_study.jobs.settings import (
     CELL_CHECKS,
     SAME_NUMBERS,
@@ -134,6 +135,7 @@ def head_of(config: CellConfig) -> Row:
         "data": config.data,
         "seed": config.seed,
         "steps": config.steps,
+        "category_weight": CATEGORY_WEIGHTS[config.training] if config.categories else math.nan,
     }
 
 

@@ -6,7 +6,14 @@ import pytest
 from scipy import stats
 from simulated_table import row_of, study
 
-from experiments.infogan_study.design.cells import CELLS, FACTORIAL, INFOGAN, PRE_CHECK_SEED, Cell
+from experiments.infogan_study.design.cells import (
+    CELLS,
+    FACTORIAL,
+    INFOGAN,
+    MENDED_SEED,
+    PRE_CHECK_SEED,
+    Cell,
+)
 from experiments.infogan_study.report.document import report, sentences, write_report
 from experiments.infogan_study.report.figures import draw
 from experiments.infogan_study.rows import ROWS, TABLE
@@ -116,6 +123,9 @@ def test_the_pre_check_has_a_table_and_the_candidates_for_the_second_law():
         "| gan-category-uniform-learnt-D4-laplace | 0.060 | 0.060 | 0.020 | yes "
         "| 0.060 | 0.060 | 0.020 | yes |"
     )
+    mended = [row_of(Cell("vae", True, "uniform", "off"), MENDED_SEED, 0.3)]
+    again = text_of([*rows, *mended]).partition("the weight of its term 5 and not 1")[2]
+    assert again.count(f"| vae-category-uniform-off-D3-seed{MENDED_SEED} |") == 1
     assert "Pre-check" not in text_of(study(0, num_seeds=2))
 
 

@@ -12,6 +12,7 @@ from experiments.infogan_study.design.cells import (
     CELLS,
     FACTORIAL,
     INFOGAN,
+    MENDED_SEED,
     MOST_SEEDS,
     PRE_CHECK_SEED,
     Cell,
@@ -48,6 +49,10 @@ def test_the_cells_and_blocks_are_the_designs():
     assert set(CELLS) < set(pre_check.cells)
     assert pre_check.seeds == (PRE_CHECK_SEED,)
     assert PRE_CHECK_SEED >= MOST_SEEDS
+    mended = {block.name: block for block in blocks()}["mended"]
+    assert {(c.training, c.category) for c in mended.cells} == {("vae", True)}
+    assert (len(mended.cells), mended.seeds) == (6, (MENDED_SEED,))
+    assert MENDED_SEED > PRE_CHECK_SEED
     others = set(pre_check.cells) - set(CELLS)  # of the other candidate, GANs
     assert {(c.training, c.data) for c in others} == {("gan", "D4-laplace")}
     assert len(others) == 4
