@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,13 +19,13 @@ from torch.utils import _pytree as pytree
 from pyro_mivae.infer.dual.binding import Binding, DataArgs
 from pyro_mivae.infer.dual.channel import Forward
 from pyro_mivae.infer.dual.subsampling import (
-    SubsampledByGuideError,
     check_indices,
     outside_of_plates,
     require_generated_only,
     without_real_data,
 )
 from pyro_mivae.infer.pair_memory import PairMemory
+from pyro_mivae.isolation import buffers_apart, forked_random, remembered_roots
 from pyro_mivae.traces.call import Args, Call, Kwargs
 from pyro_mivae.traces.scoring import site_density
 from pyro_mivae.traces.sites import (
@@ -76,6 +78,28 @@ class ReplayCodes(Messenger):  # type: ignore[misc]
             msg["args"] = (name, detach_provenance(init[0]))
 
 
+class _MarkedDraws(Messenger):  # type: ignore[misc]
+    """A handler that gives a guide the draws of a trace, with the marks of what they depend on."""
+
+    def __init__(self, trace: poutine.Trace, codes: Codes) -> None:
+        super().__init__()
+        self.trace = trace
+        self.codes = codes
+
+    def _pyro_sample(self, msg: dict[str, Any]) -> None:
+        name = msg["name"]
+        if name not in self.trace or msg["done"]:
+            return
+        value = self.trace.nodes[name]["value"]
+        # A code of the forward run does not depend on x', unless the guide draws a part of it.
+        replayed = name in self.codes and self.codes[name] is None
+        if not (replayed or site_is_subsample(msg)):
+            value = track_provenance(value, get_provenance(msg["fn"].log_prob(value)))
+        msg["value"], msg["done"] = value, True
+
+    _pyro_param = ReplayCodes._pyro_param
+
+
 class GuideRun:
     """A runner of guides on generated data.
 
@@ -90,35 +114,39 @@ class GuideRun:
         self, forward: Forward, codes: Codes, call: Call, memory: PairMemory
     ) -> poutine.Trace:
         """Returns the guide's trace, with the codes of the forward run."""
-        traced = poutine.trace(ReplayCodes(forward.trace, codes)(call.guide))
 
-        def run(generated: dict[str, Tensor]) -> poutine.Trace:
+        def run(handler: Messenger, generated: dict[str, Tensor]) -> poutine.Trace:
             new_args, new_kwargs = self._bind(forward, generated, call, memory)
-            return traced.get_trace(*new_args, **new_kwargs)
+            return poutine.trace(handler(call.guide)).get_trace(*new_args, **new_kwargs)
 
+        trace = run(ReplayCodes(forward.trace, codes), forward.generated)
         if memory.followed:
-            return run(forward.generated)
-        # Once: which sites' q depend on x'? Compiled or extension code that rejects
-        # tensor subclasses is given the benefit of the doubt.
+            return trace
+        # Once: which sites' q depend on x'? A run of its own, since what is marked loses its
+        # gradient in torch.autograd.Function.
+        device = next(iter(forward.generated.values())).device
+        names = latent_sites(trace)
         try:
-            mark = track_provenance
-            trace = run({n: mark(v, frozenset({n})) for n, v in forward.generated.items()})
-            names = latent_sites(trace)
-            blind = {n for n in names if not get_provenance(_log_prob(trace, n))}
-        except SubsampledByGuideError:
-            raise
+            with _aside(call.guide, device):
+                mark = track_provenance
+                generated = {n: mark(v, frozenset({n})) for n, v in forward.generated.items()}
+                marked = run(_MarkedDraws(trace, codes), generated)
+            blind = {n for n in names if not get_provenance(_log_prob(marked, n))}
         except Exception as error:
+            # Compiled or extension code that rejects tensor subclasses is given the benefit of the
+            # doubt.
             logger.debug("could not follow x' through the guide: %s", error)
-            trace, memory.followed = run(forward.generated), True
+            memory.followed = True
             return trace
         outside = outside_of_plates(forward, codes)
         if outside:
             bound = self._bind(forward, forward.generated, call, memory)
             plain = call.with_arguments(*without_real_data(forward, bound, call))
-            with torch.no_grad():
+            with _aside(call.guide, device):
                 require_generated_only(outside, codes, trace, _replayed(trace, plain))
         if blind:  # or the mark was lost, by writing in place or in foreign code
-            memory.blind = _unmoved(blind, trace, call)
+            with _aside(call.guide, device):
+                memory.blind = _unmoved(blind, trace, call)
         scored = [name for name in codes if name in names]
         if scored and memory.blind.issuperset(scored):
             where = _where(self.bind(forward, call, memory), call)
@@ -134,6 +162,14 @@ class GuideRun:
     def bind(self, forward: Forward, call: Call, memory: PairMemory) -> tuple[Args, Kwargs]:
         """Returns the guide's arguments with x' in place of the data."""
         return self._bind(forward, forward.generated, call, memory)
+
+
+@contextmanager
+def _aside(guide: Any, device: torch.device) -> Iterator[None]:
+    """Lets a guide run once more: no gradient, draw, buffer or handler outside notices it."""
+    apart = buffers_apart(remembered_roots(guide))
+    with torch.no_grad(), forked_random(device), apart, poutine.block():
+        yield
 
 
 def _where(bound: tuple[Args, Kwargs], call: Call) -> str:
@@ -167,7 +203,6 @@ def _replayed(trace: poutine.Trace, call: Call) -> poutine.Trace:
 
 def _unmoved(blind: set[str], trace: poutine.Trace, call: Call) -> set[str]:
     """Those of the sites whose q is the same on the real data, at the same draws."""
-    with torch.no_grad():
-        again = _replayed(trace, call)
-        pairs = {n: (_log_prob(t, n) for t in (trace, again)) for n in blind if n in again}
-        return {n for n, p in pairs.items() if torch.equal(*map(detach_provenance, p))}
+    again = _replayed(trace, call)
+    pairs = {n: (_log_prob(t, n) for t in (trace, again)) for n in blind if n in again}
+    return {n for n, p in pairs.items() if torch.equal(*p)}

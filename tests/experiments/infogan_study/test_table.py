@@ -72,7 +72,7 @@ def test_every_run_is_one_that_its_program_takes():
     from experiments.infogan_study.jobs.train_cell import cell_of as cell_of_config
 
     data, runs = stages(blocks())
-    assert len({run.name for run in (*data, *runs)}) == 3 + 36 + 384
+    assert len({run.name for run in (*data, *runs)}) == 3 + 36 + 6 + 384
     assert all(run.goes_on for run in (*data, *runs))
     for run in (*data, *runs[:40]):
         kind = DataConfig if run in data else CellConfig
