@@ -4,6 +4,8 @@ import re
 import sys
 from pathlib import Path
 
+from docutils import nodes
+
 from pyro_mivae import __version__
 
 # The programs whose help is shown are beside the library, and the directive that shows it is here.
@@ -71,5 +73,13 @@ def _plain_aliases(app, what, name, obj, options, signature, return_annotation):
     return plain or signature, return_annotation
 
 
+def _as_wide_as_pages(app, doctree):
+    """Shows pictures at the width that they are drawn for; Sphinx links scaled ones to full size."""
+    for image in doctree.findall(nodes.image):
+        if not {"width", "height", "scale"} & set(image.attributes):
+            image["width"] = "736px"
+
+
 def setup(app):
     app.connect("autodoc-process-signature", _plain_aliases)
+    app.connect("doctree-read", _as_wide_as_pages)

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 from importlib import import_module
 from pathlib import Path
 from types import FunctionType
@@ -62,6 +63,19 @@ def test_pages_without_a_run_at_least_parse_and_import(page):
             if isinstance(node, ast.ImportFrom):
                 module = import_module(node.module)
                 assert all(hasattr(module, alias.name) for alias in node.names)
+
+
+def test_pictures_are_shown_at_the_width_of_a_page_and_linked():
+    """Sphinx links a picture to its full size where the page gives it a width and no other link."""
+    nodes = pytest.importorskip("docutils.nodes")
+    pytest.importorskip("sphinx")
+    document = nodes.container()
+    plain, narrow = nodes.image(uri="a.png"), nodes.image(uri="b.png", width="100px")
+    document += [plain, narrow]
+    conf = runpy.run_path(str(DOCS / "conf.py"))
+    conf["_as_wide_as_pages"](None, document)
+    assert (plain["width"], narrow["width"]) == ("736px", "100px")
+    assert conf.get("html_scaled_image_link", True)
 
 
 def reference():
