@@ -24,6 +24,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "command_lines",
+    "notebooks",
 ]
 # Pages of `appendix` include what the programs write into `results`.
 exclude_patterns = ["_build", "_static", "_ext", "results/*.md"]
@@ -74,7 +75,7 @@ def _plain_aliases(app, what, name, obj, options, signature, return_annotation):
 
 
 def _as_wide_as_pages(app, doctree):
-    """Shows pictures at the width that they are drawn for; Sphinx links scaled ones to full size."""
+    """Shows pictures at the width they are drawn for; Sphinx links scaled ones to full size."""
     for image in doctree.findall(nodes.image):
         if not {"width", "height", "scale"} & set(image.attributes):
             image["width"] = "736px"

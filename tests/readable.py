@@ -78,7 +78,9 @@ def behind(text):
 
 def blend(colour, below):
     *parts, alpha = to_rgba(colour)
-    return tuple(alpha * part + (1 - alpha) * under for part, under in zip(parts, below, strict=True))
+    return tuple(
+        alpha * part + (1 - alpha) * under for part, under in zip(parts, below, strict=True)
+    )
 
 
 def contrast(one, other):
