@@ -284,6 +284,7 @@ def test_a_round_trip_keeps_everything(tmp_path):
             xr.testing.assert_identical(data[group], tree[group].to_dataset())
 
 
+@pytest.mark.unreadable  # ArviZ draws as it likes
 def test_arviz_summarises_and_plots_a_run(tmp_path):
     import arviz
     from matplotlib import pyplot as plt
