@@ -374,6 +374,14 @@ def test_the_frontier_is_the_curve_that_distances_are_measured_to():
     assert value > chord + 1
 
 
+def test_a_frontier_of_equal_kls_is_drawn():
+    rows = [{**row, "kl": 3.0} for row in make_tradeoff() if row["seed"] == 0]
+    line = line_of(tradeoff(rows).axes[0], "β = 0.5, 1, 4 at λ = 0")
+    of_frontier = [row["log_likelihood"] for row in rows if row["mi_weight"] == 0]
+    np.testing.assert_allclose(line.get_xydata(), [[3.0, np.mean(of_frontier)]])
+    assert np.isnan(frontier(rows, "log_likelihood")(3.0))
+
+
 def test_labels_cover_nothing(drawn):
     figure = Figure(figsize=(6, 6), layout="constrained")
     axes = figure.subplots()

@@ -11,10 +11,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
-from scipy.interpolate import PchipInterpolator
 
 from experiments.plots.placing import Label, label_points
 from experiments.plots.rows import Rows, check_columns, distinct, grouped, seeds_note
+from experiments.poster.rows import smooth
 from pyro_mivae.plotting import style
 from pyro_mivae.plotting.style import MARKERS, OUTSIDE
 
@@ -94,8 +94,8 @@ def tradeoff(rows: Rows, *, code: str = "c") -> Figure:
         for curve in reversed(curves):
             values = curve.values(column)
             label = f"{curve.sign} = {', '.join(f'{w:g}' for w in values)} at {curve.note}"
-            smooth = curve.rows is frontier
-            _draw_curve(axes, values, label, curve.colour, curve.marker, smooth=smooth)
+            smoothed = curve.rows is frontier
+            _draw_curve(axes, values, label, curve.colour, curve.marker, smoothed=smoothed)
         title, ylabel = panels[column]
         style.finish(axes, title, "KL(q || p) in nats per datum", ylabel)
         axes.margins(0.1)
@@ -119,7 +119,7 @@ def _draw_curve(
     colour: str,
     marker: str,
     *,
-    smooth: bool = False,
+    smoothed: bool = False,
 ) -> None:
     """Draws each run and a line through the means; a smooth one goes by the first coordinate."""
     if values:
@@ -128,11 +128,11 @@ def _draw_curve(
         means = np.array([np.mean(v, axis=0) for v in values.values()])
         options: dict[str, Any] = {"lw": 1.5, "ms": 5.5, "mfc": "white", "mew": 1.5}
         line = means
-        if smooth and len(means) > 1:
-            means = means[np.argsort(means[:, 0])]
-            between = [np.linspace(*ends, 20)[:-1] for ends in itertools.pairwise(means[:, 0])]
-            places = np.append(np.concatenate(between), means[-1, 0])
-            line = np.column_stack([places, PchipInterpolator(*means.T)(places)])
+        if smoothed:
+            knots, curve = smooth([(x, y) for x, y in means])
+            between = [np.linspace(*ends, 20)[:-1] for ends in itertools.pairwise(knots)]
+            places = np.concatenate([*between, knots[-1:]])
+            line = np.column_stack([places, curve(places)])
             options["markevery"] = 19
         axes.plot(*line.T, "-", color=colour, marker=marker, label=label, **options)
 
