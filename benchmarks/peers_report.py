@@ -8,7 +8,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-COLOURS = {"VAE": "#8da0cb", "MI-VAE": "#d95f02"}
+from pyro_mivae.plotting import style
+
+COLOURS = {"VAE": style.OTHERS[2], "MI-VAE": style.PAIR[1]}
 
 
 @dataclass
@@ -80,7 +82,15 @@ def write_csv(path: Path, rows: list[Row], where: str, used: str) -> None:
 
 
 def figure(path: Path, rows: list[Row], where: str) -> Figure:
-    """Ratios at each batch size, epoch, memory and start-up, as bars."""
+    """Writes the figure of :func:`draw`, and returns it."""
+    drawn = draw(rows, where)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawn.savefig(path, dpi=style.DPI)
+    return drawn
+
+
+def draw(rows: list[Row], where: str) -> Figure:
+    """Draws ratios at each batch size, memory and start-up, as bars."""
     ran = [row for row in rows if not row.reason]
     names = list(dict.fromkeys(row.contender for row in ran))
     batches = sorted({row.batch for row in ran})
@@ -88,26 +98,28 @@ def figure(path: Path, rows: list[Row], where: str) -> Figure:
     memory = f"peak memory of the {ran[0].where}, GiB"
     panels.append((memory, "peak", batches[0], 1 / 1024))
     panels.append(("start to first step, s", "first", batches[0], 1.0))
-    drawn = Figure(figsize=(3.1 * len(panels) + 2.2, 0.55 * len(names) + 1.9), layout="constrained")
-    axes = drawn.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for ax, (title, field, batch, unit) in zip(axes, panels, strict=True):
+    lines = -(-len(panels) // 2)
+    drawn = style.new_figure((0.4 * len(names) + 0.5) * lines + 0.8)
+    axes = drawn.subplots(lines, 2, sharey=True, squeeze=False).flat
+    for ax, (title, field, batch, unit) in zip(axes, panels, strict=False):
         for offset, (task, colour) in zip((-0.2, 0.2), COLOURS.items(), strict=True):
             chosen = [row for row in ran if (row.task, row.batch) == (task, batch)]
             y = [names.index(row.contender) + offset for row in chosen]
             values = [unit * getattr(row, field) for row in chosen]
+            texts = [f"{v:.2f}" if v < 10 else f"{v:.0f}" for v in values]
             bars = ax.barh(y, values, 0.38, color=colour, label=task)
-            ax.bar_label(bars, [f"{v:.2f}" if v < 10 else f"{v:.0f}" for v in values], padding=3)
+            ax.bar_label(bars, texts, padding=2, fontsize=style.TINY)
         if field == "ratio":
             ax.axvline(1, color="0.3", linewidth=1, linestyle=":")
-        ax.set_title(title, fontsize=11)
+        style.finish(ax, "", xlabel=title)
+        ax.grid(visible=False)
         ax.margins(x=0.22)
-        ax.spines[["top", "right"]].set_visible(False)
         ax.tick_params(axis="y", length=0)
-    axes[0].set_yticks(range(len(names)), names, fontsize=11)
+    for ax in axes[len(panels) :]:
+        ax.remove()
+    axes[0].set_yticks(range(len(names)), names, fontsize=style.SMALL)
     axes[0].invert_yaxis()
     handles, labels = axes[0].get_legend_handles_labels()
-    drawn.legend(handles, labels, loc="outside upper left", ncols=2, frameon=False, fontsize=11)
-    drawn.supxlabel(where, fontsize=8, color="0.35")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    drawn.savefig(path, dpi=160)
+    drawn.legend(handles, labels, ncols=2, **{**style.OUTSIDE, "loc": "outside upper left"})
+    drawn.supxlabel(where, fontsize=style.TINY, color="0.35")
     return drawn

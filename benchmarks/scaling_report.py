@@ -12,6 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
+from pyro_mivae.plotting import style
+
 TITLES = {
     "batch": "batch size",
     "code": "dimensions of the code",
@@ -125,10 +127,18 @@ def write_csv(path: Path, curves: Sequence[Curve], peak: float, where: str) -> N
 
 
 def figure(path: Path, curves: Sequence[Curve], where: str) -> Figure:
+    """Writes the figure of :func:`draw`, and returns it."""
+    drawn = draw(curves, where)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawn.savefig(path, dpi=style.DPI)
+    return drawn
+
+
+def draw(curves: Sequence[Curve], where: str) -> Figure:
     """Draws a panel for each curve: medians, fitted law, and the limit through the last point."""
     columns = min(3, len(curves))
     rows = -(-len(curves) // columns)
-    drawn = Figure(figsize=(4.0 * columns, 3.3 * rows + 0.4), layout="constrained")
+    drawn = style.new_figure(2.3 * rows + 0.8)
     axes = list(drawn.subplots(rows, columns, squeeze=False).flat)
     for ax in axes[len(curves) :]:
         ax.set_visible(False)
@@ -139,13 +149,14 @@ def figure(path: Path, curves: Sequence[Curve], where: str) -> Figure:
         value, _ = curve.exponent()
         middle = np.exp(np.log(x[start:]).mean()), np.exp(np.log(y[start:]).mean())
         law = middle[1] * (x[start:] / middle[0]) ** value
-        ax.loglog(x, y, "o", color="#d95f02", markersize=7, zorder=3, label="measured")
-        ax.loglog(x[start:], law, color="#d95f02", linewidth=2, label="fitted, upper half")
+        ax.loglog(x, y, "o", color="#d95f02", markersize=4.5, zorder=3, label="measured")
+        ax.loglog(x[start:], law, color="#d95f02", linewidth=1.5, label="fitted, upper half")
         limit = y[-1] * (x / x[-1]) ** curve.limit
         ax.loglog(x, limit, "--", color="0.5", label="the mathematics' limit")
-        ax.set_title(f"exponent {value:.2f} (limit {curve.limit:g})")
-        ax.set_xlabel(TITLES[curve.name], fontsize=11)
-        ax.set_ylabel("step, ms", fontsize=11)
+        exponent = style.number(value)
+        style.finish(ax, f"exponent {exponent} (limit {curve.limit:g})", TITLES[curve.name])
+        ax.title.set_fontsize(style.MEDIUM)
+        ax.set_ylabel("step, ms", fontsize=style.MEDIUM)
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_minor_formatter(NullFormatter())
             axis.set_major_locator(LogLocator(10, subs=(1, 3)))
@@ -154,10 +165,9 @@ def figure(path: Path, curves: Sequence[Curve], where: str) -> Figure:
         if curve.limit == 0:  # a flat curve should look flat
             low, high = y.min() / 5, y.max() * 5
         ax.set_ylim(low, high)
-        ax.spines[["top", "right"]].set_visible(False)
     handles, labels = drawn.axes[0].get_legend_handles_labels()
-    drawn.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=11)
-    drawn.supxlabel(where, fontsize=8, color="0.35")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    drawn.savefig(path, dpi=160)
+    drawn.legend(
+        handles, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=style.MEDIUM
+    )
+    drawn.supxlabel(where, fontsize=style.TINY, color="0.35")
     return drawn

@@ -4,6 +4,8 @@ import re
 import sys
 from pathlib import Path
 
+from docutils import nodes
+
 from pyro_mivae import __version__
 
 # The programs whose help is shown are beside the library, and the directive that shows it is here.
@@ -22,6 +24,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "command_lines",
+    "notebooks",
 ]
 # Pages of `appendix` include what the programs write into `results`.
 exclude_patterns = ["_build", "_static", "_ext", "results/*.md"]
@@ -71,5 +74,13 @@ def _plain_aliases(app, what, name, obj, options, signature, return_annotation):
     return plain or signature, return_annotation
 
 
+def _as_wide_as_pages(app, doctree):
+    """Shows pictures at the width they are drawn for; Sphinx links scaled ones to full size."""
+    for image in doctree.findall(nodes.image):
+        if not {"width", "height", "scale"} & set(image.attributes):
+            image["width"] = "736px"
+
+
 def setup(app):
     app.connect("autodoc-process-signature", _plain_aliases)
+    app.connect("doctree-read", _as_wide_as_pages)

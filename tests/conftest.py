@@ -1,6 +1,7 @@
 """What every test starts from; `float64` is for the tests that compare with exact values."""
 
 import os
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -55,6 +56,28 @@ def digits():
 def cache(tmp_path_factory):
     """One cache for all tests of a process, so that each image is measured once."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def readable_figures(request, monkeypatch):
+    """Every figure that a test draws can be read where a page shows it."""
+    module = sys.modules.get("matplotlib.figure")
+    if module is None or request.node.get_closest_marker("unreadable"):
+        yield
+        return
+    import readable
+
+    made = []
+    original = module.Figure.__init__
+
+    def record(self, *args, **kwargs):
+        original(self, *args, **kwargs)
+        made.append(self)
+
+    monkeypatch.setattr(module.Figure, "__init__", record)
+    yield
+    wrong = [fault for figure in made for fault in readable.faults(figure)]
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.fixture(scope="session")

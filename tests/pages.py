@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import math
 import re
 from pathlib import Path
@@ -12,7 +13,6 @@ NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 def run_page(
     path: Path,
-    shorter: dict[str, str] | None = None,
     *,
     names: dict | None = None,
     tolerance: float = 0.05,
@@ -24,7 +24,6 @@ def run_page(
 
     Args:
         path: The page.
-        shorter: Parts of the program to replace, by others that take less time.
         names: The names that an earlier page has defined, where the program goes on from it.
         tolerance: How much numbers may differ.
 
@@ -32,9 +31,6 @@ def run_page(
         The names that the program has defined.
     """
     text = path.read_text(encoding="utf-8")
-    for long, short in (shorter or {}).items():
-        assert long in text
-        text = text.replace(long, short)
     blocks = list(PROGRAM.finditer(text))
     assert text.count("```python") == sum(block.group(1) == "python" for block in blocks) > 0
     namespace = {**(names or {}), "__name__": path.name}
@@ -50,6 +46,35 @@ def run_page(
             printed = output.getvalue()
         elif printed is not None:  # before the first program a text shows what a command prints
             assert_like(printed, body, tolerance)
+    return namespace
+
+
+def run_notebook(path: Path, *, tolerance: float = 0.2) -> dict:
+    """Runs the cells of a notebook, and compares what they print with the outputs that it stores.
+
+    Lines for Jupyter alone, which begin with ``%``, are left out. Numbers of trainings may differ
+    by `tolerance`, and by as much of their size: other processors round otherwise.
+
+    Args:
+        path: The notebook.
+        tolerance: How much numbers may differ.
+
+    Returns:
+        The names that the notebook has defined.
+    """
+    import matplotlib.pyplot
+
+    matplotlib.pyplot.switch_backend("agg")
+    namespace = {"__name__": path.name}
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    for number, cell in enumerate(cell for cell in cells if cell["cell_type"] == "code"):
+        source = "".join(line for line in cell["source"] if not line.startswith("%"))
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            exec(compile(source, f"{path.name}, cell {number}", "exec"), namespace)
+        texts = [o["text"] for o in cell["outputs"] if o["output_type"] == "stream"]
+        assert_like(output.getvalue(), "".join("".join(lines) for lines in texts), tolerance)
+    matplotlib.pyplot.close("all")
     return namespace
 
 

@@ -58,3 +58,18 @@ def test_the_figures_of_the_first_screens_have_the_numbers_of_their_pages(extens
     assert len(marks) == 2 * 3 * 3
     scores, information = marks[6:12:2], marks[7:12:2]  # of 10 + 10 under the channel mean
     assert all(1.5 < s / i < 2 for s, i in zip(scores, information, strict=True))
+
+
+@pytest.mark.slow
+def test_the_published_tables_draw_the_figures_of_the_pages(extensions):
+    """Those that `redraw.py` writes; what each shows is held by the tests of its function."""
+    import redraw
+
+    groups = (redraw.poster, redraw.information, redraw.infogan, redraw.costs)
+    drawn = {name: figure for group in groups for name, figure in group().items()}
+    assert drawn.keys() <= {path.stem for path in (DOCS / "figures").glob("*.png")}
+    assert len(drawn) == 12
+    columns = drawn["poster_information_columns"].axes[0]
+    assert len(columns.get_yticks()) == 16
+    last = drawn["information_lambda1"].axes[0].containers[-1]  # L_K of the refitted guide
+    assert 6.5 < last.lines[0].get_ydata()[-2] < 8.5

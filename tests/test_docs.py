@@ -1,13 +1,16 @@
 """The code of the documentation runs, and its reference names what the library offers."""
 
 import ast
+import json
 import re
+import runpy
+import sys
 from importlib import import_module
 from pathlib import Path
 from types import FunctionType
 
 import pytest
-from pages import run_page
+from pages import run_notebook, run_page
 
 from pyro_mivae import infer, priors
 
@@ -21,10 +24,10 @@ FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 SLOW = {
-    *("get-started/tutorial.md", "how-to/own-model.md", "how-to/disentanglement.md"),
+    *("how-to/own-model.md", "how-to/disentanglement.md"),
     *("how-to/generator.md", "explanation/which-information.md"),
 }
-SHORTER = {"get-started/tutorial.md": {"steps=1000": "steps=500", "steps=600": "steps=400"}}
+NOTEBOOKS = sorted(DOCS.rglob("*.ipynb"))
 # Pages whose programs are parts of a longer one, or need a run.
 PARTS = {
     *("index.md", "findings/cost.md", "how-to/read-a-run.md"),
@@ -55,7 +58,60 @@ def test_every_page_with_a_program_is_looked_at():
 def test_code_of_a_page_runs_and_prints_what_the_page_says(page, monkeypatch):
     monkeypatch.setattr(priors, "PRIORS", dict(priors.PRIORS))  # a page adds one
     names = run_page(DOCS / GOES_ON_FROM[page]) if page in GOES_ON_FROM else None
-    run_page(DOCS / page, SHORTER.get(page), names=names)
+    run_page(DOCS / page, names=names)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_and_prints_and_draws_what_it_stores(path):
+    run_notebook(path)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_stored_as_it_was_executed(path):
+    """Cell after cell, without errors and warnings, and with descriptions of its pictures."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    assert (notebook["nbformat"], notebook["metadata"]["language_info"]["name"]) == (4, "python")
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
+    outputs = [(output, cell) for cell in cells for output in cell["outputs"]]
+    assert outputs
+    for output, cell in outputs:
+        assert output["output_type"] in ("stream", "display_data", "execute_result")
+        assert output.get("name", "stdout") == "stdout"
+        if "image/png" in output.get("data", {}):
+            assert len(cell["metadata"]["alt"].split()) > 4
+
+
+def test_a_notebook_becomes_a_page(monkeypatch, tmp_path):
+    pytest.importorskip("sphinx")
+    monkeypatch.syspath_prepend(str(DOCS / "_ext"))
+    from notebooks import to_markdown
+
+    figure = {"image/png": "iVBORw0K\n", "text/plain": ["<Figure>"]}
+    outputs = [
+        {"output_type": "stream", "name": "stdout", "text": ["a\n", "b\n"]},
+        {"output_type": "display_data", "data": figure},
+        {"output_type": "execute_result", "data": {"text/plain": ["3"]}},
+    ]
+    cells = [
+        {"cell_type": "markdown", "source": ["# Title\n", "\n", "First."]},
+        {
+            **{"cell_type": "code", "source": ["%matplotlib inline\n", "x = 1\n", "x + 2"]},
+            **{"metadata": {"alt": "A line that goes up"}, "outputs": outputs},
+        },
+    ]
+    (tmp_path / "docs").mkdir()
+    page = to_markdown({"cells": cells}, "page.ipynb", tmp_path, tmp_path / "docs")
+    assert (tmp_path / "page-1.png").read_bytes() == b"\x89PNG\r\n"
+    assert page == (
+        "# Title\n\n{download}`This page as a notebook <page.ipynb>`\n\n\nFirst.\n\n"
+        "```python\nx = 1\nx + 2\n```\n\n"
+        "```{code-block} none\na\nb\n```\n\n"
+        "```{image} ../page-1.png\n:alt: A line that goes up\n:width: 736px\n```\n\n"
+        "```{code-block} none\n3\n```\n"
+    )
 
 
 @pytest.mark.parametrize("page", sorted(PARTS))
@@ -65,6 +121,20 @@ def test_pages_without_a_run_at_least_parse_and_import(page):
             if isinstance(node, ast.ImportFrom):
                 module = import_module(node.module)
                 assert all(hasattr(module, alias.name) for alias in node.names)
+
+
+def test_pictures_are_shown_at_the_width_of_a_page_and_linked(monkeypatch):
+    """Sphinx links a picture to its full size where the page gives it a width and no other link."""
+    nodes = pytest.importorskip("docutils.nodes")
+    pytest.importorskip("sphinx")
+    document = nodes.container()
+    plain, narrow = nodes.image(uri="a.png"), nodes.image(uri="b.png", width="100px")
+    document += [plain, narrow]
+    monkeypatch.setattr(sys, "path", list(sys.path))  # to which the settings add
+    conf = runpy.run_path(str(DOCS / "conf.py"))
+    conf["_as_wide_as_pages"](None, document)
+    assert (plain["width"], narrow["width"]) == ("736px", "100px")
+    assert conf.get("html_scaled_image_link", True)
 
 
 def reference():
@@ -116,3 +186,10 @@ def test_every_page_has_a_title(path):
         assert '"results/*.md"' in (DOCS / "conf.py").read_text(encoding="utf-8")
     elif "_build" not in parts:
         assert text.startswith(("# ", "```{include} ../../CHANGELOG.md"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_notebook_has_a_title(path):
+    first = json.loads(path.read_text(encoding="utf-8"))["cells"][0]
+    assert first["cell_type"] == "markdown"
+    assert first["source"][0].startswith("# ")

@@ -1,5 +1,6 @@
 """The sentences of README and docs are short, and numbers stand in tables."""
 
+import json
 import re
 from pathlib import Path
 
@@ -11,9 +12,23 @@ MOST_WORDS, MOST_NUMBERS = 40, 4
 GENERATED = ROOT / "docs" / "results"
 PAGES = sorted(
     path
-    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    for path in [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "docs").rglob("*.ipynb"),
+    ]
     if GENERATED not in path.parents and "_build" not in path.parts
 )
+
+
+def read(path):
+    """A page; of a notebook its Markdown cells."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".ipynb":
+        return text
+    cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown"]
+    return "\n\n".join("".join(cell["source"]) for cell in cells)
+
 
 BLOCK = re.compile(r"^( *)(`{3,}|:{3,})(.*)\n(?:.*\n)*?\1\2 *$", re.MULTILINE)
 PROSE_BLOCK = re.compile(r"\{(?:note|warning|tip|admonition|figure|grid-item-card)\}")
@@ -90,7 +105,7 @@ def test_sentences_are_counted(text, counts):
 @pytest.mark.parametrize("path", PAGES, ids=[p.relative_to(ROOT).as_posix() for p in PAGES])
 def test_sentences_are_short_and_numbers_stand_in_tables(path):
     wrong = []
-    for sentence in sentences(path.read_text(encoding="utf-8")):
+    for sentence in sentences(read(path)):
         words, numbers = count(sentence)
         if words > MOST_WORDS or numbers > MOST_NUMBERS:
             wrong.append(f"{words} words, {numbers} numbers: {sentence}")
@@ -102,7 +117,7 @@ PICTURE = re.compile(r"!\[([^\]]*)\]\(|```\{figure\}[^\n]*\n((?::[\w-]+:[^\n]*\n
 
 @pytest.mark.parametrize("path", PAGES, ids=[p.relative_to(ROOT).as_posix() for p in PAGES])
 def test_pictures_are_described(path):
-    for text, options in PICTURE.findall(path.read_text(encoding="utf-8")):
+    for text, options in PICTURE.findall(read(path)):
         described = text or re.search(r":alt: (.*)", options)[1]
         assert len(described.split()) > 4, described
 

@@ -98,7 +98,7 @@ def _no_checksum(folder: Path) -> None:
 def _config_torn(folder: Path, content: str) -> None:
     write_run(folder)
     (folder / runs.CONFIG).write_text(content)
-    for read in (read_settings, lambda place: heading(place / runs.CONFIG)):
+    for read in (read_settings, heading):
         with refused(ValueError, f"{runs.CONFIG} can't be read .*{WORDS}.*Copy it back"):
             read(folder)
     assert not runs.is_run(folder)

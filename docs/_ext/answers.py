@@ -1,8 +1,6 @@
-"""The figures on the first screens of two findings, drawn from the published tables.
+"""The figures on the first screens of two findings, from the published tables.
 
-    python docs/_ext/answers.py
-
-Each is drawn for the 736 pixels at which a page shows it.
+`redraw.py` writes them.
 """
 
 from __future__ import annotations
@@ -22,8 +20,6 @@ from experiments.open_question.earlier import read_table  # noqa: E402
 from experiments.open_question.rows import contrast, without_fresh  # noqa: E402
 from pyro_mivae.plotting import style  # noqa: E402
 
-WIDTH, DPI = 7.36, 200  # 736 pixels at 100 to the inch, doubled for sharp screens
-TEXT = 10
 DATA = (
     ("digits with set strokes", ("D3", "D4")),
     ("MNIST, resampled", ("D1", "D2")),
@@ -39,7 +35,7 @@ GROUPS = (
 def open_question() -> Figure:
     """Draws the interaction on each kind of data, beside what would have counted."""
     rows = without_fresh(blocks(add_seeds=True), read_table(DOCS / "results/open_question.csv"))
-    figure = Figure(figsize=(WIDTH, 2.5), layout="constrained")
+    figure = style.new_figure(2.5)
     axes = figure.subplots()
     axes.axvspan(-0.10, 0.10, color=style.PALE, label="too small to count: within ±0.10 nat")
     axes.axvline(0, color=style.GREY, lw=1)
@@ -55,14 +51,16 @@ def open_question() -> Figure:
         numbers = (
             f"{style.number(result.mean, 3)} ({style.number(low, 3)} to {style.number(high, 3)})"
         )
-        axes.text(0.42, place, numbers, va="center", fontsize=TEXT)
+        axes.text(0.42, place, numbers, va="center", fontsize=style.MEDIUM)
         labels.append(f"{name}\n({result.num_seeds} seeds)")
-    axes.set_yticks(range(len(DATA)), labels, fontsize=TEXT)
+    axes.set_yticks(range(len(DATA)), labels, fontsize=style.MEDIUM)
     axes.set(ylim=(len(DATA) - 0.4, -0.6), xlim=(-0.15, 0.66), xticks=np.arange(-0.1, 0.41, 0.1))
-    axes.set_xlabel("what matching prior and factor adds to the information, nat", fontsize=TEXT)
-    axes.tick_params(labelsize=TEXT)
+    axes.set_xlabel(
+        "what matching prior and factor adds to the information, nat", fontsize=style.MEDIUM
+    )
+    axes.tick_params(labelsize=style.MEDIUM)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside upper center", ncols=2, fontsize=TEXT, frameon=False)
+    figure.legend(loc="outside upper center", ncols=2, fontsize=style.MEDIUM, frameon=False)
     return figure
 
 
@@ -70,7 +68,7 @@ def poster() -> Figure:
     """Draws the score of the code beside what drawn images carry about it, run by run."""
     with (DOCS / "results/poster.csv").open(encoding="utf-8", newline="") as file:
         table = [row for row in csv.DictReader(file) if row["lower/c/refitted"]]
-    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
+    figure = style.new_figure(3.2)
     axes = figure.subplots()
     for place, (_, channel, size) in enumerate(GROUPS):
         runs = [
@@ -87,15 +85,10 @@ def poster() -> Figure:
             axes.plot(x, score, "s", color=style.PAIR[1], ms=8, label="score" if first else None)
             label = "information that drawn images carry" if first else None
             axes.plot(x, information, "o", color=style.PAIR[0], ms=8, label=label)
-    axes.set_xticks(range(len(GROUPS)), [name for name, *_ in GROUPS], fontsize=TEXT)
+    axes.set_xticks(range(len(GROUPS)), [name for name, *_ in GROUPS], fontsize=style.MEDIUM)
     axes.set_ylim(0, 26)
-    axes.set_ylabel("nats about the code", fontsize=TEXT)
-    axes.tick_params(labelsize=TEXT)
+    axes.set_ylabel("nats about the code", fontsize=style.MEDIUM)
+    axes.tick_params(labelsize=style.MEDIUM)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside upper center", ncols=2, fontsize=TEXT, frameon=False)
+    figure.legend(loc="outside upper center", ncols=2, fontsize=style.MEDIUM, frameon=False)
     return figure
-
-
-if __name__ == "__main__":
-    for name, draw in (("open_question_answer", open_question), ("poster_answer", poster)):
-        draw().savefig(DOCS / "figures" / f"{name}.png", dpi=DPI)

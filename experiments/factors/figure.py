@@ -38,7 +38,7 @@ def factor_distributions(factors: xr.Dataset) -> Figure:
         raise ValueError("factors: expected variables of dimension 'image', found none")
     columns = min(_COLUMNS, len(names))
     rows = -(-len(names) // columns)
-    figure = Figure(figsize=(5.2 * columns, 5.0 * rows), layout="constrained")
+    figure = style.new_figure(3.1 * rows)
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes in panels[len(names) :]:
         axes.set_visible(False)
@@ -52,7 +52,7 @@ def factor_distributions(factors: xr.Dataset) -> Figure:
             f"{name} ({units.replace('^2', '²')})" if units else name,
             "density" if number % columns == 0 else "",
         )
-        style.legend_below(axes, -0.17)
+        style.legend_below(axes, -0.27)
     return figure
 
 
@@ -67,5 +67,5 @@ def _draw(axes: Axes, values: NDArray[Any], law: FactorLaw) -> None:
     for name, fit in law.fits.items():
         colour, dash = STYLES[name]
         label = f"{name}, distance {fit.distance:.3f}"
-        axes.plot(x, fit.law.pdf(x), dash, color=colour, lw=2, label=label)
+        axes.plot(x, fit.law.pdf(x), dash, color=colour, lw=1.5, label=label)
     axes.set_ylim(0.0, 1.25 * float(density.max()))

@@ -30,6 +30,7 @@ from pyro_mivae.datasets import (
     load_digits,
     measured,
 )
+from pyro_mivae.plotting.style import DPI
 from pyro_mivae.runs.files import atomic_path
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -76,7 +77,7 @@ def run(config: Config) -> None:
     drawn = factor_distributions(factors)
     figure.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(figure) as temporary:
-        drawn.savefig(temporary, format="png", dpi=120, bbox_inches="tight")
+        drawn.savefig(temporary, format="png", dpi=DPI)
     _report(rows, digits, factors)
     say(sentences(rows))
     print(f"results after {time.monotonic() - started:.0f} s: {table} and {figure}")
@@ -92,8 +93,8 @@ def _places(config: Config) -> tuple[Path, Path]:
 
 
 def _rounded(row: Row) -> Row:
-    """Writes the numbers of a row with 6 digits."""
-    return {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
+    """Rounds the numbers of a row to 6 digits; text would get an apostrophe before a minus."""
+    return {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in row.items()}
 
 
 def _report(rows: Sequence[dict[str, Any]], digits: Digits, factors: xr.Dataset) -> None:

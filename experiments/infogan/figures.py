@@ -6,6 +6,7 @@ from pathlib import Path
 
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from pyro_mivae.plotting import lookup, saving, style
 from pyro_mivae.plotting.category import share_table
@@ -17,8 +18,11 @@ FACTORS = {"thickness": "pixels", "slant": "tangent", "width": "pixels"}
 
 
 def training(history: History) -> Figure:
-    """Draws the losses of both players, the discriminator's parts, and the information."""
-    figure = Figure(figsize=(16, 5.5), layout="constrained")
+    """Draws the losses of both players, the discriminator's parts, and the information.
+
+    The range of each panel is that of the last nine tenths of the steps.
+    """
+    figure = style.new_figure(3.2)
     players, parts, information = figure.subplots(1, 3)
     of_players = {"discriminator": style.PAIR[0], "generator": style.PAIR[1]}
     of_parts = {"discriminator/real": style.OTHERS[0], "discriminator/generated": style.OTHERS[2]}
@@ -27,10 +31,12 @@ def training(history: History) -> Figure:
             style.curve(axes, history, "train", {name: 1}, name, colour, "-")
     for site, (name, colour) in style.SITES.items():
         style.curve(information, history, "train", {f"mi/{site}": 1}, name, colour, "-")
-    titles = ("Losses of the players", "The discriminator's loss", "Information term")
+    titles = ("Players' losses", "Discriminator's loss", "Information term")
     for axes, title in zip((players, parts, information), titles, strict=True):
-        style.finish(axes, title, "step", "nats per datum")
-        style.legend_below(axes)
+        style.finish(axes, title, "step", "nats per datum" if axes is players else "")
+        axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+        style.skip_start(axes)
+        style.legend_below(axes, -0.24)
     return figure
 
 
@@ -59,18 +65,20 @@ def traversal(tree: xr.DataTree, code: int) -> Figure:
 def responses(tree: xr.DataTree) -> Figure:
     """Draws what is measured of the images while one code moves and all else is drawn."""
     group = lookup.get_group(tree, "response")
-    figure = Figure(figsize=(16, 5.5), layout="constrained")
+    figure = style.new_figure(3.2)
     colours = [*style.PAIR, *style.OTHERS]
     for axes, (name, unit) in zip(figure.subplots(1, 3), FACTORS.items(), strict=True):
         for code in range(group.sizes["code"]):
             mean, spread = group[name].values[code], group[f"{name}_sd"].values[code]
             colour = colours[code % len(colours)]
             quantiles = 100 * group["quantile"].values
-            axes.plot(quantiles, mean, color=colour, lw=2, label=f"{style.tex(f'c[{code}]')} moves")
+            axes.plot(
+                quantiles, mean, color=colour, lw=1.5, label=f"{style.tex(f'c[{code}]')} moves"
+            )
             band = (mean - spread, mean + spread)
             axes.fill_between(quantiles, *band, color=colour, alpha=0.15, lw=0)
         style.finish(axes, name.capitalize(), "quantile of the code, %", unit)
-        style.legend_below(axes)
+        style.legend_below(axes, -0.24)
     return figure
 
 

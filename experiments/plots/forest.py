@@ -30,10 +30,8 @@ def forest_plot(rows: Rows, *, label: str, margins: Mapping[str, float] | None =
     columns = ("panel", "line", "group", "value", "low", "high")
     check_columns(rows, columns, "a row for each estimate")
     panels, lines, groups = (distinct(rows, name) for name in columns[:3])
-    height = 0.28 * len(groups) + 0.25
-    figure = Figure(
-        figsize=(4.5 * len(panels) + 4, height * len(lines) + 1.8), layout="constrained"
-    )
+    height = 0.16 * len(groups) + 0.2
+    figure = style.new_figure(height * len(lines) + 1.3)
     all_axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axes, panel in zip(all_axes, panels, strict=True):
         axes.axvline(0, color=style.GREY, lw=1, zorder=0)
@@ -59,13 +57,13 @@ def forest_plot(rows: Rows, *, label: str, margins: Mapping[str, float] | None =
                 xerr=reach,
                 fmt=style.MARKERS[number % len(style.MARKERS)],
                 color=colour,
-                ms=7,
-                capsize=4,
-                lw=2,
+                ms=4.5,
+                capsize=2.5,
+                lw=1.5,
                 label=group,
             )
         style.finish(axes, panel)
-        axes.set_yticks(range(len(lines)), lines, fontsize=style.MEDIUM)
+        axes.set_yticks(range(len(lines)), lines, fontsize=style.SMALL)
         axes.set_ylim(len(lines) - 0.4, -0.6)  # the first on top
         axes.grid(visible=False, axis="y")
     handles, labels = all_axes[0].get_legend_handles_labels()

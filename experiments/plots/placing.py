@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pyro_mivae.plotting import style
 
 ANGLES = np.deg2rad([30, -30, 150, -150, 0, 180, 90, -90, 60, -60, 120, -120])
-REACHES = (8, 16, 26)
+REACHES = (6, 12, 20)
 """From the point to the text, in points (1/72 inch); beyond the first with a leader."""
 CLEAR = 1.0
 FAR, COVERED, OVERLAPS, OUTSIDE = 0.3, 1.0, 1000.0, 500.0
@@ -45,7 +45,7 @@ def label_points(axes: Axes, labels: Sequence[Label]) -> None:
     frame = axes.get_window_extent()
     scale = axes.figure.dpi / 72
     for label in sorted(labels, key=lambda label: not label.needed):
-        options: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": style.SMALL}
+        options: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": style.TINY}
         options |= {"color": label.colour, "textcoords": "offset points", "zorder": 5}
         note = axes.annotate(label.text, label.point, xytext=(0.0, 0.0), **options)
         extent = note.get_window_extent()

@@ -57,9 +57,15 @@ Trainings = Mapping[str, Sequence[Training]]
 
 def draw(trainings: Trainings, rows: Rows, folder: Path) -> dict[str, Figure]:
     """Draws all figures that the finished runs allow, by name."""
-    figures = {"duality": duality()}
-    figures |= _traces(trainings, folder)
+    figures = _traces(trainings, folder)
     figures |= _traversals(trainings, rows, folder)
+    figures |= _dimension_loss(trainings, folder)
+    return figures | of_rows(rows)
+
+
+def of_rows(rows: Rows) -> dict[str, Figure]:
+    """Draws the figures that need no run's folder, by name."""
+    figures = {"duality": duality()}
     if rows["trade-off"]:
         figures["tradeoff"] = tradeoff(
             [
@@ -74,7 +80,6 @@ def draw(trainings: Trainings, rows: Rows, folder: Path) -> dict[str, Figure]:
             for row in code_shares
         ]
         figures["capacity"] = capacity(named, measure=mi_name("mean"))
-    figures |= _dimension_loss(trainings, folder)
     figures |= _columns([*rows["figure-3"], *rows["figure-4"], *rows["channels"]])
     figures |= _outcomes(rows)
     return figures

@@ -116,16 +116,25 @@ def frontier(rows: Iterable[Row], column: str) -> Callable[[float], float]:
 
     Between the points it is a monotone cubic: chords would lie below a frontier that is concave.
     """
-    points: dict[float, list[float]] = {}
-    for row in rows:
-        if row["mi_weight"] == 0:
-            points.setdefault(row["kl"], []).append(row[column])
-    if len(points) < 2:
-        return lambda kl: math.nan
-    x = sorted(points)
-    y = [np.mean(points[kl]) for kl in x]
-    curve = interpolate.PchipInterpolator(x, y, extrapolate=False)
-    return lambda kl: float(curve(kl))
+    knots, curve = smooth([(row["kl"], row[column]) for row in rows if row["mi_weight"] == 0])
+    return lambda kl: float(curve(kl)) if len(knots) > 1 else math.nan
+
+
+def smooth(points: Iterable[tuple[float, float]]) -> tuple[list[float], Callable[[Any], Any]]:
+    """Fits a monotone cubic through points; equal first coordinates have the mean of the second.
+
+    Returns:
+        The first coordinates, each once and in ascending order, and the curve over them: NaN
+        beyond the ends. A single point is a curve of its own.
+    """
+    groups: dict[float, list[float]] = {}
+    for x, y in points:
+        groups.setdefault(float(x), []).append(float(y))
+    knots = sorted(groups)
+    means = [float(np.mean(groups[x])) for x in knots]
+    if len(knots) < 2:
+        return knots, lambda x: np.full(np.shape(x), means[0] if means else math.nan)
+    return knots, interpolate.PchipInterpolator(knots, means, extrapolate=False)
 
 
 def gaps(rows: Sequence[Row]) -> list[Row]:

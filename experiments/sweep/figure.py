@@ -14,7 +14,7 @@ from experiments.plots.rows import check_columns, distinct
 from pyro_mivae.plotting import style
 
 COLUMNS = {
-    "mi/c/sample": "MI bound on I(c; x'), x' sampled",
+    "mi/c/sample": "MI bound on I(c; x'),\nx' sampled",
     "kl/c": "KL(q(c|x) || p(c))",
     "log_likelihood": "log-likelihood",
 }
@@ -38,7 +38,7 @@ def sweep_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
     check_columns(rows, needed, "a row of sweep.csv for each run")
     channels, priors = distinct(rows, "channel"), distinct(rows, "prior")
     weights = sorted({float(row["mi_weight"]) for row in rows})
-    figure = Figure(figsize=(16, 4.6 * len(channels) + 1.1), layout="constrained")
+    figure = style.new_figure(2.5 * len(channels) + 1.0)
     panels = figure.subplots(len(channels), len(COLUMNS), sharex=True, squeeze=False)
     for line, channel in zip(panels, channels, strict=True):
         for axes, (column, title) in zip(line, COLUMNS.items(), strict=True):
@@ -52,13 +52,13 @@ def sweep_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
                 axes.set_xticks(weights, [f"{weight:g}" for weight in weights])
             axes.tick_params(labelbottom=True)
             if channel == channels[-1]:
-                axes.set_xlabel("λ, the weight of the information", fontsize=style.MEDIUM)
+                axes.set_xlabel("λ, weight of the information", fontsize=style.MEDIUM)
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(
         handles,
         labels,
         loc="outside lower center",
-        ncols=min(len(labels), 5),
+        ncols=min(len(labels), 4),
         fontsize=style.SMALL,
         frameon=False,
         title=_note(rows),
@@ -84,10 +84,12 @@ def _draw(
     axes.fill_between(
         weights, [min(v) for v in values], [max(v) for v in values], color=colour, alpha=0.15, lw=0
     )
-    axes.plot(*zip(*points, strict=True), marker, color=colour, ms=5, alpha=0.6, mew=0)
+    axes.plot(*zip(*points, strict=True), marker, color=colour, ms=3.5, alpha=0.6, mew=0)
     means = [float(np.mean(v)) for v in values]
-    axes.plot(weights, means, "-", color=colour, lw=2, marker=marker, ms=8, mfc="white", mew=2)
-    axes.plot([], [], "-", color=colour, lw=2, marker=marker, mfc="white", mew=2, label=label)
+    axes.plot(
+        weights, means, "-", color=colour, lw=1.5, marker=marker, ms=5.5, mfc="white", mew=1.5
+    )
+    axes.plot([], [], "-", color=colour, lw=1.5, marker=marker, mfc="white", mew=1.5, label=label)
 
 
 def _note(rows: Sequence[Mapping[str, Any]]) -> str:

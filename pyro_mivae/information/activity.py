@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,16 +26,27 @@ _MEAN_DRAWS = 100
 """Draws for a posterior mean that has no closed form."""
 
 
-class UseTerms:
-    """Posterior means of every dimension, and what is lost without it.
+class Use(NamedTuple):
+    """What the dimensions of a site are used for.
 
-    Its :meth:`by_site` gives for each site the variance of the posterior means with its error, and
-    the losses by resampling, ``(N, *event_shape)``.
+    Attributes:
+        variance: Variance over data of the posterior means, and its standard error.
+        prior_variance: Variance of the prior.
+        losses: Log-likelihood lost by resampling, ``(N, *event_shape)``.
     """
+
+    variance: tuple[Tensor, Tensor]
+    prior_variance: Tensor
+    losses: Tensor
+
+
+class UseTerms:
+    """Posterior means of every dimension, the prior's variance, and what is lost without it."""
 
     def __init__(self, model: Any, guide: Any, sites: Sequence[str]) -> None:
         self.model, self.guide, self.sites = model, guide, sites
         self._means: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in sites}
+        self._priors: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in sites}
         self._losses: dict[str, list[Tensor]] = {name: [] for name in sites}
         self._sizes: dict[str, int] = {}
         self._dims: dict[str, int] = {}
@@ -56,16 +67,27 @@ class UseTerms:
             )
             self._means[name].append((mean, noise))
             self._sizes[name] = len(dimension_shape(site["fn"]))
-            loss = _resampling_loss(self.model, args, model_trace, name, self._dims, count)
+            prior = model_trace.nodes[name]
+            draw = prior["fn"].sample()
+            moments = [
+                by_datum(part, prior, dim, count, prior["fn"].event_shape)
+                for part in _prior_moments(prior["fn"], draw)
+            ]
+            self._priors[name].append((moments[0], moments[1]))
+            loss = _resampling_loss(self.model, args, model_trace, name, draw, self._dims, count)
             self._losses[name].append(loss)
 
-    def by_site(self) -> dict[str, tuple[tuple[Tensor, Tensor], Tensor]]:
+    def by_site(self) -> dict[str, Use]:
         """Joins what was added, by site."""
         joined = {}
         for name, parts in self._means.items():
             mean, noise = (torch.cat(part) for part in zip(*parts, strict=True))
             variance = _variance_and_error(mean, noise, self._sizes[name])
-            joined[name] = variance, torch.cat(self._losses[name])
+            means, within = (torch.cat(p) for p in zip(*self._priors[name], strict=True))
+            # Of a prior that depends on the data: the variance of its means, too.
+            prior = within.mean(0) + means.var(0, unbiased=False)
+            prior = prior.sum(-1) if prior.dim() > self._sizes[name] else prior
+            joined[name] = Use(variance, prior.cpu(), torch.cat(self._losses[name]))
         return joined
 
 
@@ -89,21 +111,32 @@ def _posterior_mean(fn: Any) -> tuple[Tensor, Tensor]:
     return draws.mean(0), draws.var(0) / _MEAN_DRAWS
 
 
+def _prior_moments(fn: Any, draw: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of a prior; where they have no closed form, its draw and none."""
+    fn = unmasked(fn)
+    if has_useful_mean(fn):
+        try:
+            return fn.mean, fn.variance
+        except NotImplementedError:
+            pass
+    return draw, torch.zeros_like(draw)
+
+
 def _resampling_loss(
     model: Any,
     args: tuple[Any, ...],
     model_trace: Any,
     name: str,
+    other: Tensor,
     dims: Mapping[str, int],
     count: int,
 ) -> Tensor:
-    """Log-likelihood lost with a dimension from the prior, by datum and dimension."""
+    """Log-likelihood lost with a dimension of `other` from the prior, by datum and dimension."""
     site = model_trace.nodes[name]
     values = {**plate_indices(model_trace), **latent_values(model_trace)}
     before = _log_likelihood(model_trace, dims, count)
     shape = dimension_shape(site["fn"])
     inner = len(site["fn"].event_shape) - len(shape)  # 1 for the entries of a one-hot vector
-    other = site["fn"].sample()
     losses = []
     for place in range(shape.numel()):
         chosen = torch.zeros(shape.numel(), dtype=torch.bool, device=other.device)

@@ -56,13 +56,15 @@ def per_dimension(
     ``kl_c``              mean of :math:`\mathrm{KL}(q(c_d|x) \| p(c_d))`
     ``activity_c``        variance over data of the posterior mean, in the code's units squared
                           (Burda et al. 2016, sec. 5: a unit is active above 0.01)
+    ``prior_variance_c``  variance of the prior, in the same units: the activity's share of it
+                          compares codes of different priors. Without a standard error
     ``resampling_loss_c`` :math:`\mathbb{E}_q[\log p(x|z) - \log p(x|z')]`, where z' is z with this
                           dimension drawn from the prior
     ``pairwise_mi``       :math:`I_q(z_a; z_b)` of every two ``dimension``, ``other``, of factorised
                           guides, see :func:`pairwise_information`
     ===================== =====================================================================
 
-    A one-hot vector is one dimension (its activity the sum over its categories). Where the
+    A one-hot vector is one dimension (its variances the sums over its categories). Where the
     marginals of a site are not known, ``mi``, ``aggregate_mi``, ``kl`` and ``pairwise_mi`` of it
     are left out, and an attribute ``mi_c`` says why.
 
@@ -168,10 +170,13 @@ def site_dims(site: str, event_shape: Sequence[int]) -> tuple[str, ...]:
 
 
 def _add_use(variables: dict[str, Any], used: Mapping[str, Any]) -> None:
-    for name, (variance, losses) in used.items():
-        mean, error = variance
+    for name, use in used.items():
+        mean, error = use.variance
         _add(variables, "activity", name, mean, error, units="")
-        _add(variables, "resampling_loss", name, *mean_and_error(losses))
+        dims = site_dims(name, use.prior_variance.shape)
+        attrs = {"units": "", "site": name}
+        variables[f"prior_variance_{name}"] = (dims, use.prior_variance, attrs)
+        _add(variables, "resampling_loss", name, *mean_and_error(use.losses))
 
 
 def _add(

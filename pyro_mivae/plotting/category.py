@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from pyro_mivae.plotting import lookup, style
 
+WRITTEN = 0.1
+"""Shares below it are seen by their colour alone."""
+
 
 def categories(tree: xr.DataTree) -> Figure:
     """Draws the decoder's mean images, a column for each category; all else is from the prior.
@@ -57,7 +60,7 @@ def share_table(
     ylabel: str,
     of: str,
 ) -> Figure:
-    """Draws a matrix of shares as a heat map with its numbers.
+    """Draws a matrix of shares as a heat map, with the numbers of those from 0.1 up.
 
     Args:
         shares: Shares from 0 to 1, (rows, columns).
@@ -68,22 +71,20 @@ def share_table(
         ylabel: What the rows are.
         of: What the shares are, for the colour bar.
     """
-    size = (0.62 * len(columns) + 3, 0.62 * len(rows) + 1.6)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = style.new_figure(0.32 * len(rows) + 1.1)
     axes = figure.subplots()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), value in np.ndenumerate(shares):
-        if value >= 0.005:
-            place: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": style.SMALL - 2}
-            colour = "white" if value > 0.6 else style.INK
-            axes.text(column, row, f"{value:.2f}", color=colour, **place)
-    axes.set_xticks(range(len(columns)), list(columns), fontsize=style.MEDIUM)
-    axes.set_yticks(range(len(rows)), list(rows), fontsize=style.MEDIUM)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
+    image = style.heat_map(
+        axes,
+        shares,
+        columns=columns,
+        rows=rows,
+        top=1.0,
+        texts=style.numbers(shares, WRITTEN),
+    )
     axes.set_title(title, fontsize=style.LARGE)
     axes.set_xlabel(xlabel, fontsize=style.MEDIUM)
     axes.set_ylabel(ylabel, fontsize=style.MEDIUM)
-    bar = figure.colorbar(image, ax=axes, shrink=0.8)
+    bar = figure.colorbar(image, ax=axes)
+    bar.ax.tick_params(labelsize=style.SMALL)
     bar.set_label(of, fontsize=style.MEDIUM)
     return figure

@@ -23,14 +23,15 @@ from pyro_mivae.runs.names import as_label
 def training_curves(history: History) -> Figure:
     """Draws the loss and negative ELBO, the KL of each site, and MI of each site and channel.
 
-    MI without a channel is the loss's own; it is left out where a split has it by channel.
+    The range of each panel is that of the last nine tenths of the steps. MI without a
+    channel is the loss's own; it is left out where a split has it by channel.
 
     Args:
         history: History with rows ``train`` and ``validation``, in nats per datum.
     """
-    figure = Figure(figsize=(16, 6), layout="constrained")
-    panels = figure.subplots(1, 3)
-    loss, kl, mi = panels
+    figure = style.new_figure(6.5)
+    panels = figure.subplot_mosaic([["loss", "kl"], ["mi", "mi"]])
+    loss, kl, mi = panels.values()
     columns = [column.split("/") for column in history.columns()]
     # kl/c, mi/c and mi/c/sample name a site, mi/sample none.
     totals = [["mi", channel] for channel in style.DASHES]
@@ -56,10 +57,13 @@ def training_curves(history: History) -> Figure:
                     mi, history, split, {f"mi/{site}/{channel}": 1}, label, colour, of_split
                 )
     titles = ("Loss", "KL(q || p)", "MI bound (channel mean: score)")
-    for axes, title in zip(panels, titles, strict=True):
+    for axes, title in zip(panels.values(), titles, strict=True):
         style.finish(axes, title, "step", "nats per datum")
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        style.legend_below(axes)
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        style.skip_start(axes)
+    for axes in (loss, kl):
+        style.legend_below(axes, -0.24)
+    style.legend_below(mi, -0.24, columns=2)
     return figure
 
 
@@ -150,7 +154,7 @@ def codes_by_class(tree: xr.DataTree, *, channel: str | None = None) -> Figure:
     order, labels, name = lookup.by_information(tree, "c", codes.shape[-1], channel)
     columns = min(len(order), 3)
     rows = -(-len(order) // columns)
-    figure = Figure(figsize=(5.4 * columns, 3.4 * rows + 0.6), layout="constrained")
+    figure = style.new_figure(2.1 * rows + 0.4)
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flatten()
     classes = np.unique(image_labels)
     for d, label, axes in zip(order, labels, panels, strict=False):
@@ -159,7 +163,7 @@ def codes_by_class(tree: xr.DataTree, *, channel: str | None = None) -> Figure:
         for body, colour in zip(violins["bodies"], itertools.cycle(style.CLASSES), strict=False):
             body.set(facecolor=colour, alpha=0.9)
         medians = [np.median(v) for v in values]
-        for colour, size, edge in (("white", 15, 5), (style.INK, 13, 2.5)):
+        for colour, size, edge in (("white", 9, 3), (style.INK, 8, 1.5)):
             axes.plot(medians, "_", color=colour, markersize=size, mew=edge)
         style.finish(axes, label)
         axes.grid(visible=False, axis="x")

@@ -1,17 +1,29 @@
-"""Writing figures into a run's folder, headed by its settings."""
+"""Writing figures into a run's folder, headed by the run's settings and name."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from pyro_mivae.plotting.style import SMALL
+from pyro_mivae.plotting.style import DPI, TINY
 from pyro_mivae.runs.files import atomic_path
 from pyro_mivae.runs.folder import read_json
 from pyro_mivae.runs.names import as_label
+
+SETTINGS = {
+    "prior": "prior {}",
+    "channel": "training channel {}",
+    "mi_weight": "λ = {}",
+    "data": "data {}",
+    "seed": "seed {}",
+    "steps": "{} steps",
+}
+LINE = 120
+"""Characters of a heading's line, which is as wide as a figure."""
 
 
 def save(
@@ -24,27 +36,33 @@ def save(
         folder: Folder to write to; it must exist.
         settings_of: Folder of the run, by default the same.
     """
-    above = heading((settings_of or folder) / "config.json")
+    above = heading(settings_of or folder)
     (folder / "figures").mkdir(exist_ok=True)
     paths = {name: folder / "figures" / f"{name}.png" for name in figures}
     for name, figure in figures.items():
         if above:
-            figure.suptitle(above, x=0.01, ha="left", fontsize=SMALL, color="#666666")
+            figure.suptitle(above, x=0.01, ha="left", fontsize=TINY, color="#666666")
         with atomic_path(paths[name]) as temporary:
-            figure.savefig(temporary, format="png", dpi=150, bbox_inches="tight")
+            figure.savefig(temporary, format="png", dpi=DPI)
     return paths
 
 
-def heading(path: Path) -> str:
-    """Lists the settings that decide what was learnt, wherever in a configuration they are."""
+def heading(folder: Path) -> str:
+    """Lists the settings that decide what a run learnt, and its name; "" without settings.
+
+    The settings may stand anywhere in the configuration of the run.
+    """
+    path = folder / "config.json"
     if not path.is_file():
         return ""
-    names = {"prior": "prior", "channel": "training channel", "mi_weight": "λ =", "data": "data"}
     config = read_json(path, "Copy it back from a backup, or delete it: figures go without heading")
-    settings = {name: _find(config, key) for key, name in names.items()}
-    return as_label(
-        "  ·  ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
-    )
+    values = {key: _find(config, key) for key in SETTINGS}
+    parts = [SETTINGS[key].format(value) for key, value in values.items() if value is not None]
+    parts.append(f"run {folder.resolve().name}")
+    # No break inside a part.
+    text = "  ·  ".join(part.replace(" ", "\xa0") for part in parts)
+    lines = [line.strip(" ·") for line in textwrap.wrap(text, LINE, break_on_hyphens=False)]
+    return as_label("\n".join(lines).replace("\xa0", " "))
 
 
 def _find(config: Any, key: str) -> Any:

@@ -1,5 +1,7 @@
 """Laws that are recovered from their own quantiles; images of which a factor makes a known part."""
 
+import csv
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,8 @@ from experiments.factors.fitted_laws import (
     factor_table,
     pixel_share,
 )
+from experiments.factors.program import _rounded
+from experiments.tables import write_table
 
 N = 4_000
 MIDDLES = (np.arange(N) + 0.5) / N
@@ -264,6 +268,16 @@ def test_share_says_what_it_needs():
         pixel_share(images, values, np.full(30, 7))
     with pytest.raises(ValueError, match="expected some that differ"):
         pixel_share(images, values, np.zeros(30), bins=5)
+
+
+# The table.
+
+
+def test_the_table_has_numbers_below_0_as_numbers(tmp_path):
+    row = {"factor": "slant", "mean": -0.12345678, "pixel_share": "", "ks_gamma": float("nan")}
+    write_table([_rounded(row)], tmp_path, "factors.csv")
+    (cells,) = csv.DictReader((tmp_path / "factors.csv").read_text().splitlines())
+    assert list(cells.values()) == ["slant", "-0.123457", "", "nan"]
 
 
 # The figure.

@@ -14,6 +14,7 @@ from experiments.poster.plots.graphical_models import duality
 from experiments.poster.plots.grids import latent_grid, latent_grid_sheet
 from experiments.poster.plots.run_outcomes import by_init_and_order, information_columns, outcomes
 from experiments.poster.plots.traces import information_traces
+from experiments.poster.rows import frontier
 from pyro_mivae.plotting.saving import save
 from pyro_mivae.plotting.style import number, tex
 from pyro_mivae.runs.history import History
@@ -203,7 +204,11 @@ def test_duality_swaps_what_is_observed_and_keeps_the_distributions():
 
 def test_information_traces_are_means_over_seeds_of_both_sites():
     figure = information_traces(make_traces(), channel="mean")
-    assert [axes.get_title() for axes in figure.axes[:3]] == ["I(c, z; x')", "I(c; x')", "I(z; x')"]
+    assert [axes.get_title() for axes in figure.axes[:3]] == [
+        "Score of c and z",
+        "Score of c",
+        "Score of z",
+    ]
     ends = [[14 + 1 - 0.5, 14, 0.5], [30, 28, 2]]
     label = f"{WITH} (2 seeds)"
     for axes, end in zip(figure.axes, itertools.chain(*ends), strict=True):
@@ -238,6 +243,7 @@ def test_information_traces_name_the_bound():
     traces = {"a": [make_history(1, 1, channel="sample")]}
     figure = information_traces(traces, channel="sample")
     assert figure.axes[0].get_ylabel().startswith("MI bound, channel sample")
+    assert figure.axes[1].get_title() == "Bound of c"
     assert "poster" not in figure.legends[0].get_title().get_text()
 
 
@@ -327,15 +333,18 @@ def test_tradeoff_joins_the_frontier_and_starts_from_it():
         "MI score, channel mean",
         "MI bound, channel sample",
     ]
-    assert legend_of(figure) == [
+    names = [" ".join(label.split()) for label in legend_of(figure)]
+    assert names == [
         "β = 0.5, 1, 4 at λ = 0",
         "λ = 0, 1, 2 at β = 1, training channel mean",
         "λ = 0, 1, 2 at β = 1, training channel straight-through",
     ]
-    frontier, mean, through = legend_of(figure)
+    frontier, mean, through = names
     bound = figure.axes[2]
+    line = line_of(bound, frontier)
+    marked = line.get_xydata()[:: line.get_markevery()]
+    np.testing.assert_allclose(marked, [[kl, 0.4 * kl] for kl in (4.5, 16.5, 32.5)])
     for label, kl, gain in (
-        (frontier, [32.5, 16.5, 4.5], [0, 0, 0]),
         (mean, [16.5, 18.5, 20.5], [0, 1, 2]),
         (through, [16.5, 17.5, 18.5], [0, 1, 2]),
     ):
@@ -350,8 +359,27 @@ def test_tradeoff_joins_the_frontier_and_starts_from_it():
         assert {"β = 0.5", "β = 1", "β = 4", "λ = 2"} <= set(found)
         assert found.count("λ = 2") == 2
         assert axes.get_xlabel() == "KL(q || p) in nats per datum"
-    assert bound.get_ylabel() == "I(c; x') in nats per datum"
+    assert bound.get_ylabel() == "about c, nats per datum"
     assert figure.legends[0].get_title().get_text().startswith("2 seeds")
+
+
+def test_the_frontier_is_the_curve_that_distances_are_measured_to():
+    rows = [row | {"log_likelihood": -900 / row["kl"]} for row in make_tradeoff()]
+    rows = [row for row in rows if row["seed"] == 0]
+    line = line_of(tradeoff(rows).axes[0], "β = 0.5, 1, 4 at λ = 0")
+    curve = frontier(rows, "log_likelihood")
+    np.testing.assert_allclose(line.get_ydata(), [curve(kl) for kl in line.get_xdata()])
+    kl, value = line.get_xydata()[len(line.get_xdata()) // 4]
+    chord = np.interp(kl, [4, 16], [-900 / 4, -900 / 16])
+    assert value > chord + 1
+
+
+def test_a_frontier_of_equal_kls_is_drawn():
+    rows = [{**row, "kl": 3.0} for row in make_tradeoff() if row["seed"] == 0]
+    line = line_of(tradeoff(rows).axes[0], "β = 0.5, 1, 4 at λ = 0")
+    of_frontier = [row["log_likelihood"] for row in rows if row["mi_weight"] == 0]
+    np.testing.assert_allclose(line.get_xydata(), [[3.0, np.mean(of_frontier)]])
+    assert np.isnan(frontier(rows, "log_likelihood")(3.0))
 
 
 def test_labels_cover_nothing(drawn):
@@ -501,7 +529,7 @@ def test_by_init_and_order_prints_every_value():
     assert texts(axes.texts) == ["5.00", "0.25", "–", "0.00", "1.00", "2.00"]
     assert axes.texts[1].get_position() == (1, 0)
     assert same_color(axes.texts[0].get_color(), "white")
-    assert same_color(axes.texts[1].get_color(), INK)
+    assert same_color(axes.texts[1].get_color(), "black")
     assert texts(axes.get_yticklabels()) == ["0", "7"]
     assert texts(axes.get_xticklabels()) == ["a", "b", "c"]
     assert axes.get_ylabel() == "seed of the initial weights"

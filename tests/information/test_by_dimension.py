@@ -61,6 +61,37 @@ def test_activity_is_the_variance_of_the_means(measured):
     np.testing.assert_allclose(measured["activity_z_se"], expected, rtol=0.2, atol=1e-12)
 
 
+def test_the_priors_variance_makes_activities_comparable(measured):
+    np.testing.assert_allclose(measured["prior_variance_z"], np.ones(3))
+
+    def uniform(x):
+        with pyro.plate("data", len(x)):
+            c = pyro.sample("c", dist.Uniform(-torch.ones(2), 1.0).to_event(1))
+            u = pyro.sample("u", dist.Normal(3 * x[:, 0], 0.5))  # a prior that depends on the data
+            k = pyro.sample("k", dist.OneHotCategorical(torch.tensor([0.2, 0.8])))
+            w = pyro.sample("w", LogitNormal(torch.tensor(0.0), torch.tensor(1.0), 0.0, 1.0))
+            mean = torch.stack([c.sum(-1), u + k[:, 0], w], -1)
+            pyro.sample("x", dist.Normal(mean, 1.0).to_event(1), obs=x)
+
+    def read(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("c", dist.Uniform(-torch.ones(2), 1.0).to_event(1))
+            pyro.sample("u", dist.Normal(x[:, 0], 1.0))
+            pyro.sample("k", dist.OneHotCategorical(torch.tensor([0.5, 0.5])))
+            pyro.sample("w", LogitNormal(torch.tensor(0.0), torch.tensor(1.0), 0.0, 1.0))
+
+    found = per_dimension(uniform, read, X, aggregate_size=50)
+    np.testing.assert_allclose(found["prior_variance_c"], [1 / 3, 1 / 3])
+    given = 0.25 + 9 * X[:, 0].var(unbiased=False)
+    assert float(found["prior_variance_u"]) == pytest.approx(float(given))
+    assert float(found["prior_variance_k"]) == pytest.approx(2 * 0.2 * 0.8)
+    # Without a closed form it is that of draws, one for each datum.
+    nodes, weights = np.polynomial.hermite_e.hermegauss(60)
+    values, weights = 1 / (1 + np.exp(-nodes)), weights / weights.sum()
+    expected = weights @ values**2 - (weights @ values) ** 2
+    assert float(found["prior_variance_w"]) == pytest.approx(expected, rel=0.15)
+
+
 def test_loss_by_resampling(measured):
     """E_q (x - w z)^2 against E (x - w z')^2 = x^2 + w^2, halved."""
     precision = 1 + WEIGHTS**2
@@ -84,7 +115,8 @@ def test_lists_for_json(measured):
     found = json.loads(json.dumps(as_lists(measured)))
     assert set(found) == {"z", "pairwise"}
     names = {"kl", "aggregate_mi", "activity", "resampling_loss", "mi/mean", "mi/sample"}
-    assert set(found["z"]) == {name + end for name in names for end in ("", "_se")}
+    expected = {name + end for name in names for end in ("", "_se")} | {"prior_variance"}
+    assert set(found["z"]) == expected
     np.testing.assert_array_equal(found["z"]["mi/mean"], measured["mi_z"].sel(channel="mean"))
 
 
@@ -168,7 +200,7 @@ def test_what_has_no_known_marginals_is_left_out_and_said():
     assert list(found["dimension"].values) == ["u"]
     alone = per_dimension(dirichlet, read, X[:100], codes="p")
     assert set(as_lists(alone)["p"]) == {
-        name + end for name in ("activity", "resampling_loss") for end in ("", "_se")
+        *("activity", "activity_se", "resampling_loss", "resampling_loss_se", "prior_variance")
     }
 
 

@@ -25,26 +25,42 @@ def test_mi_matrices_print_every_number_on_one_scale():
         mi_matrices({}, **names)
 
 
-def test_measured_traversals_print_what_was_measured_under_each_image():
+def test_mi_matrices_of_many_numbers_print_the_strongest_code_of_each_factor():
+    values = np.arange(12.0).reshape(4, 3)[[2, 0, 3, 1]] / 10
+    names = {"codes": [f"c[{k}]" for k in range(4)], "factors": ["thickness", "slant", "label"]}
+    panels = mi_matrices({str(k): values for k in range(4)}, **names).axes[:4]
+    for axes in panels:
+        places = {text.get_position(): text.get_text() for text in axes.texts}
+        assert places == {(0, 2): "0.90", (1, 2): "1.00", (2, 2): "1.10"}
+
+
+def test_measured_traversals_draw_what_was_measured_beside_each_row():
     images = np.linspace(0, 1, 2 * 4 * 5 * 7).reshape(2, 4, 5, 7)
     measured = np.arange(2 * 4 * 2).reshape(2, 4, 2) - 0.5
     measured[1, 3, 1] = np.nan
     names = ["thickness (px)", "slant (rad)"]
     figure = measured_traversals(images, measured, names=names, labels=["c[0]", "c[1]"])
-    (axes,) = figure.axes
-    texts = [text.get_text() for text in axes.texts]
-    assert texts[0] == "−0.50\n0.50"
-    assert texts[-1] == "13.50\n–"
-    assert len(texts) == 8
-    assert "under each image: thickness (px), slant (rad)" in axes.get_xlabel()
-    canvas = axes.images[0].get_array()
-    # Each text is under its image, whose ink is where its frame is.
-    for place, (text, frame) in enumerate(zip(axes.texts, axes.lines, strict=True)):
-        row, step = divmod(place, 4)
-        x, y = (np.asarray(v) for v in frame.get_data())
-        left, top = int(x.min() + 0.5), int(y.min() + 0.5)
-        assert np.array_equal(canvas[top : top + 5, left : left + 7], images[row, step])
-        assert text.get_position()[0] == pytest.approx(x[:2].mean())
-        assert y.max() < text.get_position()[1] < y.max() + 1
+    tiles, *beside = figure.axes
+    canvas = tiles.images[0].get_array()
+    tall = canvas.shape[0] // 2
+    wide = canvas.shape[1] // 4
+    for row, step in np.ndindex(2, 4):
+        corner = canvas[row * tall :, step * wide :]
+        np.testing.assert_array_equal(corner[:5, :7], images[row, step])
+    _, _, width, height = tiles.get_window_extent().bounds
+    assert width / height == pytest.approx(canvas.shape[1] / canvas.shape[0])
+    assert [text.get_text() for text in tiles.get_yticklabels()] == ["$c_{0}$", "$c_{1}$"]
+    assert [axes.get_title() for axes in beside] == names
+    thickness, slant = beside
+    assert [text.get_text() for text in thickness.texts] == ["−0.50", "5.50", "7.50", "13.50"]
+    assert [text.get_text() for text in slant.texts] == ["0.50", "6.50", "8.50", "–"]
+    for axes in beside:
+        assert axes.get_ylim() == tiles.get_ylim()
+        lines = [line for line in axes.lines if len(line.get_xdata()) == 4]
+        for row, line in enumerate(lines):
+            heights = line.get_ydata()
+            finite = heights[np.isfinite(heights)]
+            assert (np.diff(finite) < 0).all()  # larger is higher: rows go downwards
+            assert row * tall < finite.min() < finite.max() < row * tall + 5
     with pytest.raises(ValueError, match="a label for each row, found"):
         measured_traversals(images, measured, names=names, labels=["c[0]"])

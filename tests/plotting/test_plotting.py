@@ -33,6 +33,7 @@ from pyro_mivae.runs.groups import (
 from pyro_mivae.runs.history import History
 
 BLUE, ORANGE = "#0072B2", "#D55E00"
+TRAINING = {"seed": 1, "steps": 2000}
 QUANTILES = [0.02, 0.5, 0.975]
 LABELS = np.array([2, 0, 1, 1, 0, 2, 2])
 N, CODES, NOISE = len(LABELS), 4, 2
@@ -97,6 +98,8 @@ def make_tree_of(*without):
             "resampling_loss_z": ("z_dim", np.array([2.0, 3.0])),
             "activity_c": ("c_dim", np.array([0.5, 0.9, 0.0, 0.7])),
             "activity_z": ("z_dim", np.array([0.1, 0.2])),
+            "prior_variance_c": ("c_dim", np.array([2.0, 1.0, 1.0, 1.0])),
+            "prior_variance_z": ("z_dim", np.array([1.0, 4.0])),
             "pairwise_mi": (("dimension", "other"), PAIRS),
             "pairwise_mi_se": (("dimension", "other"), 0.01 * PAIRS),
         },
@@ -147,6 +150,19 @@ def test_training_curves_show_every_column():
     styles = [line.get_linestyle() for line in mi.lines]
     assert styles[0] == "-"
     assert len(set(styles[:3])) == 3
+
+
+def test_training_curves_are_not_ranged_by_the_first_steps():
+    history = History()
+    for step in range(0, 1001, 50):
+        loss = 540.0 if step == 0 else 110.0 - step / 100
+        history.add(step, step / 100, "train", {"loss": loss, "kl/c": 1.0, "mi/c": 2.0})
+    loss, kl, mi = training_curves(history).axes
+    low, high = loss.get_ylim()
+    assert 99 < low < 100
+    assert 109 < high < 110
+    assert kl.get_ylim() == (0.5, 1.5)  # a constant has room, too
+    assert mi.get_ylim() == (1.5, 2.5)
 
 
 def test_training_curves_of_other_pairs():
@@ -215,10 +231,10 @@ def test_information_bars_stand_side_by_side():
     code, noise = figure.axes
     assert [code.get_title(), noise.get_title()] == ["Code c", "Noise z"]
     names = ["MI score, channel mean", "MI bound, channel sample"]
-    names += ["$I_q$(code; x) of the data", "KL(q || p)"]
     heights = [[0.1, 3, 0.5, -0.2], [1.5, 0.4, 0.2, -0.1], [1.8, 3.5, 0.9, 2.5], [2, 4, 1, 3]]
-    for axes in (code, noise):
-        assert texts(axes.get_legend().get_texts()) == names
+    for axes, site in ((code, "c"), (noise, "z")):
+        own = [f"$I_q$({site}; x) of the data", "KL(q || p)"]
+        assert texts(axes.get_legend().get_texts()) == names + own
         edges = sorted((b.get_x(), b.get_x() + b.get_width()) for b in axes.patches)
         assert all(one[1] <= next_[0] for one, next_ in itertools.pairwise(edges))
     found = [c for c in code.containers if isinstance(c, BarContainer)]
@@ -236,18 +252,34 @@ def test_information_bars_stand_side_by_side():
 def test_dimension_use_has_a_row_a_quantity():
     figure = dimension_use(make_tree_of())
     loss, _, activity, _ = figure.axes
-    for axes, expected in ((loss, [20, 10, 5, 1]), (activity, [0.9, 0.7, 0.5, 0])):
+    for axes, expected in ((loss, [20, 10, 5, 1]), (activity, [0.9, 0.7, 0.25, 0])):
         bars = next(c for c in axes.containers if isinstance(c, BarContainer))
         np.testing.assert_allclose([bar.get_height() for bar in bars], expected)
     assert "from the prior" in loss.get_ylabel()
+    assert activity.get_ylabel().endswith("of the prior's")
+    noise = next(c for c in figure.axes[3].containers if isinstance(c, BarContainer))
+    np.testing.assert_allclose([bar.get_height() for bar in noise], [0.1, 0.05])
     assert texts(loss.get_xticklabels()) == ["$c_{1}$", "$c_{3}$", "$c_{0}$", "$c_{2}$"]
+
+
+def test_dimension_use_without_the_priors_variance_keeps_the_codes_units():
+    tree = make_tree_of()
+    groups = {node.name: node.to_dataset() for node in tree.children.values()}
+    groups["information"] = groups["information"].drop_vars("prior_variance_z")
+    activity = dimension_use(make_tree(groups, {})).axes[2]
+    assert activity.get_ylabel().endswith("in its own units")
+    bars = next(c for c in activity.containers if isinstance(c, BarContainer))
+    np.testing.assert_allclose([bar.get_height() for bar in bars], [0.9, 0.7, 0.5, 0])
 
 
 def test_pairwise_information_names_every_pair():
     axes, bar = pairwise_information(make_tree_of()).axes
-    np.testing.assert_allclose(axes.images[0].get_array().filled(np.nan), PAIRS)
+    once = np.where(np.tri(len(PAIRS), k=-1, dtype=bool), PAIRS, np.nan)
+    np.testing.assert_allclose(axes.images[0].get_array().filled(np.nan), once)
     assert texts(axes.get_xticklabels())[3:5] == ["$c_{3}$", "$z_{0}$"]
-    assert len(axes.texts) == 6 * 5
+    # The ten with the most: 0.9, 0.8, 0.7 twice, 0.6 twice, 0.5 three times, 0.4 twice.
+    assert sorted(texts(axes.texts))[:2] == ["0.40", "0.40"]
+    assert len(axes.texts) == 11
     assert "up to 0.01" in axes.get_xlabel()
     assert bar.get_ylabel() == "nats"
 
@@ -310,6 +342,7 @@ def with_category(tree):
     groups["sample_stats"] = make_group({"q_d": (("image", "d_dim"), probability)})
     if "information" in groups:
         single = {"kl_d": 2.0, "aggregate_mi_d": 1.5, "activity_d": 0.6, "resampling_loss_d": 30.0}
+        single |= {"prior_variance_d": 0.75}
         measured = {name: ((), np.array(value)) for name, value in single.items()}
         measured["mi_d"] = ("channel", np.array([1.8, 1.7]))
         new = make_group(measured, {"channel": ["mean", "sample"]})
@@ -358,7 +391,9 @@ def write_run(folder, *without, config=None, add=lambda tree: tree):
 @pytest.mark.slow
 def test_redraw_from_the_folder_alone(tmp_path, drawn):
     settings = {"prior": "uniform", "channel": "sleep", "mi_weight": 0.5}
-    write_run(tmp_path, config={"seed": 1, "data": {"name": "mnist-5k"}, "model": settings})
+    write_run(
+        tmp_path, config={"training": TRAINING, "data": {"name": "mnist-5k"}, "model": settings}
+    )
     before = dict(matplotlib.rcParams)
     paths = redraw(str(tmp_path))
     assert dict(matplotlib.rcParams) == before
@@ -367,12 +402,15 @@ def test_redraw_from_the_folder_alone(tmp_path, drawn):
         assert path == tmp_path / "figures" / f"{name}.png"
         height, width = imread(path).shape[:2]
         assert 300 < height < 3000
-        assert 500 < width < 3000
+        assert width == 2 * 736
     assert len(list((tmp_path / "figures").iterdir())) == len(FIGURES)
     assert len(drawn) == len(FIGURES)
     for figure, boxes in drawn.items():
-        heading = "prior uniform  ·  training channel sleep  ·  λ = 0.5  ·  data mnist-5k"
-        assert figure.get_suptitle() == heading
+        heading = figure.get_suptitle().replace("\n", "  ·  ").split("  ·  ")
+        assert heading == [
+            *("prior uniform", "training channel sleep", "λ = 0.5", "data mnist-5k", "seed 1"),
+            *("2000 steps", f"run {tmp_path.name}"),
+        ]
         for (one, box), (other, other_box) in itertools.combinations(boxes.items(), 2):
             assert not box.overlaps(other_box), f"{one.get_text()!r} is on {other.get_text()!r}"
 

@@ -45,12 +45,13 @@ def caption(name: str) -> str:
         "with 95 % intervals",
         "top_factors": f"The factor that the leading code carries most about, λ {MI_WEIGHT:g}",
         "mi_arms": f"I(code; factor) on re-inked digits, {first}",
-        "mi_main": "I(dimension; factor) on MNIST, the first seed of each main model",
+        "mi_main": "I(dimension; factor) on MNIST, the first seed of each main model; "
+        "written out for the strongest dimension of each factor",
     }
     if name in fixed:
         return fixed[name]
     model = name.removeprefix("traversals_").removeprefix("main_").replace("_", " ")
-    return f"Traversals of the code, with what was measured under each image: {model}"
+    return f"Traversals of the code, and beside each row what was measured along it: {model}"
 
 
 def draw(rows: Sequence[Row], folder: Path, again: Sequence[Row] = ()) -> dict[str, Figure | None]:

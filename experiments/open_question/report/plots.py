@@ -14,6 +14,9 @@ from experiments.plots.rows import Rows, check_columns, distinct
 from pyro_mivae.plotting import style
 from pyro_mivae.plotting.factors_of_codes import COLOURS
 
+COLUMNS = 3
+"""Panels side by side."""
+
 
 def interaction_plot(rows: Rows, *, label: str) -> Figure:
     """Draws a measure on several data sets for each arm: lines that are not parallel interact.
@@ -30,8 +33,13 @@ def interaction_plot(rows: Rows, *, label: str) -> Figure:
     """
     check_columns(rows, ("panel", "arm", "data", "seed", "value"), "a row for each run")
     panels, arms = distinct(rows, "panel"), distinct(rows, "arm")
-    figure = Figure(figsize=(5.0 * len(panels) + 1.0, 6.4), layout="constrained")
-    all_axes = figure.subplots(1, len(panels), squeeze=False)[0]  # of other data, other scales
+    columns = min(len(panels), COLUMNS)
+    lines = -(-len(panels) // columns)
+    figure = style.new_figure(2.9 * lines + 0.7)
+    grid = list(figure.subplots(lines, columns, squeeze=False).flat)  # of other data, other scales
+    all_axes = grid[: len(panels)]
+    for axes in grid[len(panels) :]:
+        axes.remove()
     for axes, panel in zip(all_axes, panels, strict=True):
         panel_rows = [row for row in rows if str(row["panel"]) == panel]
         data = distinct(panel_rows, "data")
@@ -39,8 +47,9 @@ def interaction_plot(rows: Rows, *, label: str) -> Figure:
             shift = 0.0 if len(arms) == 1 else 0.3 * (number / (len(arms) - 1) - 0.5)
             chosen = [row for row in panel_rows if str(row["arm"]) == arm]
             _draw_arm(axes, chosen, data, shift, number, arm)
-        style.finish(axes, panel, ylabel=label if axes is all_axes[0] else "")
-        axes.set_xticks(range(len(data)), data, fontsize=style.MEDIUM)
+        first = all_axes.index(axes) % columns == 0
+        style.finish(axes, panel, ylabel=label if first else "")
+        axes.set_xticks(range(len(data)), data, fontsize=style.SMALL)
         axes.set_xlim(-0.5, len(data) - 0.5)
         axes.grid(visible=False, axis="x")
         axes.tick_params(labelleft=True)
@@ -70,15 +79,15 @@ def _draw_arm(
             places.append(place + shift)
             means.append(float(values.mean()))
             reaches.append(student_reach(values) if len(values) > 1 else 0.0)
-            axes.plot([place + shift] * len(values), values, ".", color=colour, ms=5, alpha=0.4)
+            axes.plot([place + shift] * len(values), values, ".", color=colour, ms=3, alpha=0.4)
     for seed in distinct(rows, "seed"):
         by_data = {str(r["data"]): float(r["value"]) for r in rows if str(r["seed"]) == seed}
         line = [(place + shift, by_data[n]) for place, n in enumerate(data) if n in by_data]
         if len(line) > 1:
             axes.plot(*zip(*line, strict=True), "-", color=colour, lw=0.5, alpha=0.25)
     if places:
-        options: dict[str, Any] = {"color": colour, "marker": marker, "ms": 10, "lw": 2.5}
-        options |= {"capsize": 6, "mfc": "white", "mew": 2, "zorder": 5}
+        options: dict[str, Any] = {"color": colour, "marker": marker, "ms": 6, "lw": 1.5}
+        options |= {"capsize": 3, "mfc": "white", "mew": 1.5, "zorder": 5}
         axes.errorbar(places, means, yerr=reaches, label=arm, **options)
 
 
@@ -98,7 +107,7 @@ def top_factors(rows: Rows) -> Figure:
     colours = {"label": style.GREY, "none": style.PALE}
     own = [name for name in factors if name not in colours]
     colours |= {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(own)}
-    figure = Figure(figsize=(12, 0.55 * len(groups) + 2.2), layout="constrained")
+    figure = style.new_figure(0.27 * len(groups) + 1.3)
     axes = figure.subplots()
     for place, group in enumerate(groups):
         tops = [str(row["top"]) for row in rows if str(row["group"]) == group]
@@ -108,13 +117,13 @@ def top_factors(rows: Rows) -> Figure:
             width = count / len(tops)
             axes.barh(place, width, left=left, height=0.7, color=colours[name], label=name)
             if count:
-                ink = style.INK if name in ("none", "label") else "white"
-                options: dict[str, Any] = {"ha": "center", "va": "center", "color": ink}
-                axes.text(left + width / 2, place, str(count), fontsize=style.SMALL, **options)
+                options: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": style.TINY}
+                options["color"] = style.ink_on(colours[name])
+                axes.text(left + width / 2, place, str(count), **options)
             left += width
         axes.text(1.01, place, f"{len(tops)} runs", va="center", fontsize=style.SMALL)
     style.finish(axes, "", "share of the runs")
-    axes.set_yticks(range(len(groups)), groups, fontsize=style.MEDIUM)
+    axes.set_yticks(range(len(groups)), groups, fontsize=style.SMALL)
     axes.set_ylim(len(groups) - 0.5, -0.5)
     axes.set_xlim(0, 1)
     axes.grid(visible=False)
@@ -124,7 +133,7 @@ def top_factors(rows: Rows) -> Figure:
     figure.legend(
         [chosen[name] for name in factors],
         factors,
-        ncols=len(factors),
+        ncols=min(len(factors), 7),
         title="The factor that the leading code carries most about",
         **style.OUTSIDE,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from matplotlib.ticker import NullLocator
 
 from experiments.plots.placing import Label, label_points
 from experiments.plots.rows import Rows, check_columns, distinct, grouped, seeds_note
+from experiments.poster.rows import smooth
 from pyro_mivae.plotting import style
 from pyro_mivae.plotting.style import MARKERS, OUTSIDE
 
@@ -52,8 +54,9 @@ class _Curve(NamedTuple):
 def tradeoff(rows: Rows, *, code: str = "c") -> Figure:
     """Draws log-likelihood, MI score and MI bound against the KL: the claim of one trade-off.
 
-    The dark line is the frontier of beta, of the runs without the information term
-    (``mi_weight`` 0). A coloured line for each training channel is that of lambda, of the runs
+    The dark curve is the frontier of beta, of the runs without the information term
+    (``mi_weight`` 0): a monotone cubic through the means, as distances from the frontier are
+    measured. A coloured line for each training channel is that of lambda, of the runs
     with ``kl_weight`` 1; it starts at the frontier's beta = 1. Rows with both weights changed
     belong to neither and are left out. Each run is a small point, lines go through the means over
     seeds.
@@ -67,7 +70,7 @@ def tradeoff(rows: Rows, *, code: str = "c") -> Figure:
     Raises:
         ValueError: If there is no row, or one lacks a column.
     """
-    information = f"I({code}; x') in nats per datum"
+    information = f"about {code}, nats per datum"
     panels = {
         "log_likelihood": ("Log-likelihood", "nats per datum"),
         "mi_score": (style.mi_name("mean"), information),
@@ -85,18 +88,24 @@ def tradeoff(rows: Rows, *, code: str = "c") -> Figure:
         chosen = start + [r for r in with_mi if r["channel"] == channel]
         note = f"β = 1, {style.training(channel)}"
         curves.append(_Curve("mi_weight", "λ", note, chosen, *style.CHANNELS[channel]))
-    figure = Figure(figsize=(19, 8), layout="constrained")
-    axes_of = dict(zip(panels, figure.subplots(1, 3), strict=True))
+    figure = style.new_figure(7.6)
+    axes_of = figure.subplot_mosaic([["log_likelihood", "mi_score"], ["mi_bound", "."]])
     for column, axes in axes_of.items():
         for curve in reversed(curves):
             values = curve.values(column)
             label = f"{curve.sign} = {', '.join(f'{w:g}' for w in values)} at {curve.note}"
-            _draw_curve(axes, values, label, curve.colour, curve.marker)
+            smoothed = curve.rows is frontier
+            _draw_curve(axes, values, label, curve.colour, curve.marker, smoothed=smoothed)
         title, ylabel = panels[column]
         style.finish(axes, title, "KL(q || p) in nats per datum", ylabel)
         axes.margins(0.1)
     handles, labels = axes_of["log_likelihood"].get_legend_handles_labels()
-    figure.legend(handles[::-1], labels[::-1], ncols=2, title=seeds_note(rows), **OUTSIDE)
+    labels = [re.sub(r" (?=at )|(?<=,) (?=training)", "\n", label) for label in labels]
+    fourth: dict[str, Any] = {"loc": "center", "bbox_to_anchor": (0.78, 0.28)}
+    fourth = {**OUTSIDE, **fourth, "labelspacing": 0.9}
+    figure.legend(
+        handles[::-1], labels[::-1], title=seeds_note(rows).replace(", ", ",\n"), **fourth
+    )
     figure.draw_without_rendering()
     for column, axes in axes_of.items():
         label_points(axes, [label for curve in curves for label in curve.labels(column)])
@@ -104,14 +113,28 @@ def tradeoff(rows: Rows, *, code: str = "c") -> Figure:
 
 
 def _draw_curve(
-    axes: Axes, values: dict[float, list[tuple[float, ...]]], label: str, colour: str, marker: str
+    axes: Axes,
+    values: dict[float, list[tuple[float, ...]]],
+    label: str,
+    colour: str,
+    marker: str,
+    *,
+    smoothed: bool = False,
 ) -> None:
+    """Draws each run and a line through the means; a smooth one goes by the first coordinate."""
     if values:
         every = np.concatenate([np.array(v) for v in values.values()])
-        axes.plot(*every.T, marker, ls="None", color=colour, ms=5, alpha=0.45, mew=0)
+        axes.plot(*every.T, marker, ls="None", color=colour, ms=3.5, alpha=0.45, mew=0)
         means = np.array([np.mean(v, axis=0) for v in values.values()])
-        options: dict[str, Any] = {"lw": 2.5, "ms": 9, "mfc": "white", "mew": 2.5, "label": label}
-        axes.plot(*means.T, "-", color=colour, marker=marker, **options)
+        options: dict[str, Any] = {"lw": 1.5, "ms": 5.5, "mfc": "white", "mew": 1.5}
+        line = means
+        if smoothed:
+            knots, curve = smooth([(x, y) for x, y in means])
+            between = [np.linspace(*ends, 20)[:-1] for ends in itertools.pairwise(knots)]
+            places = np.concatenate([*between, knots[-1:]])
+            line = np.column_stack([places, curve(places)])
+            options["markevery"] = 19
+        axes.plot(*line.T, "-", color=colour, marker=marker, label=label, **options)
 
 
 def capacity(rows: Rows, *, measure: str) -> Figure:
@@ -134,7 +157,7 @@ def capacity(rows: Rows, *, measure: str) -> Figure:
     check_columns(rows, needed, "a row for each run, with the code's shares")
     sizes = sorted({float(row["size"]) for row in rows})
     channels = distinct(rows, "channel")
-    figure = Figure(figsize=(15, 7.5), layout="constrained")
+    figure = style.new_figure(4.4)
     panels = figure.subplots(1, 2, sharey=True)
     undefined = dict.fromkeys(channels, 0)
     for axes, column, title in zip(
@@ -153,7 +176,7 @@ def capacity(rows: Rows, *, measure: str) -> Figure:
             note = f", {undefined[channel]} undefined" if undefined[channel] else ""
             label = style.training(channel) + note
             _draw_curve(axes, values, label, *style.CHANNELS[channel])
-        axes.axhline(0.5, color=style.GREY, ls="--", lw=1.5)
+        axes.axhline(0.5, color=style.GREY, ls="--", lw=1)
         style.finish(axes, title, "dimensions, |c| = |z|")
         axes.set_xscale("log", base=2)
         axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
@@ -201,7 +224,7 @@ def dimension_loss(
             strict=False,
         )
     )
-    figure = Figure(figsize=(15, 7.5), layout="constrained")
+    figure = style.new_figure(4.4)
     panels = figure.subplots(1, 2, sharey=True)
     names = {"mi": style.mi_name(channel), "kl": "KL(q || p)"}
     for axes, (column, name) in zip(panels, names.items(), strict=True):
@@ -214,7 +237,9 @@ def dimension_loss(
                 "marker": markers[run],
             }
             if points:
-                axes.plot(*zip(*points, strict=True), ms=9, alpha=0.7, mec="white", **options)
+                axes.plot(
+                    *zip(*points, strict=True), ms=5, alpha=0.7, mec="white", mew=0.5, **options
+                )
         value, low, high = map(style.number, correlations[column])
         title = f"Spearman's ρ = {value} [{low}, {high}]"
         style.finish(axes, title, f"{name}, in nats per datum")
@@ -225,10 +250,10 @@ def dimension_loss(
     panels[0].set_ylabel(text, fontsize=style.MEDIUM)
     for site in distinct(rows, "site"):
         name, colour = style.SITES[site]
-        panels[0].plot([], [], "o", color=colour, ms=9, label=name)
+        panels[0].plot([], [], "o", color=colour, ms=5, label=name)
     if len(set(markers.values())) > 1:
         for run, marker in markers.items():
-            options = {"color": style.INK, "mfc": "white", "ms": 9, "label": run}
+            options = {"color": style.INK, "mfc": "white", "ms": 5, "label": run}
             panels[0].plot([], [], marker, **options)
     note = f"Dimensions of {len(runs)} runs; in brackets the bootstrap interval of ρ"
     handles, labels = panels[0].get_legend_handles_labels()

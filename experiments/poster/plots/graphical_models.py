@@ -11,7 +11,8 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 from pyro_mivae.plotting import style
 
 # A colour is a distribution, which keeps it in both graphs; the stroke is its role there.
-DECODER, ENCODER = style.SITES["c"][1], style.SITES["z"][1]
+# Darker than elsewhere: its text needs the contrast.
+DECODER, ENCODER = (style.darker(style.SITES[site][1]) for site in "cz")
 P = r"$p_\theta(x\,|\,z)$"
 Q = r"$q_\phi(z\,|\,x)$"
 TOP, BOTTOM, RADIUS = 5.0, 1.2, 0.72
@@ -24,8 +25,8 @@ class _Graph(NamedTuple):
     observed: str
     source: str
     plate: str
-    likelihood: tuple[str, str]
-    guide: tuple[str, str]
+    likelihood: tuple[str, Any]
+    guide: tuple[str, Any]
     formula: str
     caption: str
 
@@ -42,8 +43,9 @@ GRAPHS = (
         guide=(Q, ENCODER),
         formula=r"$\mathbb{E}_{p_{\mathrm{data}}(x)\,q_\phi(z|x)}\,[\,\log p_\theta(x\,|\,z)\,]$",
         caption=(
-            "plus the entropy of the data (constant) is a lower\n"
-            "bound on I(x; z) between data and the guide's z."
+            "plus the entropy of the data (constant)\n"
+            "is a lower bound on I(x; z)\n"
+            "between data and the guide's z."
         ),
     ),
     _Graph(
@@ -57,8 +59,9 @@ GRAPHS = (
         guide=(P, DECODER),
         formula=r"$\mathbb{E}_{p(z)\,p_\theta(x'|z)}\,[\,\log q_\phi(z\,|\,x')\,]$",
         caption=(
-            "plus the entropy of z (pointwise, −log p(z)) is the lower\n"
-            "bound on I(z; x') between the prior's z and generated x'."
+            "plus the entropy of z (pointwise, −log p(z))\n"
+            "is the lower bound on I(z; x')\n"
+            "between the prior's z and generated x'."
         ),
     ),
 )
@@ -75,23 +78,23 @@ def duality() -> Figure:
         Ducau and Trénous (2016), *Mutual information in variational autoencoders*, Figure 2 and
         "Duality".
     """
-    figure = Figure(figsize=(15, 9.3), layout="constrained")
+    figure = style.new_figure(5.2)
     for axes, graph in zip(figure.subplots(1, 2), GRAPHS, strict=True):
         _draw(axes, graph)
     note = (
-        "shaded: observed   ·   solid: likelihood   ·   dashed: guide   ·   "
+        "shaded: observed  ·  solid: likelihood  ·  dashed: guide  ·  "
         "a distribution has one colour in both\n"
-        "The density of x under the data is unknown: the dual leaves out log p(x), and with it "
-        "its KL divergence."
+        "The density of x under the data is unknown:\n"
+        "the dual leaves out log p(x), and with it its KL divergence."
     )
-    figure.supxlabel(note, fontsize=style.MEDIUM, color=style.INK, linespacing=1.6)
+    figure.supxlabel(note, fontsize=style.SMALL, color=style.INK, linespacing=1.6)
     return figure
 
 
 def _draw(axes: Axes, graph: _Graph) -> None:
-    axes.set(xlim=(-5.2, 5.2), ylim=(-4.0, 6.6), aspect="equal")
+    axes.set(xlim=(-5.2, 5.2), ylim=(-5.0, 6.6), aspect="equal")
     axes.set_axis_off()
-    axes.set_title(graph.title, fontsize=style.LARGE + 2)
+    axes.set_title(graph.title, fontsize=style.LARGE)
     plate = FancyBboxPatch(
         (-4.7, -0.45),
         9.4,
@@ -99,20 +102,20 @@ def _draw(axes: Axes, graph: _Graph) -> None:
         "round,pad=0,rounding_size=0.4",
         fc="none",
         ec=style.GREY,
-        lw=1.5,
+        lw=1,
     )
     axes.add_patch(plate)
-    axes.text(4.45, -0.2, graph.plate, ha="right", va="bottom", fontsize=style.MEDIUM)
+    axes.text(4.45, -0.2, graph.plate, ha="right", va="bottom", fontsize=style.SMALL)
     for name, height, fill in (
         (graph.latent, TOP, "white"),
         (graph.observed, BOTTOM, style.PALE),
     ):
-        axes.add_patch(Circle((0, height), RADIUS, fc=fill, ec=style.INK, lw=2, zorder=3))
+        axes.add_patch(Circle((0, height), RADIUS, fc=fill, ec=style.INK, lw=1.2, zorder=3))
         name = f"${name}$"
-        axes.text(0, height, name, ha="center", va="center", fontsize=24, zorder=4)
+        axes.text(0, height, name, ha="center", va="center", fontsize=14, zorder=4)
     for side, height, text in ((1, TOP, graph.prior), (1, BOTTOM, graph.source)):
         place = (side * (RADIUS + 0.35), height)
-        axes.text(*place, text, ha="left", va="center", fontsize=style.LARGE)
+        axes.text(*place, text, ha="left", va="center", fontsize=style.SMALL)
     arrows = (
         (-1, TOP, BOTTOM, "-", "likelihood", graph.likelihood),
         (1, BOTTOM, TOP, "--", "guide", graph.guide),
@@ -122,11 +125,11 @@ def _draw(axes: Axes, graph: _Graph) -> None:
         place = (side * 1.45, (start + end) / 2)
         text = f"{role}\n{name}"
         align = "right" if side < 0 else "left"
-        axes.text(*place, text, ha=align, va="center", fontsize=style.LARGE + 2, color=colour)
+        axes.text(*place, text, ha=align, va="center", fontsize=style.MEDIUM, color=colour)
     lines = (
-        (-0.95, "Reconstruction term", style.LARGE),
-        (-1.75, graph.formula, 22),
-        (-2.9, graph.caption, style.LARGE),
+        (-0.9, "Reconstruction term", style.MEDIUM),
+        (-1.75, graph.formula, 13.5),
+        (-2.9, graph.caption, style.SMALL),
     )
     for height, text, size in lines:
         axes.text(0, height, text, ha="center", va="top", fontsize=size, linespacing=1.4)
@@ -141,7 +144,7 @@ def _draw_arrow(axes: Axes, side: int, start: float, end: float, stroke: str, co
         (side * 0.62 * RADIUS, end - sign * reach),
     ]
     options: dict[str, Any] = {"connectionstyle": "arc3,rad=0.3", "color": colour, "shrinkA": 2}
-    head = "-|>,head_length=14,head_width=7"
+    head = "-|>,head_length=8,head_width=4"
     # The head is a patch of its own: a dashed rim would fray it.
-    axes.add_patch(FancyArrowPatch(*ends, arrowstyle="-", shrinkB=12, lw=3, ls=stroke, **options))
+    axes.add_patch(FancyArrowPatch(*ends, arrowstyle="-", shrinkB=7, lw=1.8, ls=stroke, **options))
     axes.add_patch(FancyArrowPatch(*ends, arrowstyle=head, shrinkB=2, lw=0, **options))

@@ -34,8 +34,6 @@ def latent_grid(
     _check_images(images, 4, (len(first), len(second)))
     down, across = map(style.tex, labels)
     figure, axes = style.mosaic(images, f"{down} moves down, {across} across, all else stays")
-    # Wide enough for the title.
-    figure.set_size_inches(max(figure.get_figwidth(), 7.0), figure.get_figheight())
     axes.set_yticklabels([style.number(value) for value in first])
     axes.set_xticklabels([style.number(value) for value in second])
     axes.set_ylabel(f"value of {down}", fontsize=style.LARGE)
@@ -73,9 +71,8 @@ def latent_grid_sheet(
     blocks = np.pad(blocks, (*[(0, 0)] * 2, (0, gap), (0, gap)), constant_values=0)
     tall, wide = blocks.shape[2:]
     canvas = blocks.transpose(0, 2, 1, 3).reshape(rows * tall, columns * wide)[:-gap, :-gap]
-    inches = min(max(10 / (columns * across), 0.2), 0.6) / width
-    size = (inches * canvas.shape[1] + 1.4, inches * canvas.shape[0] + 1.6)
-    figure = Figure(figsize=(max(size[0], 8.0), size[1]), layout="constrained")
+    inches = min((style.WIDTH - 0.6) / canvas.shape[1], 0.6 / width)
+    figure = style.new_figure(inches * canvas.shape[0] + 1.1)
     axes = figure.subplots()
     axes.imshow(canvas, cmap="gray_r", vmin=0, vmax=1, interpolation="antialiased")
     code, noise = labels

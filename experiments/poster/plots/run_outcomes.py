@@ -46,7 +46,7 @@ def information_columns(rows: Rows) -> Figure:
     finite = [n for n in numbers if math.isfinite(n)] + [0.0]
     room = 0.06 * (max(finite) - min(finite) or 1.0)
     rim = min(finite) - room, max(finite) + room
-    figure = Figure(figsize=(8 * len(sites) + 2, 1.15 * len(names) + 2.6), layout="constrained")
+    figure = style.new_figure(0.52 * len(names) + 1.4)
     panels = figure.subplots(1, len(sites), sharex=True, sharey=True, squeeze=False)[0]
     for axes, site in zip(panels, sites, strict=True):
         title, colour = style.SITES[site]
@@ -63,12 +63,8 @@ def information_columns(rows: Rows) -> Figure:
         axes.set(xlim=rim, ylim=(len(names) - 0.5, -0.5))
         axes.tick_params(axis="y", length=0)
         ticks = [f"{label}\n{style.training(channel)}" for label, channel in names]
-        axes.set_yticks(range(len(names)), ticks, fontsize=style.MEDIUM)
-    figure.legend(
-        handles=_legend(),
-        ncols=2,
-        **style.OUTSIDE,
-    )
+        axes.set_yticks(range(len(names)), ticks, fontsize=style.SMALL)
+    figure.legend(handles=_legend(), ncols=2, **style.OUTSIDE)
     return figure
 
 
@@ -81,9 +77,9 @@ def _draw_column(
             continue
         shown = [e if math.isfinite(e) else r for e, r in zip(ends, rim, strict=True)]
         options: dict[str, Any] = {"color": shade or colour, "label": f"{guide} guide"}
-        axes.plot(shown, [place + below] * 2, lw=5, solid_capstyle="butt", **options)
+        axes.plot(shown, [place + below] * 2, lw=3, solid_capstyle="butt", **options)
         for end, at, arrow in zip(ends, shown, "<>", strict=True):
-            cap = ("|", 12, 2.5) if math.isfinite(end) else (arrow, 11, 0)
+            cap = ("|", 7, 1.5) if math.isfinite(end) else (arrow, 7, 0)
             axes.plot(
                 at,
                 place + below,
@@ -93,20 +89,20 @@ def _draw_column(
                 mew=cap[2],
                 clip_on=False,
             )
-    marks: dict[str, Any] = {"color": colour, "ms": 11, "mew": 2.5, "zorder": 4}
+    marks: dict[str, Any] = {"color": colour, "ms": 6, "mew": 1.5, "zorder": 4}
     axes.plot(float(row["bound"]), place - 0.14, "o", label="bound", **marks)
     axes.plot(float(row["score"]), place - 0.34, "D", label="score", mfc="white", **marks)
 
 
 def _legend() -> list[Line2D]:
-    ink: dict[str, Any] = {"color": style.INK, "ms": 10, "mew": 2}
+    ink: dict[str, Any] = {"color": style.INK, "ms": 6, "mew": 1.5}
     return [
         Line2D(
             [], [], marker="D", ls="", mfc="white", label="score, channel mean (no bound)", **ink
         ),
         Line2D([], [], marker="o", ls="", label="bound, channel sample", **ink),
-        Line2D([], [], color=style.GREY, lw=5, label="$L_K$ to $U_K$, the run's own guide"),
-        Line2D([], [], color=style.INK, lw=5, label="$L_K$ to $U_K$, refitted guide (coloured)"),
+        Line2D([], [], color=style.GREY, lw=3, label="$L_K$ to $U_K$, the run's own guide"),
+        Line2D([], [], color=style.INK, lw=3, label="$L_K$ to $U_K$, refitted guide (coloured)"),
     ]
 
 
@@ -123,7 +119,7 @@ def outcomes(rows: Rows, *, threshold: float | None = None) -> Figure:
     """
     check_columns(rows, ("variant", "seed", "kl_z", "ignored"), "a row for each run")
     variants, seeds = distinct(rows, "variant"), distinct(rows, "seed")
-    figure = Figure(figsize=(14, 0.95 * len(variants) + 2.4), layout="constrained")
+    figure = style.new_figure(0.6 * len(variants) + 1.4)
     axes = figure.subplots()
     colour = style.SITES["z"][1]
     heights = dict(zip(seeds, np.linspace(0.3, -0.3, len(seeds) + 2)[1:-1], strict=True))
@@ -131,7 +127,7 @@ def outcomes(rows: Rows, *, threshold: float | None = None) -> Figure:
         chosen = [r for r in rows if str(r["variant"]) == variant]
         flags = [_is_true(r["ignored"]) for r in chosen]
         for row, ignored in zip(chosen, flags, strict=True):
-            options: dict[str, Any] = {"ms": 10, "mew": 2, "color": colour, "clip_on": False}
+            options: dict[str, Any] = {"ms": 6, "mew": 1.5, "color": colour, "clip_on": False}
             options["mfc"] = "white" if ignored else colour
             axes.plot(float(row["kl_z"]), place + heights[str(row["seed"])], "o", **options)
         share = f"{sum(flags)} of {len(flags)}  ({100 * sum(flags) / len(flags):.0f} %)"
@@ -149,12 +145,12 @@ def outcomes(rows: Rows, *, threshold: float | None = None) -> Figure:
     axes.set_yticks(range(len(variants)), variants, fontsize=style.MEDIUM)
     axes.tick_params(axis="y", length=0)
     axes.axvline(0, color=style.GREY, lw=1, zorder=1)
-    handles = [Line2D([], [], marker="o", ls="", color=colour, ms=10, label="z used")]
-    hollow: dict[str, Any] = {"mfc": "white", "mew": 2, "label": "z ignored"}
-    handles.append(Line2D([], [], marker="o", ls="", color=colour, ms=10, **hollow))
+    handles = [Line2D([], [], marker="o", ls="", color=colour, ms=6, label="z used")]
+    hollow: dict[str, Any] = {"mfc": "white", "mew": 1.5, "label": "z ignored"}
+    handles.append(Line2D([], [], marker="o", ls="", color=colour, ms=6, **hollow))
     if threshold is not None:
         label = f"z counts as ignored below {threshold:g} nats"
-        handles.append(axes.axvline(threshold, color=style.INK, ls="--", lw=1.5, label=label))
+        handles.append(axes.axvline(threshold, color=style.INK, ls="--", lw=1, label=label))
     figure.legend(
         handles=handles,
         ncols=3,
@@ -191,24 +187,21 @@ def by_init_and_order(
             f"expected a matrix of shape {expected}, init_seeds by order_seeds and not empty, "
             f"found {tuple(matrix.shape)}"
         )
-    size = 0.9 * expected[1] + 4.2, 0.75 * expected[0] + 2.2
-    figure = Figure(figsize=(max(size[0], 7.0), max(size[1], 5.0)), layout="constrained")
+    figure = style.new_figure(max(0.45 * expected[0] + 1.2, 2.9))
     axes = figure.subplots()
-    axes.set_facecolor(style.PALE)
-    top = max(float(np.nanmax(matrix, initial=0.0)), 0.01)
-    image = axes.imshow(matrix, cmap="Oranges", vmin=0, vmax=top, aspect="auto")
-    for (row, column), value in np.ndenumerate(matrix):
-        text = style.number(value) if np.isfinite(value) else "–"
-        colour = "white" if value > 0.6 * top else style.INK
-        options: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": style.MEDIUM}
-        axes.text(column, row, text, color=colour, **options)
-    axes.set_xticks(range(expected[1]), [str(s) for s in order_seeds], fontsize=style.MEDIUM)
-    axes.set_yticks(range(expected[0]), [str(s) for s in init_seeds], fontsize=style.MEDIUM)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
+    image = style.heat_map(
+        axes,
+        matrix,
+        columns=[str(seed) for seed in order_seeds],
+        rows=[str(seed) for seed in init_seeds],
+        top=max(float(np.nanmax(matrix, initial=0.0)), 0.01),
+        cmap="Oranges",
+        texts=np.where(np.isfinite(matrix), style.numbers(matrix), "–"),
+    )
     axes.set_title("Final KL of z", fontsize=style.LARGE)
     axes.set_xlabel("seed of the data's order and of all draws", fontsize=style.MEDIUM)
     axes.set_ylabel("seed of the initial weights", fontsize=style.MEDIUM)
     bar = figure.colorbar(image, ax=axes)
+    bar.ax.tick_params(labelsize=style.SMALL)
     bar.set_label("nats per datum", fontsize=style.MEDIUM)
     return figure

@@ -18,9 +18,9 @@ from pyro_mivae.runs.history import History
 TRACES = [style.SITES["c"][1], *style.OTHERS, style.SITES["z"][1]]
 STROKES: tuple[Any, ...] = ("-", "--", "-.", (0, (1, 1)))
 PANELS = {
-    "mi": ("cz", "I(c, z; x')"),
-    "mi/c": ("c", "I(c; x')"),
-    "mi/z": ("z", "I(z; x')"),
+    "mi": ("cz", "{} c and z"),
+    "mi/c": ("c", "{} c"),
+    "mi/z": ("z", "{} z"),
     "kl": ("cz", "KL of c and z"),
     "kl/c": ("c", "KL of c"),
     "kl/z": ("z", "KL of z"),
@@ -39,10 +39,10 @@ def information_traces(
 ) -> Figure:
     """Draws information and KL of code and noise over the training: Figures 3 and 4.
 
-    Six panels, of the rows ``validation``: I(c, z; x') as the sum of ``mi/c`` and ``mi/z`` under
-    the channel, its two parts, KL(q || p) of both, of c and of z. A line is the mean over seeds at
-    the steps that all of them have, a band their range. The first two labels have the poster's
-    blue and green.
+    Six panels, of the rows ``validation``: the score of c and z (under another channel than
+    ``mean`` the bound) as the sum of ``mi/c`` and ``mi/z`` under the channel, its two parts,
+    KL(q || p) of both, of c and of z. A line is the mean over seeds at the steps that all of them
+    have, a band their range. The first two labels have the poster's blue and green.
 
     Args:
         traces: Histories by label, one for each seed; in nats per datum.
@@ -62,7 +62,8 @@ def information_traces(
         raise ValueError("there is no trace to draw: expected histories by label")
     reference = reference or {}
     _check_reference(reference, traces)
-    figure = Figure(figsize=(16, 10), layout="constrained")
+    figure = style.new_figure(5.6)
+    kind = "Score of" if channel == "mean" else "Bound of"
     panels = figure.subplots(2, 3, sharex=True, sharey="row")
     colours = dict(zip(traces, itertools.cycle(TRACES), strict=False))
     for axes, (name, (sites, title)) in zip(panels.flat, PANELS.items(), strict=True):
@@ -76,10 +77,10 @@ def information_traces(
                 # Beside the axes, where they hide no trace.
                 mark = {"color": colours[label], "transform": axes.get_yaxis_transform()}
                 ends = [values[name]] * 2
-                axes.plot([1.01, 1.07], ends, ls=(0, (1, 0.6)), lw=4, clip_on=False, **mark)
-        style.finish(axes, title)
+                axes.plot([1.01, 1.07], ends, ls=(0, (1, 0.6)), lw=2.5, clip_on=False, **mark)
+        style.finish(axes, title.format(kind))
         axes.tick_params(labelbottom=True, labelleft=True)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
     for axes in panels[-1]:
         axes.set_xlabel("training step", fontsize=style.MEDIUM)
@@ -132,12 +133,12 @@ def _draw_trace(
     values = np.array([[seed[step] for step in steps] for seed in seeds])
     if each:
         for seed in seeds:
-            axes.plot(list(seed), list(seed.values()), "-", color=colour, lw=0.9, alpha=0.5)
+            axes.plot(list(seed), list(seed.values()), "-", color=colour, lw=0.6, alpha=0.5)
     elif len(seeds) > 1:
         axes.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.2, lw=0)
     number = f"{len(seeds)} seeds" if len(seeds) > 1 else "one seed"
     options = {"ls": stroke, "color": colour, "label": f"{label} ({number})"}
-    axes.plot(steps, values.mean(0), lw=2.5, marker="o" if len(steps) == 1 else None, **options)
+    axes.plot(steps, values.mean(0), lw=1.5, marker="o" if len(steps) == 1 else None, **options)
 
 
 def _note(each: bool, several: bool, reference: bool) -> str:
