@@ -22,8 +22,10 @@ from torch import Tensor
 
 from benchmarks.contenders.by_hand import HandWritten, update
 from benchmarks.contenders.library import make_loop
+from benchmarks.machine import describe_machine, versions
 from pyro_mivae.batches import Batches
 from pyro_mivae.infer import CHANNELS, Channel, TraceMI_ELBO
+from pyro_mivae.page_in import page_in_log1p
 from pyro_mivae.training import make_fabric
 from pyro_mivae.vae import MIVAE
 
@@ -133,6 +135,8 @@ def main() -> None:
     """Prints the table."""
     config = tyro.cli(Config, description=__doc__, prog="python -m benchmarks.step_time")
     pyro.settings.set(module_local_params=True)  # as fit does
+    page_in_log1p()  # for all sides
+    print(f"{describe_machine()}. {versions('torch', 'pyro-ppl')}.\n")
     smallest = min(config.batch_sizes)
     print("batch  side                        median      ratio (median of pairs)")
     for batch_size in config.batch_sizes[: 1 if config.smoke else None]:

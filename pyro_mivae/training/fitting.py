@@ -12,6 +12,7 @@ from pyro.infer import ELBO
 
 from pyro_mivae.batches import Prepare
 from pyro_mivae.infer import CompiledELBO, TraceMI_GAN
+from pyro_mivae.page_in import page_in_log1p
 from pyro_mivae.runs.history import History
 from pyro_mivae.traces.drawing import naming_draws
 from pyro_mivae.training import parallel
@@ -143,6 +144,7 @@ def fit(
         raise ValueError("resume=True needs the folder of the checkpoint")
     fabric = make_fabric(device, precision, devices, num_nodes)
     parallel.launch(fabric)
+    page_in_log1p()
     share = (fabric.global_rank, fabric.world_size)
     pyro.set_rng_seed(parallel.rank_seed(seed, fabric.global_rank))
     with pyro.settings.context(module_local_params=True):
