@@ -118,6 +118,7 @@ HAND_WRITTEN = "hand-written PyTorch"
 ENTRIES = {
     HAND_WRITTEN: Entry("by_hand"),
     "pyro_mivae": Entry("library"),
+    "pyro_mivae, replayed": Entry("library", options=(("compile", "replay"),)),
     "pyro_mivae, compiled": Entry("library", options=(("compile", True),)),
     "pyro_mivae, compiled, bf16": Entry(
         "library", options=(("compile", True), ("precision", "bf16-mixed"))

@@ -174,6 +174,7 @@ def test_a_fresh_process_gives_start_up_and_memory():
         ("step_time", "compiled, bf16"),
         ("information", "aggregate"),
         ("breakdown", "products"),
+        ("start_up", "pyro_mivae.infer"),
     ],
 )
 def test_a_smoke_prints_its_table_and_writes_nothing(name, words):

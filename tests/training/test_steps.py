@@ -10,8 +10,7 @@ from pyro.infer import TraceEnum_ELBO, TraceGraph_ELBO
 from torch import nn
 
 from pyro_mivae.infer import TraceMI_ELBO, compile_elbo
-from pyro_mivae.infer.compiled.checking import RecordingError
-from pyro_mivae.training import fit, load_checkpoint, steps
+from pyro_mivae.training import RecordingError, fit, load_checkpoint, steps
 from tests.training.opponents_in_training import Players
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -64,9 +64,9 @@ def _difference(
     names = ["loss", *[f"gradient {i}" for i in range(1, count)], *graph.names]
     loss = float(eager[0].abs())
     gradients = [gradient.double().norm() for gradient in eager[1:count]]
-    whole = float(torch.stack(gradients).norm()) if gradients else 0.0
+    overall = float(torch.stack(gradients).norm()) if gradients else 0.0
     for place, (name, a, b) in enumerate(zip(names, eager, recorded, strict=False)):
-        size = whole if 0 < place < count else max(loss, float(a.double().norm()))
+        size = overall if 0 < place < count else max(loss, float(a.double().norm()))
         apart = float((a.double() - b.double()).norm())
         if apart <= tolerance * size or not (a.isfinite().all() or b.isfinite().all()):
             continue
