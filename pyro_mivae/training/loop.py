@@ -184,7 +184,7 @@ class Loop:
             self.average.load_state_dict(state["average"])
         self.objective.game.load_state_dict(state["elbo"])
         self.step = state["step"]
-        self.objective.game.resume(self.step, state["record"])
+        self.objective.game.resume(self.step, state.get("record", {}))
         if self.batches.steps_per_epoch is None:
             self.batches.steps_per_epoch = state["record"].get("steps_per_epoch")
         restore_own_state(self.fabric, state["random"], self.batches.seed, self.step)

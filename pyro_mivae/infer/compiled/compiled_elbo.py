@@ -233,7 +233,8 @@ class CompiledELBO(nn.Module):
             return terms
 
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-        step = step_function(evaluate, leaves, spec, places, trained, device)
+        others = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]  # no batch is kept
+        step = step_function(evaluate, others, spec, places, trained, device)
         example = [leaves[i].detach().requires_grad_(leaves[i].requires_grad) for i in places]
         graph = make_graph(
             step,
