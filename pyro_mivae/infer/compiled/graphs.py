@@ -26,7 +26,7 @@ class Compiled:
     Attributes:
         shapes: Shapes of the tensors among the arguments.
         nodes: Operations that were captured.
-        capture_seconds: Time that the capture took.
+        capture_seconds: Processor time that the capture took: no other process changes it.
         compile_seconds: Time of the first call, in which the backend compiles (or finds the
             graph in its cache on disk).
         run: The compiled graph; that of the recorded operations where nothing compiles it.

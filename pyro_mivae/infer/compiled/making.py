@@ -53,10 +53,10 @@ def make_graph(
     Raises:
         NotCapturedError: If it can't be captured, or what was captured can't be run.
     """
-    started = time.perf_counter()
+    started = time.thread_time()
     with repeatable(parts, device), pyro.validation_enabled(False), unchecked():
         captured_graph = capture(step, example, keep_draws=keep_draws)
-    captured = time.perf_counter()
+    captured = time.thread_time()
     nodes = sum(node.op == "call_function" for node in captured_graph.module.graph.nodes)
     if backend == "inductor" and nodes > MANY:
         logger.warning(
