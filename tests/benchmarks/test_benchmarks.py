@@ -175,6 +175,7 @@ def test_a_fresh_process_gives_start_up_and_memory():
         ("information", "aggregate"),
         ("breakdown", "products"),
         ("start_up", "pyro_mivae.infer"),
+        ("main_job", "steps run in eager mode: recording pays"),
     ],
 )
 def test_a_smoke_prints_its_table_and_writes_nothing(name, words):
