@@ -26,6 +26,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.contenders import HIDDEN, LATENT, PIXELS
 from benchmarks.machine import describe_machine, versions
 from benchmarks.step_time import sides
+from pyro_mivae.page_in import page_in_log1p
 from pyro_mivae.training import make_fabric
 
 ROOT = Path(__file__).parents[1]
@@ -129,6 +130,7 @@ def main() -> None:
     """Prints the table, and writes it with --write."""
     config = tyro.cli(Config, description=__doc__, prog="python -m benchmarks.breakdown")
     pyro.settings.set(module_local_params=True)  # as fit does
+    page_in_log1p()  # for all sides
     device = make_fabric().device
     lines: list[str] = []
     smallest = min(config.batch_sizes)

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 import tyro
 
+from benchmarks.machine import describe_machine, versions
 from benchmarks.memory import process_peak
 from pyro_mivae.information import (
     aggregate_information,
@@ -107,6 +108,7 @@ def main() -> None:
     if config.only is not None:
         print(json.dumps(measure(config.only, config)))
         return
+    print(f"{describe_machine()}. {versions('torch', 'pyro-ppl')}.\n")
     print(
         "measurement, 20 dimensions         N      K   seconds   at N = 10,000   peak (start) MiB"
     )

@@ -9,15 +9,36 @@ from pathlib import Path
 
 import torch
 
+INSTRUCTIONS = {
+    "avx512f": "AVX-512",
+    "avx2": "AVX2",
+    "asimd": "NEON",
+}
+"""Vector instructions by the processor's flag, the widest first: one of them is named."""
+FOR_PRODUCTS = {"avx512_bf16": "bf16", "amx_tile": "AMX", "bf16": "bf16"}
+"""Instructions for products of matrices in half precision."""
 
-def describe_machine() -> str:
-    """Names the processor, its cores and threads, and the GPU if there is one."""
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        models = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        name = models[0].split(":", 1)[1].strip() if models else name
-    text = f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+
+def describe_machine(info: Path = Path("/proc/cpuinfo")) -> str:
+    """Names the processor, what it can do, its cores and threads, and the GPU if there is one.
+
+    Args:
+        info: The system's file about the processor. A virtual machine may give the name of a
+            family only, such as "AMD EPYC": family and model numbers tell its members apart.
+    """
+    entries: dict[str, str] = {}
+    for line in info.read_text().splitlines() if info.exists() else []:
+        key, _, value = line.partition(":")
+        entries.setdefault(key.strip(), value.strip())
+    name = entries.get("model name") or platform.processor() or platform.machine()
+    if "cpu family" in entries:
+        name += f" (family {entries['cpu family']}, model {entries.get('model', '?')})"
+    flags = (entries.get("flags") or entries.get("Features") or "").split()
+    vectors = [words for flag, words in INSTRUCTIONS.items() if flag in flags]
+    products = [words for flag, words in FOR_PRODUCTS.items() if flag in flags]
+    able = [*vectors[:1], *(products or (["no bf16, no AMX"] if flags else []))]
+    cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    text = ", ".join([name, *able, cores])
     if torch.cuda.is_available():
         text += f"; {torch.cuda.get_device_name()}"
     return text

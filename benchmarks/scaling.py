@@ -17,7 +17,9 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyro
@@ -36,6 +38,7 @@ from benchmarks.scaling_report import (
     table,
     write_csv,
 )
+from experiments.mnist.config import COMPILE
 from pyro_mivae.batches import Batches
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.training.loop import Loop
@@ -70,6 +73,8 @@ class Config:
     """Rounds at least, after one to warm up."""
     peak_tflops: float | None = None
     """The device's peak, 10^12 operations per second; measured with a large product by default."""
+    compile: Literal["replay", "never"] = "replay"
+    """How steps are computed, in the words of the main job."""
     scratch: Path | None = None
     """Folder of the memory-mapped file (784 bytes an image); the system's by default."""
     write: bool = False
@@ -97,6 +102,7 @@ BATCH = 100
 
 def trainer(
     images: torch.Tensor,
+    way: str = "replay",
     *,
     batch: int = BATCH,
     code: int = 5,
@@ -114,7 +120,7 @@ def trainer(
         decoder=lambda size: MLPDecoder(size, hidden=(width, width)),
     )
     elbo = elbo or TraceMI_ELBO(channel="mean", codes="c")
-    return make_loop(vae, elbo, Batches([images], batch, 0, vae.observe))
+    return make_loop(vae, elbo, Batches([images], batch, 0, vae.observe), compile=COMPILE[way])
 
 
 def sampled(number: int) -> TraceMI_ELBO:
@@ -185,7 +191,7 @@ def data_curve(config: Config) -> tuple[Curve, str]:
         # As fit has it: .to() copies nothing on a CPU.
         mapped = [memory_mapped(str(path), count).to(device) for count in config.data]
         before = anonymous_memory()
-        loops = [trainer(images) for images in mapped]
+        loops = [trainer(images, config.compile) for images in mapped]
         started = time.perf_counter()
         loops[-1].batches.at(0)
         first = time.perf_counter() - started
@@ -221,18 +227,19 @@ def main() -> None:
     if config.smoke:
         kept = {
             k: getattr(config, k)
-            for k in ("only", "scratch", "write", "out", "smoke", "peak_tflops")
+            for k in ("only", "scratch", "write", "out", "smoke", "peak_tflops", "compile")
         }
         config = dataclasses.replace(SMOKE, **kept)
     device = device_here()
     pyro.set_rng_seed(0)
     images = torch.from_numpy(synthetic_images(IMAGES)).to(device)
+    make_loops = partial(trainer, images, config.compile)
     chosen: dict[str, tuple[float, Callable[[int], Loop]]] = {
-        "batch": (1, lambda n: trainer(images, batch=n)),
-        "code": (1, lambda n: trainer(images, code=n)),
-        "particles": (1, lambda n: trainer(images, elbo=particled(n))),
-        "samples": (1, lambda n: trainer(images, code=10, noise=0, elbo=sampled(n))),
-        "width": (2, lambda n: trainer(images, width=n)),
+        "batch": (1, lambda n: make_loops(batch=n)),
+        "code": (1, lambda n: make_loops(code=n)),
+        "particles": (1, lambda n: make_loops(elbo=particled(n))),
+        "samples": (1, lambda n: make_loops(code=10, noise=0, elbo=sampled(n))),
+        "width": (2, lambda n: make_loops(width=n)),
     }
     top, source = peak(config, device)
     last, note = [], ""
@@ -247,6 +254,7 @@ def main() -> None:
     curves += last
     where = f"{describe_machine()}. {versions('torch', 'pyro-ppl')}."
     bound = f"Peak: {top / 1e12:.3g}e12 operations per second, {source}."
+    bound = f"Steps by --compile {config.compile}. {bound}"
     text = "\n\n".join([f"{where} {bound}", table(curves, top), note]).strip() + "\n"
     print(text)
     if config.write:

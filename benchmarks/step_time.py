@@ -22,9 +22,12 @@ from torch import Tensor
 
 from benchmarks.contenders.by_hand import HandWritten, update
 from benchmarks.contenders.library import make_loop
+from benchmarks.machine import describe_machine, versions
 from pyro_mivae.batches import Batches
 from pyro_mivae.infer import CHANNELS, Channel, TraceMI_ELBO
+from pyro_mivae.page_in import page_in_log1p
 from pyro_mivae.training import make_fabric
+from pyro_mivae.training.steps import Compile
 from pyro_mivae.vae import MIVAE
 
 
@@ -63,7 +66,7 @@ def hand_written_step(images: Tensor, batch_size: int) -> Callable[[], None]:
 def library_step(
     images: Tensor,
     batch_size: int,
-    compiled: bool = False,
+    compiled: Compile = False,
     precision: str = "32-true",
     channel: Channel = "mean",
     prior: str = "gaussian",
@@ -85,8 +88,10 @@ def sides(
     return {
         "hand-written": hand_written_step(images, batch_size),
         "eager": library_step(images, batch_size, prior=prior),
-        "compiled": library_step(images, batch_size, compiled=True, prior=prior),
+        "replayed": library_step(images, batch_size, "replay", prior=prior),
+        "compiled": library_step(images, batch_size, True, prior=prior),
         "eager, bf16": library_step(images, batch_size, precision=half, prior=prior),
+        "replayed, bf16": library_step(images, batch_size, "replay", half, prior=prior),
         "compiled, bf16": library_step(images, batch_size, True, half, prior=prior),
     }
 
@@ -133,6 +138,8 @@ def main() -> None:
     """Prints the table."""
     config = tyro.cli(Config, description=__doc__, prog="python -m benchmarks.step_time")
     pyro.settings.set(module_local_params=True)  # as fit does
+    page_in_log1p()  # for all sides
+    print(f"{describe_machine()}. {versions('torch', 'pyro-ppl')}.\n")
     smallest = min(config.batch_sizes)
     print("batch  side                        median      ratio (median of pairs)")
     for batch_size in config.batch_sizes[: 1 if config.smoke else None]:

@@ -19,7 +19,14 @@ from experiments.run_data import check_same_data, data_of
 from pyro_mivae import runs
 from pyro_mivae.datasets import Digits, load_digits
 from pyro_mivae.runs.lock import FolderInUseError
-from pyro_mivae.training import Interrupted, NonFiniteError, make_fabric, parallel, torchrun
+from pyro_mivae.training import (
+    Interrupted,
+    NonFiniteError,
+    RecordingError,
+    make_fabric,
+    parallel,
+    torchrun,
+)
 from pyro_mivae.training.checkpoints import CheckpointError, has_checkpoint, load_checkpoint
 
 
@@ -89,7 +96,7 @@ class OneRun:
                 return 0  # all processes stop alike, and the first one says it
             print(f"\n{stop}{self._going_on(place)}")
             return 128 + stop.signal
-        except (NonFiniteError, CheckpointError, FolderInUseError) as error:
+        except (NonFiniteError, RecordingError, CheckpointError, FolderInUseError) as error:
             return fail(error) if fabric.is_global_zero else 0
         except OSError as error:
             return fail(f"{error}{self._going_on(place)}")
@@ -176,7 +183,8 @@ def start_run(
         The program's exit code.
     """
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    logging.getLogger("pyro_mivae.datasets").setLevel(logging.INFO)
+    for name in ("datasets", "training.steps"):
+        logging.getLogger(f"pyro_mivae.{name}").setLevel(logging.INFO)
     try:
         config, folder = parse_run(sys.argv[1:] if arguments is None else arguments)
         training = config.training

@@ -120,6 +120,8 @@ class RunSettings(Generic[Config]):
         groups = {}
         for group in dataclasses.fields(self.default):
             values = dict(settings[group.name])
+            if group.name == "training" and isinstance(values.get("compile"), bool):
+                values["compile"] = "always" if values["compile"] else "never"  # before 0.1.0
             for path in ("data_dir", "out", "resume"):
                 if values.get(path) is not None:
                     values[path] = Path(values[path])

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "pyro_mivae"
 FLOORS = (
     (
         *("checks", "extras", "distributions", "runs", "batches", "isolation", "progress"),
-        *("morphometry", "disentanglement"),
+        *("morphometry", "disentanglement", "page_in"),
     ),
     ("traces", "priors", "datasets", "plotting"),
     ("infer", "vae", "gan"),

@@ -28,6 +28,7 @@ from pyro_mivae.training import make_fabric
 from pyro_mivae.training.loop import Loop
 from pyro_mivae.training.objective import Objective, make_game
 from pyro_mivae.training.players import make_players
+from pyro_mivae.training.steps import Compile
 from pyro_mivae.vae import MIVAE
 
 
@@ -37,7 +38,7 @@ def make_loop(
     batches: Any,
     *,
     device: str = "auto",
-    compile: bool = False,  # noqa: A002
+    compile: Compile = False,  # noqa: A002
     precision: str = "32-true",
     learning_rate: float = 1e-3,
     log_every: int = 10**9,
@@ -80,7 +81,7 @@ def by_site(layers: Layers) -> Layers:
 class Library:
     """:class:`Loop`, with the terms read every 100 steps as `fit` does."""
 
-    def __init__(self, problem: Problem, compile: bool, precision: str) -> None:  # noqa: A002
+    def __init__(self, problem: Problem, compile: Compile, precision: str) -> None:  # noqa: A002
         pyro.set_rng_seed(0)
         layers = weights()
         if problem.mi:
@@ -129,7 +130,7 @@ class Library:
         wait_for(self.device)
 
 
-def make(problem: Problem, compile: bool = False, precision: str = "32-true") -> Library:  # noqa: A002
+def make(problem: Problem, compile: Compile = False, precision: str = "32-true") -> Library:  # noqa: A002
     """Makes the contender."""
     return Library(problem, compile, precision)
 

@@ -64,7 +64,7 @@ CONFIGS: dict[str, tuple[str, Any, str]] = {
     "a prior of a list": ("settings.model.prior", ["a"], "prior: --prior must be one of"),
     "an unknown channel": ("settings.objective.channel", "x", "--channel must be one of"),
     "unknown data": ("settings.data.data", "../../etc", "--data must be one of"),
-    "words for compile": ("settings.training.compile", "yes", "--compile must be True or False"),
+    "words for compile": ("settings.training.compile", "yes", "--compile must be one of"),
     "no data": ("data", None, "expected an object 'data'"),
 }
 TORN = ("", "{", '{"settings": ', "[1, 2]", "\x00\x00", "[" * 5000)

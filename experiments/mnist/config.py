@@ -117,8 +117,9 @@ class Training:
     """Devices of this machine that train together, a process each; not needed under torchrun."""
     precision: Literal["32-true", "16-mixed", "bf16-mixed", "64-true"] = "32-true"
     """Number format, as Lightning Fabric names it."""
-    compile: bool = False
-    """Train through compile_elbo: faster steps, after the time that the compilation takes."""
+    compile: Literal["auto", "always", "replay", "never"] = "auto"
+    """How steps are computed: auto replays what was recorded of the first, and compiles where that
+    pays; always compiles, replay never does; never is Pyro's eager mode."""
     validate_every: int = 250
     """Steps between two evaluations on the validation images."""
     checkpoint_every: int = 1000
@@ -155,6 +156,13 @@ class Config:
 
 
 NOT_NEGATIVE, POSITIVE = partial(check_number, least=0), partial(check_number, above=0)
+COMPILE: dict[str, bool | Literal["auto", "replay"]] = {
+    "auto": "auto",
+    "always": True,
+    "replay": "replay",
+    "never": False,
+}
+"""What ``fit`` takes, by the words of --compile."""
 CHECKS: dict[str, dict[str, Check]] = {
     "model": {
         "code_dim": optional(check_count),

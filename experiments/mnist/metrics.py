@@ -180,9 +180,10 @@ def report(config: Config, metrics: Mapping[str, Any], folder: Path) -> None:
         if f"mi_{site}" in metrics["not_measured"]:
             console.print(f"{site} was not measured by dimension: see not_measured in metrics.json")
     seconds = metrics["seconds"]
+    steps = f"{metrics['steps']['computed']} steps, " if "steps" in metrics else ""
     console.print(
         f"trained with channel {config.objective.channel}, lambda {config.objective.mi_weight:g}; "
-        f"{seconds['training']:.0f} s training, {seconds['total']:.0f} s in total"
+        f"{steps}{seconds['training']:.0f} s training, {seconds['total']:.0f} s in total"
     )
     if "warning" not in metrics:
         say(sentences(metrics))

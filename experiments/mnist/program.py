@@ -13,6 +13,7 @@ import xarray as xr
 from lightning_fabric import Fabric
 
 from experiments.mnist.config import (
+    COMPILE,
     Config,
     parse_run,
     read_settings,
@@ -31,6 +32,7 @@ from pyro_mivae.training import (
     evaluation,
     fit,
 )
+from pyro_mivae.training.checkpoints import load_checkpoint
 from pyro_mivae.training.rebuilding import trained_guide
 from pyro_mivae.vae import MIVAE
 
@@ -71,7 +73,7 @@ def run(
             seed=training.seed,
             device=training.device,
             precision=training.precision,
-            compile=training.compile,
+            compile=COMPILE[training.compile],
             devices=training.devices,
             log_every=max(n for n in range(1, 51) if training.validate_every % n == 0),
             callbacks=[record],
@@ -86,6 +88,9 @@ def run(
     if warning := implausible(history, metrics["test"]):
         metrics["warning"] = warning
     metrics["seconds"] = {"training": trained, "total": time.monotonic() - started}
+    noted = load_checkpoint(folder)["record"]
+    if "steps" in noted:  # not in those of earlier versions
+        metrics["steps"] = {"computed": noted["steps"], "because": noted["steps_because"]}
     _write_draws(config, vae, digits, dimensions, folder)
     plotting.redraw(folder)
     runs.write_json(folder / runs.METRICS, metrics)  # last: a run that has it is done

@@ -68,8 +68,8 @@ class Training:
             "seed": self.seed,
         } | self.options
         poster = ("--prior", "gaussian", "--likelihood", "grey")
-        compiled = "--no-compile" if self.eager else "--compile"
-        full = ("--data", "mnist", compiled, "--validate-every", "550")
+        compiled = ("--compile", "never" if self.eager else "always")
+        full = ("--data", "mnist", *compiled, "--validate-every", "550")
         made_of = full if scale == "full" else ("--smoke",)
         return Run(self.name, (*poster, *made_of, *as_arguments(flags)))
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,8 @@ MOVED = {
     "experiments._codes": "experiments.open_question.jobs.measure_codes",
 }
 """Programs that studies begun before 0.1.0 name by their old modules."""
+FORMER = {"--compile": ("--compile", "always"), "--no-compile": ("--compile", "never")}
+"""Flags that studies begun before 0.1.0 note, and the words that took their place."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 # Lets the kernel stop the run when whoever started it is killed (on Linux; elsewhere it goes on and
@@ -154,11 +157,21 @@ def _check_same(run: Run, path: Path) -> None:
         return
     before = read_json(path)
     module = MOVED.get(before["module"], before["module"])
-    if {**before, "module": module} != command:
+    arguments = _renamed(before["arguments"])
+    if {**before, "module": module, "arguments": arguments} != command:
         raise ValueError(
             f"the run in this folder was started with {' '.join(before['arguments'])}, but now "
             f"with {' '.join(run.arguments)}: say the same flags, or choose another --out"
         )
+
+
+def _renamed(arguments: Sequence[str]) -> list[str]:
+    """The arguments with what took the place of former flags, which had no word after them."""
+    words: list[str] = []
+    for word, following in zip(arguments, [*arguments[1:], "--"], strict=False):
+        former = word in FORMER and following.startswith("--")
+        words += FORMER[word] if former else (word,)
+    return words
 
 
 def _where(run: Run, folder: Path) -> list[str]:

@@ -13,6 +13,7 @@ from torch.nn.parameter import is_lazy
 from pyro_mivae.checks import check_seed
 from pyro_mivae.isolation.reach import modules_of
 from pyro_mivae.isolation.watch import Visits, watching
+from pyro_mivae.page_in import page_in_log1p
 
 
 def forked_random(device: torch.device) -> Any:
@@ -53,6 +54,7 @@ def evaluation(*parts: Any, device: torch.device, seed: int = 0) -> Iterator[Non
         modes.append((module, module.training))
         module.training = False
 
+    page_in_log1p()  # densities are computed for minutes in such blocks
     with torch.no_grad(), forked_random(device):
         torch.manual_seed(seed)
         try:

@@ -1,5 +1,6 @@
 """Training of any model/guide pair through Lightning Fabric, checkpoints and refitting."""
 
+from pyro_mivae.infer.compiled.checking import RecordingError
 from pyro_mivae.isolation import evaluation
 from pyro_mivae.runs.lock import FolderInUseError
 from pyro_mivae.traces.drawing import NonFiniteError
@@ -21,6 +22,7 @@ __all__ = [
     "FolderInUseError",
     "Interrupted",
     "NonFiniteError",
+    "RecordingError",
     "adam",
     "evaluate",
     "evaluation",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pyro.infer import ELBO
 from torch import Tensor
 
-from pyro_mivae.infer import CompiledELBO, TraceMI_ELBO, compile_elbo
+from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.infer.any_elbo import loss_terms, with_terms
 from pyro_mivae.traces.call import Call
 from pyro_mivae.training.games import Game, Terms
+from pyro_mivae.training.steps import Compile, Steps
 
 
 class ElboGame(Game):
@@ -21,35 +22,42 @@ class ElboGame(Game):
         model: A Pyro model.
         guide: Its guide.
         elbo: An ELBO of this library or of Pyro.
-        compile: Whether to use :func:`~pyro_mivae.infer.compile_elbo`, or what it has made.
+        compile: As for :class:`~pyro_mivae.training.steps.Steps`.
 
-    Raises:
-        ValueError: If what was compiled is of another model, guide or ELBO.
+    Attributes:
+        steps: How the loss is computed.
     """
 
-    def __init__(self, model: Any, guide: Any, elbo: ELBO, compile: bool | CompiledELBO) -> None:  # noqa: A002
+    def __init__(self, model: Any, guide: Any, elbo: ELBO, compile: Compile) -> None:  # noqa: A002
         self.model, self.guide, self.elbo = model, guide, with_terms(elbo)
-        self.compiled: CompiledELBO | None = None
-        if isinstance(compile, CompiledELBO):
-            parts = compile.model, compile.guide, compile.elbo
-            if not all(a is b for a, b in zip(parts, (model, guide, self.elbo), strict=True)):
-                raise ValueError(
-                    "compile: expected what compile_elbo made of this model, guide and ELBO, found "
-                    "that of others: pass the same objects to both, or compile=True"
-                )
-            self.compiled = compile
-        elif compile:
-            self.compiled = compile_elbo(self.elbo, model, guide)
+        self.steps = Steps(self.elbo, model, guide, compile)
 
     def compute(
         self, turn: int, count: float, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Terms, Tensor]:
         """Sums the terms over the data; the loss per datum beside them has the gradient."""
-        if self.compiled is not None:
-            return self.compiled.scaled_terms(args, kwargs, scale=1 / count)
+        recorded = self.steps.compute(args, kwargs, 1 / count)
+        if recorded is not None:
+            return recorded
         terms = loss_terms(self.elbo, Call(self.model, self.guide, args, kwargs))
         loss = terms["loss"]
         return {**terms, "loss": loss.detach()}, loss / count
+
+    def plan(self, to_come: int) -> None:
+        """Decides between eager and replayed steps."""
+        self.steps.plan(to_come)
+
+    def choose(self, to_come: int, agree: Callable[[bool], bool]) -> None:
+        """Decides between replayed and compiled steps, by the times of the first."""
+        self.steps.choose(to_come, agree)
+
+    def note(self) -> dict[str, str]:
+        """Returns the way of the steps and why it was chosen, once it is."""
+        return self.steps.note()
+
+    def resume(self, done: int, noted: Mapping[str, Any]) -> None:
+        """Goes on in the way that a checkpoint notes, where none is asked for."""
+        self.steps.resume(done, noted.get("steps"))
 
     def look(self, call: Call) -> None:
         """Computes the loss once."""
@@ -62,7 +70,8 @@ class ElboGame(Game):
         return terms
 
     def advance(self) -> None:
-        """Moves the schedules of a :class:`TraceMI_ELBO`."""
+        """Counts a step, and moves the schedules of a :class:`TraceMI_ELBO`."""
+        self.steps.done += 1
         if isinstance(self.elbo, TraceMI_ELBO):
             self.elbo.step += 1
 

@@ -11,7 +11,8 @@ from lightning_fabric.loggers.logger import Logger
 from pyro.infer import ELBO
 
 from pyro_mivae.batches import Prepare
-from pyro_mivae.infer import CompiledELBO, TraceMI_GAN
+from pyro_mivae.infer import TraceMI_GAN
+from pyro_mivae.page_in import page_in_log1p
 from pyro_mivae.runs.history import History
 from pyro_mivae.traces.drawing import naming_draws
 from pyro_mivae.training import parallel
@@ -26,6 +27,7 @@ from pyro_mivae.training.players import MakeOptimizer, MakeScheduler, make_playe
 from pyro_mivae.training.record import make_record
 from pyro_mivae.training.sources import DefaultSize, TrainingData, kind_of, make_source
 from pyro_mivae.training.starting import begin, check_settings, holding
+from pyro_mivae.training.steps import Compile
 
 
 def fit(
@@ -54,7 +56,7 @@ def fit(
     checkpoint_every: int = 1000,
     resume: bool = False,
     progress: bool = True,
-    compile: bool | CompiledELBO = False,  # noqa: A002 -- torch's word
+    compile: Compile = False,  # noqa: A002 -- torch's word
 ) -> History:
     """Trains a model/guide pair.
 
@@ -118,16 +120,24 @@ def fit(
         checkpoint_every: Steps between two checkpoints.
         resume: Whether to go on from the checkpoint in `folder`.
         progress: Whether to show progress: a bar on a terminal, elsewhere a line every half minute.
-        compile: Whether to train through :func:`~pyro_mivae.infer.compile_elbo`: for static
-            programs, after 10 to 20 seconds of compilation (a few, once it is cached). What it has
-            made of this model, guide and ELBO is taken, too: a pair that is trained several times,
-            its parameters set anew in between, is then compiled once.
+        compile: False computes the loss of a step in eager mode. The others are for static
+            programs, see :func:`~pyro_mivae.infer.compile_elbo`. ``"replay"`` records the first
+            step, in less than a second, and runs the recorded operations without Pyro's Python.
+            True lets Inductor compile them, in 10 to 20 seconds (a few, once it is cached).
+            ``"auto"`` is eager below 500 steps, and replays from there on. After 20 replayed steps
+            it compiles if what that saves in the steps to come is more than it takes. The choice
+            is logged and noted in the checkpoints; a resumed training takes it up. What
+            ``compile_elbo`` has made of this model, guide and ELBO is taken, too: a pair that is
+            trained several times, its parameters set anew in between, is then recorded once. In
+            the steps 1, 10, 100, 1000, 2000, ... a recorded step is compared with an eager one.
 
     Returns:
         The history, with means over the steps between two readings, in nats per datum.
 
     Raises:
         NonFiniteError: If a term is NaN or infinite.
+        RecordingError: If a recorded step is not the eager one: the program depends on something
+            that recording has frozen, as a number of Python's that changes.
         Interrupted: After SIGINT or SIGTERM, with the checkpoint written.
         CheckpointError: If the checkpoint to resume is damaged, or of another model, objective,
             optimiser, data, seed, batch size, learning rate or schedule, or has more steps done.
@@ -143,6 +153,7 @@ def fit(
         raise ValueError("resume=True needs the folder of the checkpoint")
     fabric = make_fabric(device, precision, devices, num_nodes)
     parallel.launch(fabric)
+    page_in_log1p()
     share = (fabric.global_rank, fabric.world_size)
     pyro.set_rng_seed(parallel.rank_seed(seed, fabric.global_rank))
     with pyro.settings.context(module_local_params=True):

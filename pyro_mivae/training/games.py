@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,6 +114,26 @@ class Game(ABC):
         self, step: int, terms: Mapping[str, float], batch: Batch
     ) -> None:
         """Looks for signs of a failing training at a reading."""
+
+    def plan(self, to_come: int) -> None:  # noqa: B027 -- an ELBO's steps can be recorded
+        """Decides how steps are computed, before the first of `to_come`."""
+
+    def choose(  # noqa: B027 -- likewise
+        self, to_come: int, agree: Callable[[bool], bool]
+    ) -> None:
+        """Decides after a step how the following are computed.
+
+        Args:
+            to_come: Number of steps to come.
+            agree: Gives all processes of a training the choice of the first.
+        """
+
+    def note(self) -> dict[str, str]:
+        """Returns what a checkpoint notes of how steps are computed, and why."""
+        return {}
+
+    def resume(self, done: int, noted: Mapping[str, Any]) -> None:  # noqa: B027 -- likewise
+        """Takes up what :meth:`note` had noted after `done` steps."""
 
     def advance(self) -> None:  # noqa: B027 -- not all objectives have schedules
         """Moves the schedules of the objective by a step."""

@@ -79,16 +79,18 @@ class Loop:
         """Trains until `steps` steps are done, or a callback ends the training."""
         hidden = not (progress and self.fabric.is_global_zero)
         bar = Progress("training", steps, "steps", done=self.step, shown=not hidden)
-        validation = pyro.settings.get()
+        validation = {k: v for k, v in pyro.settings.get().items() if k.startswith("validate_")}
         ended = self.step > 0 and self._ended()
+        self.objective.game.plan(steps - self.step)
         with bar, collected_signals(active=self.folder is not None) as received:
-            try:
+            with pyro.settings.context(**validation):
                 while self.step < steps and not ended:
                     self.one_step()
                     # Checking every distribution costs a tenth of a step, and waits
                     # for a GPU: the first step stands for the others.
                     pyro.enable_validation(False)
                     bar.update()
+                    self.objective.game.choose(steps - self.step, self.fabric.broadcast)
                     reading = self.step % self.log_every == 0 or self.step == steps
                     if reading:
                         bar.note(self.objective.game.short(self._log()))
@@ -101,10 +103,6 @@ class Loop:
                         self.save()
                     if stop and self.folder is not None and not ended:
                         raise Interrupted(self.step, self.folder, stop)
-            finally:
-                pyro.settings.set(
-                    **{k: v for k, v in validation.items() if k.startswith("validate_")}
-                )
             self._tell("end", {})
             stop = agreed_signal(self.fabric, received, now=True)
             if stop and self.folder is not None:
@@ -128,6 +126,7 @@ class Loop:
             return
         if self.batches.steps_per_epoch is not None:
             self.record["steps_per_epoch"] = self.batches.steps_per_epoch
+        self.record |= self.objective.game.note()
         self._check_parameters()
         state = {
             "objective": self.objective.state_dict(),
@@ -185,6 +184,7 @@ class Loop:
             self.average.load_state_dict(state["average"])
         self.objective.game.load_state_dict(state["elbo"])
         self.step = state["step"]
+        self.objective.game.resume(self.step, state.get("record", {}))
         if self.batches.steps_per_epoch is None:
             self.batches.steps_per_epoch = state["record"].get("steps_per_epoch")
         restore_own_state(self.fabric, state["random"], self.batches.seed, self.step)

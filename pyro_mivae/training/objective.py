@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,9 @@ from pyro_mivae.infer import CompiledELBO, TraceMI_GAN
 from pyro_mivae.training.adversarial_game import AdversarialGame
 from pyro_mivae.training.elbo_game import ElboGame
 from pyro_mivae.training.games import Game
+from pyro_mivae.training.steps import Compile
+
+logger = logging.getLogger(__name__)
 
 
 class Objective(nn.Module):
@@ -69,7 +73,7 @@ def make_game(
     model: Any,
     guide: Any,
     objective: ELBO | TraceMI_GAN,
-    compile: bool | CompiledELBO = False,  # noqa: A002 -- torch's word
+    compile: Compile = False,  # noqa: A002 -- torch's word
     *,
     discriminator_steps: int = 1,
     share: tuple[int, int] = (0, 1),
@@ -80,7 +84,7 @@ def make_game(
         model: A Pyro model.
         guide: Its guide.
         objective: An ELBO, or the adversarial objective.
-        compile: Whether to compile, or what was compiled.
+        compile: As for :func:`~pyro_mivae.training.fit`.
         discriminator_steps: Turns of the reader to each of the model.
         share: Rank of this process, and number of all.
 
@@ -104,10 +108,12 @@ def make_game(
         raise ValueError(
             "compile: expected False for TraceMI_GAN, found what compile_elbo made of an ELBO"
         )
-    if compile:
+    if compile == "auto":
+        logger.info("steps run in eager mode: %s has two losses", type(objective).__name__)
+    elif compile:
         warnings.warn(
-            "compile=True compiles the loss of an ELBO: the two losses of TraceMI_GAN are computed "
-            "in eager mode",
+            f"compile={compile!r} records the loss of an ELBO: the two losses of TraceMI_GAN are "
+            "computed in eager mode",
             stacklevel=4,
         )
     return AdversarialGame(model, guide, objective, discriminator_steps, share)

@@ -26,6 +26,7 @@ MACHINE = {
     "threads": "{} threads",
     "device": "device '{}'",
     "precision": "precision '{}'",
+    "steps": "{} steps",
 }
 """What decides the last bits of the numbers, and its words."""
 # How an optimiser computes, not what.
@@ -63,6 +64,7 @@ def make_record(
         "players": {player.name: _of_player(player) for player in players},
         "threads": torch.get_num_threads(),
         "owner": this_process(),
+        **game.note(),
     }
 
 
@@ -106,7 +108,7 @@ def check_same_training(saved: Mapping[str, Any], current: Mapping[str, Any]) ->
             current["unrepeatable"],
         )
     for name, words in MACHINE.items():
-        if saved.get(name, current.get(name)) != current.get(name):
+        if _differ(saved, current, name):
             logger.warning(
                 "the checkpoint is of %s, this training of %s: the numbers agree to rounding, not "
                 "to the bit",

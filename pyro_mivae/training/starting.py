@@ -13,12 +13,14 @@ from pyro_mivae.checks import (
     Check,
     check_all,
     check_callable,
+    check_choice,
     check_count,
     check_flag,
     check_seed,
     optional,
     shown,
 )
+from pyro_mivae.infer import CompiledELBO
 from pyro_mivae.runs.files import make_folder, remove_leftovers
 from pyro_mivae.runs.history import History
 from pyro_mivae.runs.lock import FolderInUseError, locked
@@ -54,6 +56,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         raise ValueError(f"callbacks must be a sequence of callables, found {shown(callbacks)}")
     for callback in callbacks:
         check_callable("callbacks", callback)
+    if not isinstance(settings["compile"], bool | CompiledELBO):
+        check_choice("compile", settings["compile"], (False, True, "auto", "replay"))
     folder = settings["folder"]
     if folder is not None and not isinstance(folder, str | Path):
         raise ValueError(f"folder must be a path or None, found {shown(folder)}")

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from pyro_mivae.checks import check_count, each
-from pyro_mivae.vae.softplus import Softplus
 
 Shape = Sequence[int]
 
@@ -141,7 +140,7 @@ def _mlp(sizes: Shape) -> nn.Sequential:
     each(check_count)("the layers", sizes)
     layers: list[nn.Module] = []
     for i, o in itertools.pairwise(sizes):
-        layers += [nn.Linear(i, o), Softplus()]
+        layers += [nn.Linear(i, o), nn.Softplus()]
     return nn.Sequential(*layers[:-1])
 
 

@@ -19,7 +19,7 @@ from benchmarks import (
 )
 from benchmarks.contenders.by_hand import HandWritten
 from benchmarks.contenders.library import memory_mapped
-from benchmarks.machine import anonymous_memory
+from benchmarks.machine import anonymous_memory, describe_machine
 from benchmarks.peers_report import Row, table
 from benchmarks.scaling_report import Curve, Point, fit_exponent
 from pyro_mivae.batches import Batches
@@ -93,6 +93,29 @@ def test_the_figures_show_what_was_measured(tmp_path):
     assert all(len(ax.patches) == 4 for ax in drawn.axes)
 
 
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (
+            "model name : AMD EPYC\ncpu family : 26\nmodel : 2\nflags : avx2 avx512f avx512_bf16",
+            "AMD EPYC (family 26, model 2), AVX-512, bf16, ",
+        ),
+        (
+            "model name : Intel Xeon\ncpu family : 6\nmodel : 143\n"
+            "flags : avx2 avx512f avx512_bf16 amx_tile\nmodel name : of the second core",
+            "Intel Xeon (family 6, model 143), AVX-512, bf16, AMX, ",
+        ),
+        ("model name : Old\nflags : sse2 avx2", "Old, AVX2, no bf16, no AMX, "),
+        ("Features : fp asimd", ", NEON, no bf16, no AMX, "),
+    ],
+)
+def test_a_processor_is_named_with_what_it_can_do(lines, words, tmp_path):
+    info = tmp_path / "cpuinfo"
+    info.write_text(lines)
+    assert words in describe_machine(info)
+    assert f"{torch.get_num_threads()} threads" in describe_machine(tmp_path / "none")
+
+
 def test_a_missing_package_has_a_row_that_says_so(monkeypatch):
     monkeypatch.setattr(contenders, "find_spec", lambda name: None)
     monkeypatch.setattr(peers, "ENTRIES", [contenders.HAND_WRITTEN, "NumPyro, jitted SVI"])
@@ -151,6 +174,8 @@ def test_a_fresh_process_gives_start_up_and_memory():
         ("step_time", "compiled, bf16"),
         ("information", "aggregate"),
         ("breakdown", "products"),
+        ("start_up", "pyro_mivae.infer"),
+        ("main_job", "steps run in eager mode: recording pays"),
     ],
 )
 def test_a_smoke_prints_its_table_and_writes_nothing(name, words):

@@ -58,9 +58,9 @@ def test_what_differs_reaches_the_run_and_its_name():
     assert (config.objective.mi_warmup, config.model.init_gain) == (100, 0.5)
     assert (config.training.seed, config.training.init_seed) == (4, 7)
     assert (config.training.steps, config.training.precision) == (2750, "bf16-mixed")
-    assert config.training.compile
+    assert config.training.compile == "always"
     eager = Training(eager=True)
-    assert not poster_config(eager).training.compile
+    assert poster_config(eager).training.compile == "never"
     assert eager.name.endswith("-eager")
     for part in ("sample", "10+10", "lambda0.25", "seed4", "steps2750", "kl-weight2", "bf16"):
         assert part in training.name

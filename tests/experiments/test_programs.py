@@ -101,6 +101,8 @@ def test_metrics_add_up(smoke):
             assert total == pytest.approx(test[f"mi/{site}/{channel}"], abs=0.2)
     assert metrics["kl_estimators"] == {"c": "sampled", "z": "analytic"}
     assert metrics["log_evidence"]["num_images"] == 20
+    assert metrics["steps"]["computed"] == "eager"
+    assert "500 steps" in metrics["steps"]["because"]
 
 
 @pytest.mark.slow

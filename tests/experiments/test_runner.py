@@ -195,6 +195,22 @@ def test_a_study_begun_before_the_modules_moved_goes_on(study, old, new):
     assert outcome.status == "failed"
 
 
+@pytest.mark.parametrize(("old", "new"), [("--compile", "always"), ("--no-compile", "never")])
+def test_a_study_begun_before_compile_took_a_word_goes_on(study, old, new):
+    (study / "run").mkdir(parents=True)
+    (study / "run" / "metrics.json").write_text("{}")
+    (study / ".study").mkdir()
+    before = {"module": "experiments.mnist", "arguments": ["--seed", "1", old, "--smoke"]}
+    (study / ".study" / "run.json").write_text(json.dumps(before))
+    words = ("--seed", "1", "--compile", new, "--smoke")
+    assert statuses(run_study([Run("run", words, "experiments.mnist")], study)) == {
+        "run": "skipped"
+    }
+    other = ("--seed", "1", "--compile", "auto", "--smoke")
+    (outcome,) = run_study([Run("run", other, "experiments.mnist")], study)
+    assert "say the same flags" in outcome.note
+
+
 def test_a_program_that_goes_on_by_itself_gets_the_same_arguments_again(study):
     (study / "run").mkdir(parents=True)
     (study / "run" / "config.json").touch()

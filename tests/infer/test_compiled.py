@@ -327,7 +327,7 @@ def test_a_program_that_only_reads_values_is_recorded(float64):
 
 
 @pytest.mark.slow
-def test_a_missing_compiler_means_eager_mode(float64):
+def test_a_missing_compiler_means_replayed_operations(float64):
     from torch._inductor import config
     from torch._inductor.utils import fresh_inductor_cache
 
@@ -336,10 +336,38 @@ def test_a_missing_compiler_means_eager_mode(float64):
     with (
         config.patch({"cpp.cxx": ("no-such-compiler",)}),
         fresh_inductor_cache(),
-        pytest.warns(UserWarning, match=r"eager mode.*C\+\+ compiler"),
+        pytest.warns(UserWarning, match=r"the backend can't compile.*C\+\+ compiler.*one by one"),
     ):
-        function(model.data(3)).backward()
-    assert "the backend can't compile" in function.fallback
+        assert_same_loss(function, model)
+    assert function.fallback is None
+    assert not function.graphs[0].compiled
+
+
+def assert_same_loss(function, model):
+    x = model.data(3)
+    torch.manual_seed(1)
+    expected = function.elbo.differentiable_loss(model.model, model.guide, x)
+    torch.manual_seed(1)
+    torch.testing.assert_close(function(x), expected)
+
+
+def test_recorded_operations_need_no_compiler(float64, monkeypatch):
+    monkeypatch.delattr(torch, "compile")
+    elbo = TraceMI_ELBO(channel="straight-through", codes="c", mi_weight=0.7, kl_weight=1.3)
+    function = assert_same(elbo, small_vae(prior="uniform"), [images()], backend=None)
+    assert not function.graphs[0].compiled
+    with pytest.raises(ValueError, match="mode='max-autotune' is for the backend 'inductor'"):
+        compile_elbo(elbo, small_vae().model, small_vae().guide, backend=None, mode="max-autotune")
+
+
+def test_a_check_leaves_nothing_behind(float64):
+    model = LinearGaussian()
+    function = compiled(TraceMI_ELBO(channel="sample"), model.model, model.guide, backend=None)
+    x = model.data(7)
+    before = torch.get_rng_state()
+    function.check((x,), {})
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(p.grad is None for p in function.parameters())
 
 
 def test_errors_of_the_program_are_its_own(float64):

@@ -11,7 +11,7 @@ from torch import nn
 from torch._dynamo.eval_frame import TorchPatcher
 
 from pyro_mivae.infer import TraceMI_ELBO, compile_elbo
-from pyro_mivae.infer.compiled import graphs
+from pyro_mivae.infer.compiled import making
 from pyro_mivae.training import fit
 
 pytestmark = [
@@ -203,9 +203,9 @@ def test_the_line_that_reads_a_value_is_named(reading):
 
 def test_a_large_graph_is_announced_before_it_is_compiled(monkeypatch, caplog):
     events = []
-    monkeypatch.setattr(graphs, "MANY", 10)
+    monkeypatch.setattr(making, "MANY", 10)
     monkeypatch.setattr(torch, "compile", lambda function, **_: events.append("made") or function)
-    monkeypatch.setattr(graphs.logger, "warning", lambda *args: events.append(args[0] % args[1:]))
+    monkeypatch.setattr(making.logger, "warning", lambda *args: events.append(args[0] % args[1:]))
     elbo = TraceMI_ELBO(channel="sample", elbo=Trace_ELBO())
     model = prior_model(lambda: OUTSIDE)
     with caplog.at_level(logging.WARNING):

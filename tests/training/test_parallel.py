@@ -150,7 +150,7 @@ def given_data(size):
 BITS = (torch.arange(64) % 3 == 0).float()
 
 
-def train_given(size, channel, devices, pair):
+def train_given(size, channel, devices, pair, compile_it=False):
     made = []
 
     def optimizer(parameters):
@@ -169,6 +169,7 @@ def train_given(size, channel, devices, pair):
         devices=devices,
         log_every=3,
         progress=False,
+        compile=compile_it,
     )
     return {
         "gradients": torch.stack(made[0].gradients),
@@ -272,6 +273,8 @@ def program(folder):
             torch.manual_seed(rank)
             pair = Model(), Guide()
             found[f"{channel}-{size}"] = train_given(size, channel, 2, pair)
+    torch.manual_seed(rank)
+    found["replayed-21"] = train_given(21, "mean", 2, (Model(), Guide()), "replay")
     for size, turns in GANS:
         found[f"gan-{size}"] = train_gan(size, turns, 2, rank)
     found["drawing"] = train_drawing(2)
@@ -369,14 +372,19 @@ def test_both_players_of_a_gan_are_those_of_one_process(ranks, size, turns):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("channel", CHANNELS)
-def test_gradients_weights_and_terms_are_those_of_one_process(ranks, channel, size):
+@pytest.mark.parametrize(
+    ("name", "channel", "size"),
+    [
+        *((f"{channel}-{size}", channel, size) for channel in CHANNELS for size in SIZES),
+        ("replayed-21", "mean", 21),
+    ],
+)
+def test_gradients_weights_and_terms_are_those_of_one_process(ranks, name, channel, size):
     torch.manual_seed(0)
     one = train_given(size, channel, 1, (Model(), Guide()))
     assert one["gradients"].abs().min() > 1e-6
     for rank in ranks[:2]:
-        two = rank[f"{channel}-{size}"]
+        two = rank[name]
         assert torch.allclose(two["gradients"], one["gradients"], rtol=0, atol=1e-10)
         assert all(
             torch.allclose(a, b, atol=1e-10)

@@ -165,6 +165,7 @@ def train(config: CellConfig, pair: Pair, data: StudyData, folder: Path | None) 
         checkpoint_every=config.checkpoint_every,
         resume=folder is not None and has_checkpoint(folder),
         progress=False,
+        compile="auto",
     )
 
 

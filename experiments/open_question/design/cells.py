@@ -97,9 +97,8 @@ class MainModel:
             "mi-weight": self.mi_weight,
             "seed": self.seed,
         }
-        size = (
-            ["--smoke", "--steps", "10"] if scale == "smoke" else ["--data", "mnist", "--compile"]
-        )
+        full = ["--data", "mnist", "--compile", "always"]
+        size = ["--smoke", "--steps", "10"] if scale == "smoke" else full
         return Run(self.name, (*as_arguments(flags), *size))
 
     def measurement(self, folder: Path, scale: Scale = "full") -> Run:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyro
-import pyro.nn.module
 import torch
 from pyro.infer.util import torch_item
 from pyro.util import warn_if_nan
@@ -291,5 +290,5 @@ class TraceMI_GAN:
 
     def _register(self) -> None:
         """Shows the discriminator's parameters to SVI; not where they stay out of Pyro's store."""
-        if torch.is_grad_enabled() and not pyro.nn.module._MODULE_LOCAL_PARAMS:
+        if torch.is_grad_enabled() and not pyro.settings.get("module_local_params"):
             pyro.module(self.name, self.discriminator)

@@ -33,6 +33,10 @@ _NOT_THE_PROGRAMS = tuple(
 """Where the frames of a traceback lie that are no part of a model or guide."""
 
 
+_ALIASES = (torch.ops.aten.alias.default, torch.ops.aten.detach.default)
+"""Operations that give their argument itself."""
+
+
 class NotCapturedError(RuntimeError):
     """A function can't be captured; the message says why."""
 
@@ -193,6 +197,10 @@ def _lift(module: fx.GraphModule) -> Graph:
             lifted.append(tensor)
         node.replace_all_uses_with(placed[id(tensor)])
         graph.erase_node(node)
+    for node in list(graph.nodes):
+        if node.target in _ALIASES:  # nothing is for autograd below it
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
     graph.eliminate_dead_code()
     return Graph(fx.GraphModule(nn.Module(), graph), lifted)
 

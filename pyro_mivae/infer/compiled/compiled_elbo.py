@@ -20,6 +20,7 @@ from pyro_mivae.infer.compiled.capture import (
     repeatable,
     uses_of,
 )
+from pyro_mivae.infer.compiled.checking import check_recorded
 from pyro_mivae.infer.compiled.graph_cache import GRAPHS, GraphCache
 from pyro_mivae.infer.compiled.graphs import (
     ENUM_READS,
@@ -28,10 +29,10 @@ from pyro_mivae.infer.compiled.graphs import (
     StepFunction,
     backend_options,
     device_of,
-    make_graph,
     signature,
     step_function,
 )
+from pyro_mivae.infer.compiled.making import make_graph
 from pyro_mivae.infer.compiled.settings import Settings, StepSettings
 from pyro_mivae.infer.elbo import TraceMI_ELBO
 from pyro_mivae.traces.call import Call
@@ -44,6 +45,7 @@ class CompiledELBO(nn.Module):
 
     Attributes:
         fallback: Why eager mode is used instead, or None.
+        warns: Whether falling back to eager mode is a warning.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class CompiledELBO(nn.Module):
         model: Any,
         guide: Any,
         *,
-        backend: str | Callable[..., Any] = "inductor",
+        backend: str | Callable[..., Any] | None = "inductor",
         mode: str | None = None,
         eager_random: bool = True,
         max_graphs: int = GRAPHS,
@@ -70,6 +72,7 @@ class CompiledELBO(nn.Module):
         self.eager_random = eager_random
         self.options = backend_options(backend, mode, eager_random)
         self.fallback: str | None = None
+        self.warns = True
         self._cache = GraphCache(max_graphs)
         self._reliance: Reliance | None = None
         self._relied: tuple[Any, ...] = ()
@@ -80,6 +83,12 @@ class CompiledELBO(nn.Module):
     def graphs(self) -> list[Compiled]:
         """The compiled graphs, in order."""
         return self._cache.graphs
+
+    def use(self, backend: str | Callable[..., Any] | None) -> None:
+        """Takes another backend, or None: each graph is made anew when it is next called."""
+        self.options = backend_options(backend, None, self.eager_random)
+        self.backend = backend
+        self._cache = GraphCache(self._cache.max_graphs)
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """Computes the loss, as the ELBO's ``differentiable_loss``; shape ``()``, nats."""
@@ -106,20 +115,49 @@ class CompiledELBO(nn.Module):
             scale: For a mean over data: within the graph it costs nothing.
             always_dual: Whether to report the information at ``mi_weight=0``, too.
         """
-        if self.fallback is None:
-            settings = self._settings()
-            try:
-                leaves, spec = pytree.tree_flatten((args, kwargs))
-                if not self._unchanged():
-                    self._look_again(args, kwargs)
-                graph = self._find(leaves, spec, settings, always_dual)
-                if graph is not None:
-                    return self._call(graph, leaves, settings, scale)
-            except NotCapturedError as error:
-                reads = type(getattr(self.elbo, "base", None)) is TraceEnum_ELBO
-                self._fall_back(ENUM_READS if reads else str(error))
+        recorded = self._recorded(args, kwargs, scale, always_dual)
+        if recorded is not None:
+            return self._call(*recorded)
         terms = self._eager(args, kwargs, None, always_dual)
         return {k: v.detach() for k, v in terms.items()}, terms["loss"] * scale
+
+    def check(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, scale: float = 1.0) -> None:
+        """Compares what was recorded with an eager step; nothing that they draw or change stays.
+
+        Args:
+            args: Positional arguments of model and guide.
+            kwargs: Keyword arguments of both.
+            scale: As for :meth:`scaled_terms`.
+
+        Raises:
+            RecordingError: If the program depends on something that recording has frozen.
+        """
+        recorded = self._recorded(args, kwargs, scale, False)
+        if recorded is not None:
+            assert self._reliance is not None
+            check_recorded(recorded[0], recorded[2], self._reliance.modules, self._device)
+
+    def _recorded(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], scale: float, always_dual: bool
+    ) -> tuple[Compiled, list[Tensor], list[Tensor]] | None:
+        """The graph of a call, the call's tensors, and all inputs; None for eager mode."""
+        if self.fallback is not None:
+            return None
+        settings = self._settings()
+        try:
+            leaves, spec = pytree.tree_flatten((args, kwargs))
+            if not self._unchanged():
+                self._look_again(args, kwargs)
+            graph = self._find(leaves, spec, settings, always_dual)
+        except NotCapturedError as error:
+            reads = type(getattr(self.elbo, "base", None)) is TraceEnum_ELBO
+            self._fall_back(ENUM_READS if reads else str(error))
+            return None
+        if graph is None:
+            return None
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        scalars = self._scalars((*settings.inputs, scale), self._device)
+        return graph, tensors, [*tensors, *scalars]
 
     def _settings(self) -> StepSettings:
         weighted = type(getattr(self.elbo, "base", None)) in WEIGHTED_BASES
@@ -135,9 +173,11 @@ class CompiledELBO(nn.Module):
     def _fall_back(self, reason: str) -> None:
         self.fallback = reason
         self._cache.clear()
-        warnings.warn(
-            f"this model and guide run in eager mode, without compile_elbo: {reason}", stacklevel=4
-        )
+        words = f"this model and guide run in eager mode, without compile_elbo: {reason}"
+        if self.warns:
+            warnings.warn(words, stacklevel=4)
+        else:
+            logger.info(words)
 
     def _unchanged(self) -> bool:
         same = [a is b for a, b in zip(self._program(), self._relied, strict=False)]
@@ -193,7 +233,8 @@ class CompiledELBO(nn.Module):
             return terms
 
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-        step = step_function(evaluate, leaves, spec, places, trained, device)
+        others = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]  # no batch is kept
+        step = step_function(evaluate, others, spec, places, trained, device)
         example = [leaves[i].detach().requires_grad_(leaves[i].requires_grad) for i in places]
         graph = make_graph(
             step,
@@ -206,14 +247,12 @@ class CompiledELBO(nn.Module):
         )
         graph.leaves, graph.names = trained, names
         graph.shapes = [tuple(tensor.shape) for tensor in example]
-        logger.info("compiled %s", graph)
+        logger.info("made %s", graph)
         return graph
 
     def _call(
-        self, graph: Compiled, leaves: list[Any], settings: StepSettings, scale: float
+        self, graph: Compiled, tensors: list[Tensor], inputs: list[Tensor]
     ) -> tuple[dict[str, Tensor], Tensor]:
-        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        inputs = [*tensors, *self._scalars((*settings.inputs, scale), self._device)]
         values = graph(inputs, self._device)
         wanted = graph.leaves
         if torch.is_grad_enabled():
@@ -222,62 +261,3 @@ class CompiledELBO(nn.Module):
         terms = dict(zip(graph.names, values[count:], strict=False))  # then draws of no use
         loss = StepFunction.apply(values[:count], *wanted) if wanted else values[0]
         return terms, loss
-
-
-def compile_elbo(
-    elbo: ELBO,
-    model: Any,
-    guide: Any,
-    *,
-    backend: str | Callable[..., Any] = "inductor",
-    mode: str | None = None,
-    eager_random: bool = True,
-    max_graphs: int = GRAPHS,
-) -> CompiledELBO:
-    """Compiles the value and the gradients of an ELBO of a model/guide pair into one graph.
-
-    The pair is run once as usual, which makes its parameters and finds where x' goes. Then the
-    loss, the dual pass and the gradients are recorded as a graph of tensor operations, which
-    takes data, parameters, lambda, beta and random numbers as inputs, and ``torch.compile``
-    compiles it. What Pyro does in Python at every step (traces, plates, handlers) is gone::
-
-        loss_fn = compile_elbo(elbo, vae.model, vae.guide)
-        optimizer = torch.optim.Adam(loss_fn.parameters())
-        loss = loss_fn(x)
-        loss.backward()
-
-    For *static* programs: the sites, their shapes and the control flow have to be the same in
-    every call. What depends on the value of a tensor can't be recorded; then, and where there is
-    no compiler, the pair runs in eager mode after one warning. A graph is made for each shape of
-    the arguments and each mode of the modules. Parameters and buffers that are other objects
-    than before (a swapped encoder, a cleared store, a changed constraint) are noticed and the
-    pair is captured again. *Not* noticed: what the program reads from Python's own state, as
-    an attribute that is a number; it is a constant of the graph.
-
-    Args:
-        elbo: A :class:`TraceMI_ELBO` or any ELBO of Pyro with a ``differentiable_loss``.
-        model: A Pyro model.
-        guide: Its guide.
-        backend: Backend of :func:`torch.compile`.
-        mode: Mode of :func:`torch.compile`; ``"reduce-overhead"`` uses CUDA graphs.
-        eager_random: Whether random numbers are drawn by the same operations as in eager mode:
-            then one seed gives the same loss and gradients (but for ``torch.bernoulli`` in
-            double precision, which Inductor puts another operation for). Else they are equal
-            in distribution.
-        max_graphs: Graphs to make at most; a shape beyond them runs in eager mode, with a
-            warning.
-
-    Returns:
-        A module; its parameters are the model's and the guide's, if these are modules. For
-        functions, give the optimiser the unconstrained parameters of Pyro's store after a first
-        call.
-    """
-    return CompiledELBO(
-        elbo,
-        model,
-        guide,
-        backend=backend,
-        mode=mode,
-        eager_random=eager_random,
-        max_graphs=max_graphs,
-    )

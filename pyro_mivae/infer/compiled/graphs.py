@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyro
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from pyro_mivae.infer.compiled.capture import (
-    NotCapturedError,
-    capture,
-    leaves_of,
-    repeatable,
-    unchecked,
-    validation_kept,
-)
+from pyro_mivae.infer.compiled.capture import leaves_of
 from pyro_mivae.isolation import modules_of
 
 ENUM_READS = (
     "TraceEnum_ELBO reads values of tensors while it sums sites out. Where few values are "
     "possible, sum them in the model and use Trace_ELBO or TraceMeanField_ELBO"
 )
-MANY = 600
-"""Operations of a graph whose compilation is announced; an MLP pair has 450."""
-SECONDS = 0.1
-"""Time that Inductor takes for an operation: 75 s for 777 of a GRU, one core of a CPU."""
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -42,11 +26,13 @@ class Compiled:
     Attributes:
         shapes: Shapes of the tensors among the arguments.
         nodes: Operations that were captured.
-        capture_seconds: Time that the capture took.
+        capture_seconds: Processor time that the capture took: no other process changes it.
         compile_seconds: Time of the first call, in which the backend compiles (or finds the
             graph in its cache on disk).
-        run: The compiled graph.
-        lifted: Its last inputs.
+        run: The compiled graph; that of the recorded operations where nothing compiles it.
+        recorded: The recorded operations, one by one.
+        step: The function that was recorded, in eager mode.
+        lifted: The last inputs of the graph.
         leaves: Parameters whose gradients it gives, after the loss.
         names: Names of the terms, which follow.
     """
@@ -56,15 +42,34 @@ class Compiled:
     compile_seconds: float = 0.0
     shapes: list[tuple[int, ...]] = field(default_factory=list)
     run: Callable[..., tuple[Tensor, ...]] = field(repr=False, default=tuple)
+    recorded: Callable[..., tuple[Tensor, ...]] = field(repr=False, default=tuple)
+    step: Callable[..., tuple[Tensor, ...]] | None = field(repr=False, default=None)
     lifted: list[Tensor] = field(repr=False, default_factory=list)
     leaves: list[Tensor] = field(repr=False, default_factory=list)
     names: list[str] = field(repr=False, default_factory=list)
 
-    def __call__(self, tensors: list[Tensor], device: torch.device) -> tuple[Tensor, ...]:
+    def __call__(self, tensors: Sequence[Tensor], device: torch.device) -> tuple[Tensor, ...]:
         """Runs the graph: (loss, its gradients, terms, draws of no use)."""
-        # It holds its casts, and nothing of it is for autograd.
+        return self._call(self.run, tensors, device)
+
+    def replay(self, tensors: Sequence[Tensor], device: torch.device) -> tuple[Tensor, ...]:
+        """Runs the recorded operations, whatever was compiled of them."""
+        return self._call(self.recorded, tensors, device)
+
+    def _call(
+        self,
+        run: Callable[..., tuple[Tensor, ...]],
+        tensors: Sequence[Tensor],
+        device: torch.device,
+    ) -> tuple[Tensor, ...]:
+        # The graph holds its casts, and nothing of it is for autograd.
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            return self.run(*[tensor.detach() for tensor in tensors], *self.lifted)
+            return run(*[tensor.detach() for tensor in tensors], *self.lifted)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether a backend has compiled the recorded operations."""
+        return self.run is not self.recorded
 
 
 class StepFunction(torch.autograd.Function):
@@ -115,63 +120,6 @@ class Scalars:
                 self._made[key] = torch.full((), value, dtype=dtype, device=device)
             inputs.append(self._made[key])
         return inputs
-
-
-def make_graph(
-    step: Callable[..., tuple[Tensor, ...]],
-    example: list[Tensor],
-    *,
-    parts: tuple[Any, ...],
-    device: torch.device,
-    keep_draws: bool,
-    backend: Any,
-    options: dict[str, Any],
-) -> Compiled:
-    """Captures a function of tensors and compiles it.
-
-    Args:
-        step: The function, see :func:`step_function`.
-        example: Its inputs.
-        parts: Model and guide, whose buffers are left alone.
-        device: The one to compute on.
-        keep_draws: See :func:`~pyro_mivae.infer.compiled.capture.capture`.
-        backend: Backend of :func:`torch.compile`.
-        options: Options of the backend.
-
-    Raises:
-        NotCapturedError: If it can't be captured or compiled.
-    """
-    started = time.perf_counter()
-    with repeatable(parts, device), pyro.validation_enabled(False), unchecked():
-        captured_graph = capture(step, example, keep_draws=keep_draws)
-    captured = time.perf_counter()
-    nodes = sum(node.op == "call_function" for node in captured_graph.module.graph.nodes)
-    if backend == "inductor" and nodes > MANY:
-        logger.warning(
-            "the graph of this model and guide has %d operations: compiling it takes about %.0f "
-            "seconds, unless it is in Inductor's cache. Loops over time, as those of recurrent "
-            "networks, are recorded step by step",
-            nodes,
-            nodes * SECONDS,
-        )
-    # Not the module itself: hooks on all modules would see it.
-    forward = captured_graph.module.forward
-    with validation_kept():
-        run = torch.compile(forward, backend=backend, dynamic=False, options=options or None)
-    graph = Compiled(
-        nodes=nodes, capture_seconds=captured - started, run=run, lifted=captured_graph.lifted
-    )
-    try:
-        with validation_kept(), repeatable(parts, device):
-            graph(example, device)
-    except Exception as error:
-        text = str(error).strip().split("\n")[0]
-        raise NotCapturedError(
-            f"the backend can't compile the graph ({type(error).__name__}: {text}); Inductor "
-            "needs a C++ compiler on a CPU and Triton on a GPU"
-        ) from error
-    graph.compile_seconds = time.perf_counter() - captured
-    return graph
 
 
 def step_function(
