@@ -149,11 +149,11 @@ def _keep_draws(graph: fx.Graph) -> None:
         if node not in live:
             live.add(node)
             waiting += node.all_input_nodes
-    draws = [node for node in graph.nodes if _is_draw(node) and node not in live]
+    draws = [node for node in graph.nodes if is_draw(node) and node not in live]
     output.args = ((*output.args[0], *draws),)
 
 
-def _is_draw(node: fx.Node) -> bool:
+def is_draw(node: fx.Node) -> bool:
     return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
 
 
