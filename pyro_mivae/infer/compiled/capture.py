@@ -154,6 +154,7 @@ def _keep_draws(graph: fx.Graph) -> None:
 
 
 def is_draw(node: fx.Node) -> bool:
+    """Tells whether an operation of a graph takes random numbers."""
     return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
 
 

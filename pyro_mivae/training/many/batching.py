@@ -5,12 +5,11 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.func import vmap
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyro_mivae.infer.compiled.capture import NotCapturedError, validation_kept
 from pyro_mivae.infer.compiled.graphs import backend_options

@@ -132,11 +132,12 @@ class Draws:
     def group(self, number: int) -> Callable[..., tuple[Tensor, ...]]:
         """Gives the function that makes the draws of a group from the stacked values."""
 
-        @torch.compiler.disable  # type: ignore[untyped-decorator]
         def draw_for_each_copy(*values: Tensor) -> tuple[Tensor, ...]:
             return tuple(self._made(self.groups[number], values))
 
-        return draw_for_each_copy
+        # Inductor compiles what lies between.
+        disabled: Callable[..., tuple[Tensor, ...]] = torch.compiler.disable(draw_for_each_copy)
+        return disabled
 
     def _made(self, draws: list[Draw], values: Sequence[Tensor]) -> list[Tensor]:
         stacked = [draw.empty(len(self.streams.holders)) for draw in draws]

@@ -95,9 +95,7 @@ class StackedOptimizer:
     def gather(self) -> None:
         """Takes the states of the copies' optimisers."""
         for parameters, stacked in self._pairs():
-            states = [
-                own.state.get(p, {}) for own, p in zip(self.own, parameters, strict=True)
-            ]
+            states = [own.state.get(p, {}) for own, p in zip(self.own, parameters, strict=True)]
             if states[0]:
                 self.optimizer.state[stacked] = {
                     name: torch.stack([state[name] for state in states])

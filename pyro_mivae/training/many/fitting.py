@@ -56,7 +56,9 @@ CHECKS: dict[str, Check] = {
     **dict.fromkeys(("steps", "log_every", "checkpoint_every"), check_count),
     "batch_size": optional(check_count),
     **dict.fromkeys(("drop_last", "resume", "progress", "compile"), check_flag),
-    **dict.fromkeys(("prepare", "optimizer", "lr_scheduler", "callbacks"), optional(check_callable)),
+    **dict.fromkeys(
+        ("prepare", "optimizer", "lr_scheduler", "callbacks"), optional(check_callable)
+    ),
     "precision": lambda name, value: check_choice(name, value, PRECISIONS),
 }
 """What arguments of :func:`fit_many` may be."""
@@ -244,8 +246,8 @@ def _checked_data(data: Any, device: torch.device) -> Any:
     kind = kind_of(data)
     if kind == "batches":
         raise ValueError(
-            "data: fit_many takes tensors or a map-style Dataset, which each seed reads in an order "
-            f"of its own, found {type(data).__name__}: pass its dataset, or train each seed with "
+            "data: fit_many takes tensors or a map-style Dataset, which each seed reads in its "
+            f"own order, found {type(data).__name__}: pass its dataset, or train each seed with "
             "fit, in a loop"
         )
     if kind == "dataset":
@@ -258,9 +260,7 @@ def _checked_data(data: Any, device: torch.device) -> Any:
 
 def _check_seeds(name: str, values: Mapping[int, Any], seeds: Sequence[int]) -> None:
     if missing := [seed for seed in seeds if seed not in values]:
-        raise ValueError(
-            f"{name}: expected an entry for each seed, found none of {shown(missing)}"
-        )
+        raise ValueError(f"{name}: expected an entry for each seed, found none of {shown(missing)}")
 
 
 def _named(seed: int, settings: Settings, fabric: Fabric) -> CopyLoop:

@@ -81,7 +81,9 @@ def record(loop: CopyLoop, inputs: Inputs) -> Recorded:
     """
     model, guide, elbo = loop.objective.model, loop.objective.guide, loop.elbo
     device = loop.fabric.device
-    leaves, trained, names = inputs.leaves, [], []
+    leaves = inputs.leaves
+    trained: list[Tensor] = []
+    names: list[str] = []
 
     def evaluate(args: Any, kwargs: Any, tensors: Sequence[Tensor]) -> Any:
         call = Call(model, guide, args, kwargs)

@@ -86,8 +86,8 @@ class Stepping:
             if (nesting, *signature(other), batch.count) != kind:
                 raise ValueError(
                     f"data: the batches of seeds {self.loops[0].seed} and {loop.seed} differ in "
-                    f"shape, type or number at step {loop.step + 1}, or in what is no tensor. Train "
-                    "each seed with fit, in a loop"
+                    f"shape, type or number at step {loop.step + 1}, or in what is no tensor. "
+                    "Train each seed with fit, in a loop"
                 )
         settings = [self._settings(loop) for loop in self.loops]
         if len({one.key for one in settings}) > 1:
