@@ -136,7 +136,7 @@ class Draws:
             return tuple(self._made(self.groups[number], values))
 
         # Inductor compiles what lies between.
-        disabled: Callable[..., tuple[Tensor, ...]] = torch.compiler.disable(draw_for_each_copy)
+        disabled: Callable[..., tuple[Tensor, ...]] = torch.compiler.disable(draw_for_each_copy)  # type: ignore[no-untyped-call]
         return disabled
 
     def _made(self, draws: list[Draw], values: Sequence[Tensor]) -> list[Tensor]:

@@ -9,13 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pyro
-import torch
 from lightning_fabric import Fabric
 from pyro.infer import ELBO
-from torch import Tensor
-from torch.utils.data import TensorDataset
 
-from pyro_mivae.batches import Prepare, as_tensors
+from pyro_mivae.batches import Prepare
 from pyro_mivae.checks import (
     Check,
     check_all,
@@ -23,9 +20,7 @@ from pyro_mivae.checks import (
     check_choice,
     check_count,
     check_flag,
-    check_seed,
     optional,
-    shown,
 )
 from pyro_mivae.isolation import forked_random
 from pyro_mivae.runs.history import History
@@ -36,18 +31,15 @@ from pyro_mivae.training.many.copies import (
     CopyLoop,
     MakePair,
     Settings,
-    check_distinct,
     make_copy,
 )
-from pyro_mivae.training.many.elementwise import StackedOptimizer
-from pyro_mivae.training.many.loop import ManyLoop
+from pyro_mivae.training.many.inputs import checked_seeds, data_of_seeds, folders_of_seeds
+from pyro_mivae.training.many.loop import stack_copies
 from pyro_mivae.training.many.resuming import common_checkpoints
-from pyro_mivae.training.many.stack import Stack
-from pyro_mivae.training.many.stepping import Stepping
 from pyro_mivae.training.parallel import make_fabric
 from pyro_mivae.training.players import MakeOptimizer, MakeScheduler
 from pyro_mivae.training.seeding import own_randomness
-from pyro_mivae.training.sources import TrainingData, kind_of
+from pyro_mivae.training.sources import TrainingData
 from pyro_mivae.training.starting import begin, holding
 
 PRECISIONS = ("32-true", "bf16-mixed")
@@ -64,7 +56,7 @@ CHECKS: dict[str, Check] = {
 """What arguments of :func:`fit_many` may be."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SeedRun:
     """The training of one seed.
 
@@ -85,6 +77,14 @@ class SeedRun:
     history: History
     steps: int
     error: NonFiniteError | None
+
+    def __repr__(self) -> str:
+        if self.error is not None:
+            reason = str(self.error).partition(": the training stops")[0]
+            return f"seed {self.seed}, taken out of {self.steps} steps: {reason}"
+        rows = [row for row in self.history.rows if row["split"] == "train"]
+        loss = f", loss {rows[-1]['loss']:.2f} nats per datum" if rows else ""
+        return f"seed {self.seed}: {self.steps} steps{loss}"
 
 
 def fit_many(
@@ -167,38 +167,28 @@ def fit_many(
     settings = locals()
     check_all(settings, CHECKS)
     check_decay(average)
-    numbers = _checked_seeds(seeds)
-    folders = _folders(folder, numbers)
+    numbers = checked_seeds(seeds)
+    folders = folders_of_seeds(folder, numbers)
     if resume and not folders:
         raise ValueError("resume=True needs the folder of the checkpoints")
     fabric = make_fabric(device, precision)
     common = Settings(
         make_pair=make_pair,
-        data=_data_of_seeds(data, numbers, fabric.device),
+        data=data_of_seeds(data, numbers, fabric.device),
         folders=folders,
         **{name: settings[name] for name in _COMMON},
     )
     local = pyro.settings.context(module_local_params=True)
     with forked_random(fabric.device), own_randomness(numbers[0]), local:
         loops = [_named(seed, common, fabric) for seed in numbers]
-        check_distinct(loops)
-        stack = Stack([loop.objective for loop in loops], numbers)
+        parent = next((path.parent for path in folders.values()), None)
+        training = stack_copies(loops, optimizer, compile, parent)
         try:
-            stepping = Stepping(loops, stack, compile)
-            trained = loops[0].players[0].parameters
-            own = [loop.players[0].rates.optimizer for loop in loops]
-            stacked = StackedOptimizer(optimizer, own, trained, stack)
-            stepping.prepare()
             with ExitStack() as held:
                 _begin(loops, fabric, steps, resume, held)
-                stacked.gather()
-                ManyLoop(loops, stack, stacked, stepping, _parent(folders)).run(
-                    steps, checkpoint_every, progress
-                )
+                training.run(steps, checkpoint_every, progress)
         finally:
-            for copy, loop in enumerate(loops):
-                if loop.active:
-                    stack.release(copy)
+            training.release()
     return {loop.seed: _result(loop) for loop in loops}
 
 
@@ -206,61 +196,6 @@ _COMMON = (
     *("steps", "batch_size", "drop_last", "prepare", "optimizer", "lr_scheduler", "average"),
     *("log_every", "callbacks"),
 )
-
-
-def _checked_seeds(seeds: Any) -> list[int]:
-    if not isinstance(seeds, Iterable):
-        raise ValueError(f"seeds must be one or more whole numbers, found {shown(seeds)}")
-    numbers = [check_seed("seeds", seed) for seed in seeds]
-    if not numbers or len(set(numbers)) < len(numbers):
-        raise ValueError(f"seeds must be one or more, each another one, found {shown(numbers)}")
-    return numbers
-
-
-def _folders(folder: Any, seeds: Sequence[int]) -> dict[int, Path]:
-    """The folder of each seed; empty for none."""
-    if folder is None:
-        return {}
-    if not isinstance(folder, Mapping):
-        if not isinstance(folder, str | Path):
-            raise ValueError(f"folder must be a path, or one for each seed, found {shown(folder)}")
-        folder = {seed: Path(folder) / f"seed-{seed}" for seed in seeds}
-    _check_seeds("folder", folder, seeds)
-    folders = {seed: Path(folder[seed]) for seed in seeds}
-    if files := [path for path in folders.values() if path.exists() and not path.is_dir()]:
-        raise ValueError(f"folder must be that of a folder, found the file {files[0]}")
-    if len(set(folders.values())) < len(folders):
-        raise ValueError(f"folder must be another one for each seed, found {shown(folder)}")
-    return folders
-
-
-def _data_of_seeds(data: Any, seeds: Sequence[int], device: torch.device) -> dict[int, Any]:
-    """The data of each seed; tensors of all seeds are moved to the device once."""
-    if isinstance(data, Mapping):
-        _check_seeds("data", data, seeds)
-        return {seed: _checked_data(data[seed], device) for seed in seeds}
-    return dict.fromkeys(seeds, _checked_data(data, device))
-
-
-def _checked_data(data: Any, device: torch.device) -> Any:
-    kind = kind_of(data)
-    if kind == "batches":
-        raise ValueError(
-            "data: fit_many takes tensors or a map-style Dataset, which each seed reads in its "
-            f"own order, found {type(data).__name__}: pass its dataset, or train each seed with "
-            "fit, in a loop"
-        )
-    if kind == "dataset":
-        return data
-    tensors: list[Tensor] = as_tensors(
-        list(data.tensors) if isinstance(data, TensorDataset) else data
-    )
-    return [tensor.to(device) for tensor in tensors]
-
-
-def _check_seeds(name: str, values: Mapping[int, Any], seeds: Sequence[int]) -> None:
-    if missing := [seed for seed in seeds if seed not in values]:
-        raise ValueError(f"{name}: expected an entry for each seed, found none of {shown(missing)}")
 
 
 def _named(seed: int, settings: Settings, fabric: Fabric) -> CopyLoop:
@@ -285,10 +220,6 @@ def _begin(
             options = {} if load is None else {"load": load}
             with loop.in_place():
                 begin(loop, loop.folder, steps, resume=resume, **options)
-
-
-def _parent(folders: Mapping[int, Path]) -> Path | None:
-    return next((folder.parent for folder in folders.values()), None)
 
 
 def _result(loop: CopyLoop) -> SeedRun:
