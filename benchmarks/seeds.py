@@ -72,9 +72,7 @@ class Config:
     """A run of seconds."""
 
 
-SMOKE = Config(
-    seeds=(1, 2), widths=(8,), batch_size=8, steps=10, seconds=0.1, rounds=1, images=16
-)
+SMOKE = Config(seeds=(1, 2), widths=(8,), batch_size=8, steps=10, seconds=0.1, rounds=1, images=16)
 
 
 @dataclass

@@ -229,9 +229,9 @@ def check_distinct(loops: Sequence[CopyLoop]) -> None:
 
 def _checked_pair(pair: Any) -> tuple[Any, Any, Any]:
     if not isinstance(pair, tuple) or len(pair) != 3:
-        found = f"a tuple of {len(pair)}" if isinstance(pair, tuple) else type(pair).__name__
+        kind = f"a tuple of {len(pair)}" if isinstance(pair, tuple) else type(pair).__name__
         raise ValueError(
-            f"make_pair: expected a function that returns (model, guide, elbo), found {found}"
+            f"make_pair: expected a function that returns (model, guide, elbo), found {kind}"
         )
     model, guide, elbo = pair
     if isinstance(elbo, TraceMI_GAN):

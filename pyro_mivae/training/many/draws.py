@@ -222,8 +222,8 @@ def _replace(graph: fx.Graph, node: fx.Node, drawn: fx.Node) -> None:
     target: Any = node.target
     if target._schema.is_mutable:
         into: Any = node.args[0]
-        made = str(into.target).removeprefix("aten.").partition(".")[0]
-        fresh = made in _EMPTY or (into.op == "call_function" and not into.all_input_nodes)
+        name = str(into.target).removeprefix("aten.").partition(".")[0]
+        fresh = name in _EMPTY or (into.op == "call_function" and not into.all_input_nodes)
         if not fresh or len(into.users) > 1:
             with graph.inserting_before(node):
                 copied = graph.call_function(torch.ops.aten.copy_.default, (into, drawn))

@@ -185,11 +185,11 @@ class Stepping:
                 lines = zip(
                     first.module.code.splitlines(), other.module.code.splitlines(), strict=False
                 )
-                here, there = next((pair for pair in lines if pair[0] != pair[1]), ("", ""))
+                one, another = next((pair for pair in lines if pair[0] != pair[1]), ("", ""))
                 raise ValueError(
                     f"make_pair: expected one program for all seeds, but those of "
-                    f"{self.loops[0].seed} and {loop.seed} differ, first in '{here.strip()}' and "
-                    f"'{there.strip()}'. The seed may change weights and data alone, not numbers "
+                    f"{self.loops[0].seed} and {loop.seed} differ, first in '{one.strip()}' and "
+                    f"'{another.strip()}'. The seed may change weights and data alone, not numbers "
                     "that are attributes"
                 )
         for number, tensor in enumerate(first.lifted):
