@@ -113,6 +113,29 @@ def line(seed):
     return Line(), Nothing(), TraceMeanField_ELBO()
 
 
+class Mixture(Line):
+    """A discrete latent, whose draws depend on a parameter of the guide."""
+
+    def forward(self, x):
+        with pyro.plate("data", len(x)):
+            sign = pyro.sample("sign", dist.Bernoulli(0.5)).unsqueeze(-1)
+            pyro.sample("x", dist.Normal(self.loc * sign, 1.0).to_event(1), obs=x)
+
+
+class Sign(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("sign", dist.Bernoulli(logits=self.logits))
+
+
+def mixture(seed):
+    return Mixture(), Sign(), Trace_ELBO()
+
+
 def alone(make, data, seed, **settings):
     """History, and the state of model and guide, of one seed trained by itself."""
     pyro.clear_param_store()

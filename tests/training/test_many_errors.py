@@ -6,7 +6,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from many_pairs import COUNTS, POINTS, Line, Nothing, line, many
+from many_pairs import COUNTS, POINTS, Line, Mixture, Nothing, Sign, line, many
 from pyro.infer import (
     Trace_ELBO,
     TraceEnum_ELBO,
@@ -20,23 +20,6 @@ from torch.utils.data import DataLoader
 
 from pyro_mivae.infer import TraceMI_ELBO, TraceMI_GAN
 from pyro_mivae.training import CheckpointError, fit_many
-
-
-class Mixture(Line):
-    def forward(self, x):
-        with pyro.plate("data", len(x)):
-            sign = pyro.sample("sign", dist.Bernoulli(0.5)).unsqueeze(-1)
-            pyro.sample("x", dist.Normal(self.loc * sign, 1.0).to_event(1), obs=x)
-
-
-class Sign(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.logits = nn.Parameter(torch.zeros(()))
-
-    def forward(self, x):
-        with pyro.plate("data", len(x)):
-            pyro.sample("sign", dist.Bernoulli(logits=self.logits))
 
 
 def enumerated(seed):

@@ -15,6 +15,7 @@ from many_pairs import (
     line,
     many,
     mivae,
+    mixture,
     normalised,
     regression,
     state,
@@ -50,6 +51,7 @@ PAIRS = {
         COUNTS,
         {"drop_last": True, "optimizer": partial(torch.optim.SGD, lr=0.01, momentum=0.9)},
     ),
+    "score functions": (mixture, POINTS, {}),
     "schedule of the rate": (
         line,
         POINTS,
@@ -218,10 +220,9 @@ def test_bfloat16_is_near_its_own_training():
 
 @pytest.mark.slow
 def test_compiled_copies_are_their_own_trainings():
-    make = mivae("straight-through", 0.7)
-    runs = many(make, X[:8], steps=3, seeds=(3, 0), compile=True)
+    runs = many(mixture, POINTS, steps=3, seeds=(3, 0), compile=True)
     for seed, run in runs.items():
-        assert_same(run, *alone(make, X[:8], seed, steps=3))
+        assert_same(run, *alone(mixture, POINTS, seed, steps=3))
 
 
 def test_an_interrupted_training_goes_on(tmp_path):
