@@ -104,6 +104,29 @@ class Line(nn.Module):
             pyro.sample("x", dist.Normal(self.loc, 1.0).to_event(1), obs=x)
 
 
+def functions(seed):
+    """Functions, whose module Pyro's store has under one name for all copies."""
+    linear = nn.Linear(1, 3)
+
+    def model(x):
+        pyro.module("linear", linear)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(linear(z), 1.0).to_event(1), obs=x)
+
+    return model, Encoder(), Trace_ELBO()
+
+
+class Encoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 1)
+
+    def forward(self, x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(self.linear(x), 1.0).to_event(1))
+
+
 class Nothing(nn.Module):
     def forward(self, x):
         pass
@@ -150,8 +173,12 @@ def many(make, data, seeds=(3, 0, 8), **settings):
 
 
 def state(model, guide):
-    tensors = {**model.state_dict(prefix="model."), **guide.state_dict(prefix="guide.")}
-    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    parts = [model, guide] if isinstance(model, nn.Module) else [guide]
+    return {
+        f"{number}.{name}": tensor.detach().clone()
+        for number, part in enumerate(parts)
+        for name, tensor in part.state_dict().items()
+    }
 
 
 def assert_same(run, history, expected):

@@ -37,7 +37,7 @@ def common_checkpoints(folders: Mapping[int, Path]) -> Callable[[Path], dict[str
         raise CheckpointError(
             f"the seeds can't go on together: expected checkpoints of one step, found seed "
             f"{', '.join(at)} at step {common}, where {ahead} have none any more. A copy that was "
-            "taken out stays behind: leave it out of seeds, or go on with it by fit"
+            "taken out, or that a callback has ended, stays behind: leave it out of seeds"
         )
 
     def load(folder: Path) -> dict[str, Any]:
