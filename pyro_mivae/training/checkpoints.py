@@ -87,7 +87,8 @@ def whole(state: Any) -> Any:
         return state.clone() if part else state
     if isinstance(state, dict):
         parts = copy.copy(state)  # with the metadata of a module's state
-        parts.update({name: whole(value) for name, value in state.items()})
+        for name, value in state.items():
+            parts[name] = whole(value)
         return parts
     if type(state) in (list, tuple):
         return type(state)(whole(value) for value in state)
