@@ -16,10 +16,10 @@ from scipy import stats
 
 from experiments.estimates import Mean, standard_error, student_reach
 
-_ENUMERATED = 2**20
-"""Flips that are enumerated whatever number is asked for: of 20 pairs, in 8 MB."""
-_DRAWN = 2**20
-"""Signs that are drawn at once: memory then does not grow with the permutations."""
+_PERMUTATIONS = 2**16
+"""Sign flips: up to 16 pairs have no more, so that their p-value is exact."""
+_AT_ONCE = 2_000
+"""Sign flips that are held in memory at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ def interaction(
     arms: tuple[Any, Any] = ("T", "G"),
     data: tuple[Any, Any] = ("D3", "D4"),
     columns: tuple[str, str, str] = ("prior", "data", "seed"),
-    num_permutations: int = 9999,
+    num_permutations: int = _PERMUTATIONS,
     seed: int = 0,
 ) -> Contrast:
     """Computes the interaction of a study's table.
@@ -99,8 +99,7 @@ def interaction(
         arms: Arm in question and the one that it is compared with.
         data: Two data sets, the one where y is expected to be larger first.
         columns: Names of the columns of the arm, the data and the seed.
-        num_permutations: Random sign flips of the test; all 2^n of them if these are not more, and
-            for up to 20 seeds.
+        num_permutations: Number of random sign flips; all 2^n of them where these are not more.
         seed: Seed of the permutations.
 
     Raises:
@@ -184,16 +183,17 @@ def weighted_contrast(
     return Mean(tuple(sums.tolist()))
 
 
-def sign_flip_test(differences: ArrayLike, *, num_permutations: int = 9999, seed: int = 0) -> float:
+def sign_flip_test(
+    differences: ArrayLike, *, num_permutations: int = _PERMUTATIONS, seed: int = 0
+) -> float:
     """Tests whether paired differences are around 0, two-sided, by flipping their signs.
 
-    The flips are the permutations of two arms within a pair: exact if the arms of a pair may be
-    swapped.
+    A flip swaps the two arms of a pair. The test is exact where the arms may be swapped if there is
+    no difference between them. It is SciPy's :func:`~scipy.stats.permutation_test`.
 
     Args:
         differences: Differences, one for each pair, shape ``(pairs,)``.
-        num_permutations: Random flips; all of them where these are not more, and for up to 20
-            pairs.
+        num_permutations: Number of random flips; all 2^pairs of them where these are not more.
         seed: Seed of the flips.
 
     Returns:
@@ -212,22 +212,23 @@ def sign_flip_test(differences: ArrayLike, *, num_permutations: int = 9999, seed
             f"{np.count_nonzero(~np.isfinite(values))} that are not finite in shape {values.shape}"
             ". Find the runs without a value: to leave them out is to choose among runs"
         )
-    number = len(values)
-    observed = abs(values.sum())
-    # Sums of the same numbers in another order differ by rounding.
-    limit = observed - 1e-9 * np.abs(values).sum()
-    if 2**number <= max(num_permutations, _ENUMERATED):
-        sums = np.zeros(1)
-        for value in values:
-            sums = np.concatenate([sums + value, sums - value])
-        return float((np.abs(sums) >= limit).mean())
-    rng = np.random.default_rng(seed)
-    size, extreme = max(1, _DRAWN // number), 0
-    for start in range(0, num_permutations, size):
-        count = min(size, num_permutations - start)
-        signs = 1 - 2 * rng.integers(0, 2, (count, number))
-        extreme += int((np.abs(signs @ values) >= limit).sum())
-    return (extreme + 1) / (num_permutations + 1)
+    result = stats.permutation_test(
+        (values,),
+        _distance,
+        permutation_type="samples",
+        alternative="greater",
+        vectorized=True,
+        n_resamples=num_permutations,
+        batch=_AT_ONCE,
+        rng=np.random.default_rng(seed),
+    )
+    return float(result.pvalue)
+
+
+def _distance(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Distance of a mean from 0; both sides count by it, in one draw of the flips."""
+    distance: NDArray[np.float64] = np.abs(values.mean(axis))
+    return distance
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

@@ -10,7 +10,13 @@ PROGRAM = re.compile(r"^```(python|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
-def run_page(path: Path, shorter: dict[str, str] | None = None, *, tolerance: float = 0.05) -> dict:
+def run_page(
+    path: Path,
+    shorter: dict[str, str] | None = None,
+    *,
+    names: dict | None = None,
+    tolerance: float = 0.05,
+) -> dict:
     """Runs the Python blocks of a page, and compares what they print with the text blocks.
 
     A text block is the output of the Python block before it. Numbers may differ by `tolerance`,
@@ -19,6 +25,7 @@ def run_page(path: Path, shorter: dict[str, str] | None = None, *, tolerance: fl
     Args:
         path: The page.
         shorter: Parts of the program to replace, by others that take less time.
+        names: The names that an earlier page has defined, where the program goes on from it.
         tolerance: How much numbers may differ.
 
     Returns:
@@ -30,7 +37,7 @@ def run_page(path: Path, shorter: dict[str, str] | None = None, *, tolerance: fl
         text = text.replace(long, short)
     blocks = list(PROGRAM.finditer(text))
     assert text.count("```python") == sum(block.group(1) == "python" for block in blocks) > 0
-    namespace = {"__name__": path.name}
+    namespace = {**(names or {}), "__name__": path.name}
     printed: str | None = None
     for block in blocks:
         kind, body = block.groups()

@@ -105,3 +105,13 @@ def test_pictures_are_described(path):
     for text, options in PICTURE.findall(path.read_text(encoding="utf-8")):
         described = text or re.search(r":alt: (.*)", options)[1]
         assert len(described.split()) > 4, described
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in PAGES if path.parent.name == "how-to"], ids=lambda path: path.stem
+)
+def test_how_to_pages_are_short(path):
+    """850 words and 160 lines are about three screens of 1440 by 900 pixels."""
+    text = path.read_text(encoding="utf-8")
+    assert len(text.split()) <= 850, "move tables to reference, derivations to explanation"
+    assert text.count("\n") <= 160, "move tables to reference, derivations to explanation"

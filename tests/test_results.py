@@ -108,7 +108,7 @@ EXAMPLES = {
     ),
     information.Readings: (
         READINGS,
-        "Readings of 400 images: thickness of 400, class told with certainty 0.950",
+        "Readings of 400 images: thickness of 400, certainty of the class 0.950",
     ),
     information.ImageReader: (
         information.ImageReader(None, np.arange(10), 0.9688, 1000, print, READINGS),

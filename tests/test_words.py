@@ -20,6 +20,12 @@ NO_VERBS = {
     *("Rows", "Runs'", "Samples'", "Seconds", "Shares", "Sites", "Steps", "Terms", "This", "Thus"),
     *("Tensors", "Traces", "Unless", "Values", "Weights", "Words"),
 }
+# Codes carry information about a factor, a classifier predicts a class.
+INVERTED = re.compile(
+    r"\btells? (?:\w+ )?of\b|\btells? (?:most|more|rightly|nothing|at least|at most|digits)\b"
+    r"|\btold rightly\b|\bcodes? tells?\b|\bthat tells\b|\b(?:has|have|had) of\b"
+    r"|\basks? (?:\w+ ){1,3}for\b"
+)
 # "Draws of the posterior" has a noun for its first word, "Draws from the posterior" a verb.
 NOUN_IS_FOLLOWED_BY = {"of", "that", "in", "with", "are", "is"}
 
@@ -28,6 +34,11 @@ FILES = sorted(
     path
     for folder in (PACKAGE, ROOT / "experiments", ROOT / "benchmarks")
     for path in folder.rglob("*.py")
+)
+PAGES = sorted(
+    path
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    if "_build" not in path.parts
 )
 each_file = pytest.mark.parametrize(
     "path", FILES, ids=[path.relative_to(ROOT).as_posix() for path in FILES]
@@ -113,6 +124,38 @@ def test_texts_of_arguments_have_a_subject(path):
         if text.startswith("Of ")
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def texts(path):
+    """A page, or the docstrings and messages of a module, each in one line."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".md":
+        return [" ".join(text.split())]
+    constants = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant)]
+    return [" ".join(node.value.split()) for node in constants if isinstance(node.value, str)]
+
+
+@pytest.mark.parametrize(
+    ("text", "phrase"),
+    [
+        ("Measures what codes tell of factors.", "codes tell"),
+        ("The most that a block has of a cell.", "has of"),
+        ("What a step asks an ELBO for.", "asks an ELBO for"),
+        ("The network that tells digits.", "that tells"),
+        ("Tells whether a code is live. The rule asks for more seeds.", None),
+    ],
+)
+def test_what_counts_as_inverted(text, phrase):
+    match = INVERTED.search(text)
+    assert (match and match.group()) == phrase
+
+
+@pytest.mark.parametrize(
+    "path", [*FILES, *PAGES], ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+def test_phrases_are_in_standard_order(path):
+    wrong = [m.group() for text in texts(path) for m in INVERTED.finditer(text)]
+    assert not wrong, f"{wrong}: say what carries information about what, or what predicts what"
 
 
 @each_file

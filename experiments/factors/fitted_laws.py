@@ -193,7 +193,7 @@ def pixel_share(
     of the factor explains. Summed over pixels and labels and divided by the whole sum, it is a
     correlation ratio (Pearson 1905), here with the adjustment that makes it 0 for an unrelated
     factor (Kelley 1935). Equal values share a bin, that of their mean rank, and bins that stay
-    empty do not count: the order of the images tells nothing.
+    empty do not count: the order of the images has no effect.
 
     Args:
         images: Images (N, H, W), of any scale.
@@ -202,7 +202,7 @@ def pixel_share(
         bins: Number of bins of equally many values, within each label.
 
     Returns:
-        1 where the factor and the label determine the image, 0 where they tell nothing (and, by
+        1 where the factor and the label determine the image, 0 where they explain nothing (and, by
         chance, a little below 0).
 
     Raises:

@@ -1,1 +1,1 @@
-"""What the codes of a trained run tell of the images made from them."""
+"""The information of a trained run's codes about the images made from them."""

@@ -1,4 +1,4 @@
-"""Say what the codes of a trained run tell of the images that are made from them.
+"""Measure the information of a run's codes about the images that are made from them.
 
 Takes a run of experiments.mnist or of experiments.infogan. Codes are drawn from their prior, images
 are made and measured, and no guide takes part. Leaves the numbers beside the run.

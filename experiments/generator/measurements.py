@@ -47,7 +47,7 @@ def measure(
     draws: int,
     seed: int,
 ) -> GeneratorInformation:
-    """Measures what the codes tell of the images that are made from them.
+    """Measures the information of the codes about the images that are made from them.
 
     Args:
         pair: Trained model, with the names of its codes.
@@ -92,7 +92,7 @@ def _by_code(result: GeneratorInformation, matrix: Any) -> dict[str, dict[str, f
 
 
 def table(rows: Mapping[str, Mapping[str, float]], title: str) -> Table:
-    """Makes the table of what each code tells of each factor."""
+    """Makes the table of each code's information about each factor."""
     factors = list(next(iter(rows.values()), {}))
     rows_of_codes = Table(title=title)
     rows_of_codes.add_column("code")
@@ -104,12 +104,12 @@ def table(rows: Mapping[str, Mapping[str, float]], title: str) -> Table:
 
 
 def tellings(rows: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Says what each continuous code tells most of."""
+    """Says which factor each continuous code carries most about."""
     lines = []
     for code, row in rows.items():
         if code != "d":
             factor = max(row, key=lambda name: row[name])
-            lines.append(f"Code {code} tells most of the {factor}: {row[factor]:.2f} nats.")
+            lines.append(f"Code {code} carries most about the {factor}: {row[factor]:.2f} nats.")
     return lines
 
 

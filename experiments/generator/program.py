@@ -91,7 +91,7 @@ def run(config: Config, folder: Path, out: Path) -> None:
 
 
 def sentences(measured: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Tells what the codes tell, and which number to trust."""
+    """Says what the codes carry, and which number to trust."""
     channel = next(iter(measured))
     of_channel = measured[channel]
     lines = [*tellings(of_channel["information"]), quality(of_channel["generator"])]
@@ -101,7 +101,7 @@ def sentences(measured: Mapping[str, Mapping[str, Any]]) -> list[str]:
         strokes = [_thickness(measured[c]["information"]) for c in ("mean", "sample")]
         if all(map(math.isfinite, strokes)):
             lines.append(
-                f"The code that tells most of thickness tells {strokes[0]:.2f} nats of it in the "
+                f"The code that carries most about thickness carries {strokes[0]:.2f} nats in the "
                 f"means of x', and {strokes[1]:.2f} in drawn pixels: speckle breaks strokes. "
                 "Trust the means."
             )

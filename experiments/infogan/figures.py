@@ -75,7 +75,7 @@ def responses(tree: xr.DataTree) -> Figure:
 
 
 def categories(tree: xr.DataTree) -> Figure:
-    """Draws which digits the images of each category are, as the reader tells them."""
+    """Draws which digits the images of each category are, as the reader classifies them."""
     group = lookup.get_group(tree, "categories")
     shares = group["share"].values
     names = [str(k) for k in group["label"].values], [str(k) for k in range(len(shares))]

@@ -30,7 +30,7 @@ def sentences(metrics: Mapping[str, Any]) -> list[str]:
     if "categories" in metrics:
         accuracy = metrics["categories"]["accuracy"]
         lines.append(
-            f"The category tells the digit in {100 * accuracy:.1f} % of the images (the paper: "
+            f"The class accuracy of the category is {100 * accuracy:.1f} % (the paper: "
             f"{100 * PAPER:.0f} %)."
         )
     lines += tellings(metrics["information"])

@@ -1,4 +1,4 @@
-"""InfoGAN: a training, what its codes tell of the images, draws and figures.
+"""InfoGAN: a training, the information of its codes about the images, draws and figures.
 
 Its command line is in :mod:`experiments.infogan.config`.
 """

@@ -116,7 +116,7 @@ def _cells(rows: Sequence[Row]) -> list[str]:
 
 
 def _most(row: Row, factor: str) -> float:
-    """What the continuous code that tells most of a factor tells of it."""
+    """The largest information of a continuous code about a factor."""
     return max(float(row[f"{code}/{factor}"]) for code in CODES[:2])
 
 
@@ -128,7 +128,7 @@ def _spread(values: Sequence[float], digits: int = 2) -> str:
 
 
 def of_seeds(rows: Sequence[Row]) -> str:
-    """Writes a line for each run and code: what the code tells of each factor."""
+    """Writes a line for each run and code: the code's information about each factor."""
     body = []
     for row in rows:
         for code in CODES:
@@ -142,7 +142,7 @@ def of_seeds(rows: Sequence[Row]) -> str:
 
 
 def sentences(rows: Sequence[Row]) -> list[str]:
-    """Tells what InfoGAN's codes tell beside the VAE's, and which number to trust."""
+    """Says what InfoGAN's codes carry beside the VAE's, and which number to trust."""
     lines = []
     for form in FORMS[:2]:
         chosen = at(rows, form=form.name, channel="mean")
@@ -150,8 +150,8 @@ def sentences(rows: Sequence[Row]) -> list[str]:
             cells = _cells(chosen)
             accuracy = f"; class accuracy {cells[0]} %" if cells[0] != "-" else ""
             lines.append(
-                f"{form.words}: its codes tell at most {cells[1]} nats of thickness and {cells[2]} "
-                f"of slant{accuracy}."
+                f"{form.words}: its codes carry at most {cells[1]} nats about thickness and "
+                f"{cells[2]} about slant{accuracy}."
             )
     if doubtful := [row for row in rows if doubt(row)]:
         names = ", ".join(sorted({f"{row['form']} seed {row['seed']}" for row in doubtful}))

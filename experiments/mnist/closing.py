@@ -19,7 +19,7 @@ def sentences(metrics: Mapping[str, Any]) -> list[str]:
     for site in codes:
         bound, score = test[f"mi/{site}/sample"], test[f"mi/{site}/mean"]
         if bound > 0:
-            claim = f"The {NAMES[site]} tells at least {bound:.2f} nats of an image"
+            claim = f"The {NAMES[site]} carries at least {bound:.2f} nats about an image"
         else:
             claim = f"No information in the {NAMES[site]} is shown: the bound is {bound:.2f} nats"
         lines.append(

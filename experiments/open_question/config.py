@@ -29,7 +29,7 @@ class Config(StudyConfig):
     seeds: int | None = None
     """At most as many seeds of each cell; None for the number of each block."""
     add_seeds: Switch = False
-    """Run the 40 extra seeds of G and T on re-inked digits that the rule of H1 asks for."""
+    """Run the 40 extra seeds of G and T on re-inked digits that the rule of H1 demands."""
     earlier: Path | None = None
     """Table of earlier runs, such as docs/results/open_question.csv: they count in the report, and
     seeds that the table has are not trained again."""

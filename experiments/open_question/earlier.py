@@ -24,7 +24,7 @@ TEXT = ("run", "arm", "data", "channel", "leading_top")
 def read_table(path: Path) -> list[Row]:
     """Reads the rows of a table that :func:`~.report.document.write_report` has written.
 
-    A CSV does not tell a value that is not defined from one that a run has not at all: a column
+    In a CSV an undefined value and one that a run does not have look the same: a column
     belongs to a run if any run of its cell has a value there, of the slopes any of its data.
 
     Raises:
@@ -64,7 +64,7 @@ def _own_columns(rows: Sequence[Row]) -> list[Row]:
 
 
 def key_of(row: Row) -> tuple[str, int]:
-    """Returns what tells a run from all others: its cell or main model, and its seed."""
+    """Returns what identifies a run: its cell or main model, and its seed."""
     return row["run"] if row["data"] == "mnist" else cell_of(row).name, row["seed"]
 
 

@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def sentences(folder: Path) -> list[str]:
-    """Tells what the study says of the poster's claim, and which numbers to trust."""
+    """Says what the study found on the poster's claim, and which numbers to trust."""
     lines = (folder / f"{NAME}.md").read_text(encoding="utf-8").splitlines()
     verdict = next((line for line in lines if line.startswith("**H1: ")), "")
     return [

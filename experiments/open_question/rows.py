@@ -190,12 +190,12 @@ def main_groups(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
 
 
 def planned_seeds(every: Sequence[Block], cell: Cell, *kinds: Adds) -> int:
-    """Returns the most seeds that a block of these kinds has of a cell."""
+    """Returns the largest number of seeds that blocks of these kinds have for a cell."""
     return max((b.seeds for b in every if cell in b.cells and b.adds in kinds), default=0)
 
 
 def without_fresh(every: Sequence[Block], rows: Sequence[Row]) -> list[Row]:
-    """Selects the runs that were planned, or added because the rule of H1 asks."""
+    """Selects the runs that were planned, or added by the rule of H1."""
     most: dict[Cell, int] = {}
     for cell in (cell for block in every for cell in block.cells):
         most[cell] = MOST_SEEDS if cell in ADDED else planned_seeds(every, cell, "plan")

@@ -87,7 +87,7 @@ def sentences(rows: Sequence[dict[str, Any]]) -> list[str]:
             f"{fmean(values):.2f} at λ {weight:g} ({min(values):.2f} to {max(values):.2f})"
             for weight, values in by_weight.items()
         )
-        lines.append(f"{prior}, {channel}: the code tells at least (nats) {bounds}.")
+        lines.append(f"{prior}, {channel}: the code carries at least (nats) {bounds}.")
     if lines:
         lines.append(
             "Trust these bounds (x' drawn), and means over seeds with their range, not single runs."
@@ -96,7 +96,7 @@ def sentences(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _measure(rows: Sequence[dict[str, Any]], folder: Path) -> str:
-    """The command that measures the run whose code tells most."""
+    """The command that measures the run whose code carries most."""
     best = max(rows, key=lambda row: row["mi/c/sample"])["run"] if rows else "RUN"
     return command("information", [str(folder / best)])
 

@@ -2,7 +2,7 @@ r"""Sprites: one of three shapes with continuous scale, angle and place, each fr
 
 The idea is that of dSprites (Matthey, Higgins, Hassabis and Lerchner 2017), whose factors are on
 grids; here they are continuous and their laws are chosen. All shapes have the area :math:`s^2` at
-scale :math:`s`, so that the shape tells nothing of the size, and their centroid is at (x, y):
+scale :math:`s`, so that the shape says nothing about the size, and their centroid is at (x, y):
 
 - *rectangle*: sides :math:`s\sqrt{1.5}` by :math:`s/\sqrt{1.5}`;
 - *ellipse*: axes in the ratio 1.5, of area :math:`s^2`;

@@ -124,7 +124,7 @@ def measured(split: Split, *, cache_dir: str | Path | None = None) -> xr.Dataset
     from pyro_mivae import morphometry
 
     with extra("digits"):
-        import skimage  # noqa: F401 -- before its version is asked for
+        import skimage  # noqa: F401 -- before its version is read
     images = split.images.cpu().numpy()
     key = fingerprint(morphometry.VERSION, metadata.version("scikit-image"), images)
 

@@ -35,7 +35,7 @@ def factor_vae_score(
     num_test: int = 800,
     seed: int = 0,
 ) -> float:
-    """Measures how often the code that varies least tells which factor was held fixed.
+    """Measures how often the code that varies least identifies the factor that was held fixed.
 
     Each vote is a batch with one factor fixed, every factor equally often. The code whose variance,
     in units of its variance over all data, is the smallest votes for the factor that it mostly
@@ -93,11 +93,11 @@ def beta_vae_score(
     num_test: int = 800,
     seed: int = 0,
 ) -> float:
-    """Measures how often a linear classifier tells which factor two batches had in common.
+    """Measures how often a linear classifier finds the factor that two batches have in common.
 
     Each point is the mean absolute difference of the codes of pairs that share one factor, every
-    factor equally often; codes that are mixtures of factors can still be told apart by it, so that
-    it is the most lenient of the scores.
+    factor equally often; it can still separate codes that are mixtures of factors, so that it
+    is the most lenient of the scores.
 
     Args:
         encode: Function from factors to codes, for example by drawing images and encoding them.

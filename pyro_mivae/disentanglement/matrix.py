@@ -89,7 +89,7 @@ def mi_matrix(
     largest corrected information exceeds the quantile `level` of the same number under permutation,
     so that a code of noise is taken for live once in a hundred. Ranks do not see how large a code's
     variation is: the means of a collapsed posterior, which differ in a late digit, are live. Their
-    KL tells, and draws of the posterior as codes, in place of its means, are all but noise.
+    KL shows it. Draws of the posterior as codes, in place of its means, are all but noise.
 
     With `within`, ranks are taken and points permuted inside each group, for example inside each
     digit. This removes what a code and a factor share only because both depend on the digit. It
@@ -274,5 +274,5 @@ def _without_rounding(nats: Floats, number: int) -> Floats:
 
 
 def top_factors(matrix: MIMatrix) -> Ints:
-    """Finds the factor that each code tells most about; -1 for a code that is not live."""
+    """Finds the factor that each code carries most about; -1 for a code that is not live."""
     return np.where(matrix.live, matrix.values.argmax(1), -1)

@@ -10,7 +10,7 @@ import xarray as xr
 SCORES = {
     "mig": ("MIG", "one code is ahead, by factor"),
     "mig_within": ("MIG inside labels", "the same inside each label"),
-    "modularity": ("modularity", "a code tells of one factor only"),
+    "modularity": ("modularity", "a code carries one factor only"),
     "dci_disentanglement": ("DCI disentanglement", "a code predicts one factor only"),
     "dci_completeness": ("DCI completeness", "a factor needs one code only"),
     "sap": ("SAP", "one code is ahead in predicting"),
@@ -24,8 +24,8 @@ def summary(scores: xr.Dataset) -> str:
     """Writes the scores of :func:`~pyro_mivae.disentanglement.evaluate` in words.
 
     A table with a line for each score, its ceiling where it has one (what the factors themselves
-    reach as codes), and what it measures; and below it a line for each factor: the code that tells
-    most of it, and how much of its entropy that is, in nats.
+    reach as codes), and what it measures; and below it a line for each factor: the code with most
+    information about it, and how much of its entropy that is, in nats.
 
     Args:
         scores: Result of :func:`~pyro_mivae.disentanglement.evaluate`.
@@ -46,7 +46,7 @@ def summary(scores: xr.Dataset) -> str:
         if name in scores:
             top = _number(scores[f"{name}_ceiling"]) if f"{name}_ceiling" in scores else ""
             lines.append(f"{label:<20} {_number(scores[name]):>6} {top:>8}  {meaning}")
-    lines.append("factor, its code, and what that tells of its entropy in nats")
+    lines.append("factor, the code that carries most about it, and nats of its entropy")
     for factor in scores["factor"].values:
         of_factor = scores["mi"].sel(factor=factor).values
         best = int(of_factor.argmax())

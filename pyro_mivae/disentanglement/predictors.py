@@ -223,7 +223,7 @@ def _third(y: Floats, is_label: bool, seed: int) -> NDArray[np.bool_]:
 
 
 def _shared(importance: Floats, x: Floats) -> Floats:
-    """Equal shares for columns between which trees cannot tell."""
+    """Equal shares for columns that trees cannot distinguish."""
     ranks = rankdata(x, method="dense", axis=0)
     turned = ranks.max(0) + 1 - ranks
     first = (ranks != turned).argmax(0)

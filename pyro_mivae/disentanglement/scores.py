@@ -46,7 +46,7 @@ def mutual_information_gap(mi: Any, entropies: Any) -> Floats:
 
 
 def modularity(mi: Any) -> Floats:
-    r"""Measures how far a code tells of one factor only, by code.
+    r"""Measures how far a code carries information about one factor only, by code.
 
     :math:`1 - (\sum_k m_{ik}^2 - \max_k m_{ik}^2) / ((F - 1) \max_k m_{ik}^2)`, and 0 for a code
     without information. The score is the mean over codes, 0 if there are none.
@@ -66,7 +66,7 @@ def modularity(mi: Any) -> Floats:
     """
     squares = _matrix(mi, "mi") ** 2
     if squares.shape[1] < 2:
-        raise ValueError("modularity: expected at least two factors to tell apart, found one")
+        raise ValueError("modularity: expected at least two factors, found one")
     largest = squares.max(1)
     rest = (squares.sum(1) - largest) / (squares.shape[1] - 1)
     by_code: Floats = np.where(largest > 0, 1 - rest / np.where(largest > 0, largest, 1.0), 0.0)

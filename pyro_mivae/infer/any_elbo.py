@@ -1,4 +1,4 @@
-"""What a step asks an ELBO for, be it ours or Pyro's."""
+"""The loss of a training step as named terms, of `TraceMI_ELBO` and of Pyro's ELBOs."""
 
 from __future__ import annotations
 

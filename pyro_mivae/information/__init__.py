@@ -49,7 +49,7 @@ __all__ = [
     "train_reader",
 ]
 
-# Scores of factors need scikit-learn, which is slow to import: these come when they are asked for.
+# Scores of factors need scikit-learn, which is slow to import: these are imported on first use.
 _GENERATOR = {
     "CodeInformation": "generator.scores",
     "GeneratorInformation": "generator.measurement",

@@ -166,7 +166,7 @@ def pairwise_information(
 
     Under the exact aggregate of all N data, of which z is drawn once per datum, as in
     :func:`aggregate_information`. Few data are a dependence of their own: it fades as 1 / N, and
-    is large where two dimensions together tell most of the data apart.
+    is large where two dimensions together identify most of the data.
 
     Args:
         guide: A Pyro guide that factorises over the codes' dimensions.

@@ -56,5 +56,5 @@ def _check_group(path: Path, group: Any, seen: set[Any]) -> None:
 def _error(path: Path, reason: str) -> NotContainedError:
     return NotContainedError(
         f"{path} is not self-contained: {reason}; expected a file that holds all its values, and "
-        "no links. It is not read: ask whoever made it for one like that"
+        "no links. It is not read: have its maker write one like that"
     )

@@ -44,7 +44,7 @@ def make_fabric(
         num_nodes: Machines; under ``torchrun`` as `devices`.
 
     Raises:
-        ValueError: If CUDA or more devices are asked for than there are, or others than
+        ValueError: If CUDA or more devices are requested than there are, or others than
             those of ``torchrun``.
     """
     check_choice("device", device, ("auto", "cpu", "cuda"))

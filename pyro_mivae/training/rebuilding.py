@@ -152,7 +152,7 @@ def trained_guide(vae: MIVAE) -> Any:
 
 
 def load_pair(folder: Path, settings: Mapping[str, Any], device: Any) -> dict[str, Any]:
-    """Loads what :class:`~pyro_mivae.runs.LoadedRun` has of the checkpoint in a folder."""
+    """Loads the fields of :class:`~pyro_mivae.runs.LoadedRun` that a checkpoint holds."""
     state = load_checkpoint(folder)
     module: MIVAE | InfoGAN
     elbo: TraceMI_ELBO | TraceMI_GAN

@@ -26,7 +26,7 @@ Network = str | nn.Module | Callable[[int], nn.Module]
 
 
 class MIVAE(nn.Module):
-    r"""A VAE whose latents are split into a code c and noise z and, if asked for, a category d.
+    r"""A VAE whose latents are split into a code c and noise z and, on request, a category d.
 
     .. math::
 

@@ -27,9 +27,9 @@ def test_each_score_has_a_line_with_its_ceiling_and_each_factor_its_code():
         "2 of 2 codes are live, 2 factors, 300 points",
         "                      score  ceiling",
         "MIG                    0.28     0.95  one code is ahead, by factor",
-        "modularity             0.75        -  a code tells of one factor only",
+        "modularity             0.75        -  a code carries one factor only",
         "SAP                    0.50           one code is ahead in predicting",
-        "factor, its code, and what that tells of its entropy in nats",
+        "factor, the code that carries most about it, and nats of its entropy",
         "slant                code a: 0.90 of 3.00",
         "digit                code b: 0.25 of 0.50",
     ]

@@ -74,7 +74,7 @@ def test_rows_have_each_run_and_channel(study):
 def test_the_report_has_means_with_their_range(study):
     rows = read_rows(study, 5)
     lines = of_forms(rows).splitlines()
-    # The code that tells most of a factor stands for it: thickness c[0], slant c[1].
+    # The code that carries most about a factor stands for it: thickness c[0], slant c[1].
     assert "| InfoGAN's form, λ = 1 | 2 | 60 (50 to 70) | 0.60 (0.40 to 0.80) |" in lines[4]
     assert "| 1.20 (0.80 to 1.60) | 2.40 (1.60 to 3.20) | 0.25 (0.25 to 0.25) | 1.50" in lines[4]
     assert "VAE of the main job, drawn pixels | 1 | - | 0.12" in lines[6]
@@ -147,8 +147,8 @@ def test_a_run_that_can_not_be_measured(tmp_path, capsys, monkeypatch):
 def test_words_name_the_factor_that_a_code_tells_most_of():
     rows = measured(0.9)["information"] | {"d": ROW}
     assert tellings(rows) == [
-        "Code c[0] tells most of the thickness: 0.90 nats.",
-        "Code c[1] tells most of the slant: 1.80 nats.",
+        "Code c[0] carries most about the thickness: 0.90 nats.",
+        "Code c[1] carries most about the slant: 1.80 nats.",
     ]
 
 
@@ -156,7 +156,7 @@ def test_sentences_of_both_channels_say_which_to_trust():
     both = {"mean": measured(1.0), "sample": measured(0.125)}
     lines = generator.sentences(both)
     assert lines[-1].startswith(
-        "The code that tells most of thickness tells 1.00 nats of it in the means of x', and 0.12"
+        "The code that carries most about thickness carries 1.00 nats in the means of x', and 0.12"
     )
     bad = {"mean": measured(1.0, unmeasured=0.5)}
     assert generator.sentences(bad)[-1].startswith("Trust none of these")

@@ -30,8 +30,8 @@ METRICS = {
 
 def test_a_run_says_its_bound_and_what_to_compare_models_by():
     assert closing.sentences(METRICS) == [
-        "The code c tells at least 3.25 nats of an image. Trust this bound (x' drawn). The score "
-        "9.50 (x' the mean) is no bound: never report it alone.",
+        "The code c carries at least 3.25 nats about an image. Trust this bound (x' drawn). The "
+        "score 9.50 (x' the mean) is no bound: never report it alone.",
         "The log-evidence of an image is -101.50 ± 0.25 nats, the ELBO -105.25.",
         "To compare models trust the log-evidence. Both are lower bounds.",
     ]
@@ -39,7 +39,7 @@ def test_a_run_says_its_bound_and_what_to_compare_models_by():
     evidence = {**METRICS["log_evidence"], "unreliable": 0.125}
     lines = closing.sentences({"test": test, "log_evidence": evidence})
     assert lines[0].startswith("No information in the code c is shown: the bound is -0.50 nats.")
-    assert lines[1].startswith("The category d tells at least 2.00 nats")
+    assert lines[1].startswith("The category d carries at least 2.00 nats")
     assert lines[3].startswith("To compare models trust the ELBO: for 12 % of the images")
     assert closing.next_command(Path("runs/my run")).endswith(
         "  python -m experiments.information 'runs/my run'"
@@ -72,7 +72,7 @@ def test_a_sweep_says_what_the_weight_changes():
         for weight, bound, run in ((0.0, 1.0, "a"), (0.0, 2.0, "b"), (1.0, 4.0, "best"))
     ]
     assert sweep.sentences(rows) == [
-        "uniform, sample: the code tells at least (nats) 1.50 at λ 0 (1.00 to 2.00), 4.00 at λ 1 "
+        "uniform, sample: the code carries at least (nats) 1.50 at λ 0 (1.00 to 2.00), 4.00 at λ 1 "
         "(4.00 to 4.00).",
         "Trust these bounds (x' drawn), and means over seeds with their range, not single runs.",
     ]

@@ -255,7 +255,7 @@ def test_the_result_reads_as_words_and_tables(perfect):
         r"c\[0\] stands for thickness and c\[1\] for slant",
         r"class accuracy of d: \d+\.\d %",
         r"rarest class \d: 3\d\.\d %",
-        r"the reader tells \d+\.\d % of real test images rightly",
+        r"accuracy of the reader on real test images: \d+\.\d %",
     ):
         assert re.search(words, text), words
     table = perfect.to_dataframe()

@@ -1,7 +1,7 @@
 """The controls of the study of InfoGAN: codes made from the set factors of 5,000 digits.
 
 The digits are re-inked with thickness uniform and slant normal, and measured as any image is: what
-a code of the set factor tells of the measured one is the ceiling of any generator of these digits.
+a code of the set factor carries about the measured one is the ceiling of any generator of them.
 """
 
 import math

@@ -9,7 +9,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_the_table_has_the_settings_of_the_tests():
-    text = (DOCS / "how-to/structures.md").read_text(encoding="utf-8")
+    text = (DOCS / "reference/structures.md").read_text(encoding="utf-8")
     lines = text.split("\n## ")[0].splitlines()
     rows = [re.split(r"\s+\|\s+", line.strip("| ")) for line in lines if line.startswith("|")]
     assert all(len(row) == 7 and row[-1].endswith(".") for row in rows[2:])
@@ -17,4 +17,4 @@ def test_the_table_has_the_settings_of_the_tests():
 
 
 def test_the_index_names_the_page():
-    assert "\nstructures\n" in (DOCS / "how-to/index.md").read_text(encoding="utf-8")
+    assert "\nstructures\n" in (DOCS / "reference/index.md").read_text(encoding="utf-8")

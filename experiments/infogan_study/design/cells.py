@@ -75,7 +75,7 @@ class Cell:
 
 
 def data_run(name: DataName, scale: Scale = "full") -> Run:
-    """Makes the run that draws a data set and trains the network that tells its digits."""
+    """Makes the run that draws a data set and trains its digit classifier."""
     return _job(f"data-{name}", "draw_data", {"data": name}, scale)
 
 
@@ -131,7 +131,7 @@ class Block:
 
 
 def blocks(seeds: int = SEEDS) -> list[Block]:
-    """Lists the blocks; the pre-check asks both candidates for the second law.
+    """Lists the blocks; the pre-check has both candidates for the second law.
 
     Args:
         seeds: Number of seeds of the confirmatory block.

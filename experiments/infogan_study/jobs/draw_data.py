@@ -1,4 +1,4 @@
-r"""Draw a data set of InfoGAN's study, and train the network that tells its digits.
+r"""Draw a data set of InfoGAN's study, and train its digit classifier.
 
 Both are kept in the cache, so that the runs of the cells find them there. Leaves metrics.json.
 
@@ -57,7 +57,7 @@ def run(config: DataConfig, folder: Path) -> None:
     runs.write_config(folder, dataclasses.asdict(config), data.source)
     numbers = {"reader_accuracy": reader.accuracy, "set_measured": dict(data.set_measured)}
     runs.write_json(folder / runs.METRICS, numbers)
-    print(f"{config.data}: digits told rightly in {100 * reader.accuracy:.1f} % of the test images")
+    print(f"{config.data}: class accuracy {100 * reader.accuracy:.1f} % on the test images")
 
 
 if __name__ == "__main__":

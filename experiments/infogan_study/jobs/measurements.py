@@ -49,7 +49,7 @@ class _Recorder:
 
 
 def read_real(data: StudyData, steps: int, cache_dir: Any) -> ImageReader:
-    """Trains the network that tells digits on the pool, and reads the test images."""
+    """Trains the digit classifier on the pool, and reads the test images."""
     return train_reader(
         data.pool,
         data.pool_labels,
@@ -91,7 +91,7 @@ def measure(pair: Pair, data: StudyData, reader: ImageReader, *, draws: int, see
 
 
 def _information(result: GeneratorInformation) -> Row:
-    """What codes tell of factors, in nats; total effects; the most that a live code c tells."""
+    """Information of codes about factors, in nats; total effects; the largest of a live code c."""
     numbers = measurements.numbers_of(result)
     row: Row = {}
     for name, kind in (("mi", "information"), ("within", "within"), ("effect", "effects")):

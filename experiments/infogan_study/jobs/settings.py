@@ -29,7 +29,7 @@ class DataConfig:
     test: int = 5_000
     """Images that generated ones are compared with."""
     reader_steps: int = 1_000
-    """Steps of the network that tells digits."""
+    """Training steps of the digit classifier."""
     digits: Literal["auto", "mnist", "mnist-5k"] = "auto"
     """Digits that the images are made of: auto takes the full MNIST where it finds it."""
     data_dir: Path | None = None

@@ -124,7 +124,7 @@ def run(config: CellConfig, folder: Path) -> None:
 
 
 def head_of(config: CellConfig) -> Row:
-    """Makes the columns that tell a run from all others, and how it was trained."""
+    """Makes the columns that identify a run, and how it was trained."""
     return {
         "run": cell_of(config).run_name(config.seed),
         "training": config.training,

@@ -132,7 +132,7 @@ def guess(*trainings: Training) -> CellContrast:
 
 
 def main_effects(which: Which = lambda cell: True) -> list[CellContrast]:
-    """Lists the contrasts of the properties, among the cells of the factorial that are asked for.
+    """Lists the contrasts of the properties, among the chosen cells of the factorial.
 
     A property of which these cells have one level only is left out.
     """

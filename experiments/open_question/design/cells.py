@@ -131,7 +131,7 @@ def blocks(*, add_seeds: bool = False) -> list[Block]:
 
     Args:
         add_seeds: Whether the cells of the interaction on re-inked digits have
-            :data:`~experiments.open_question.design.cells.MOST_SEEDS` seeds, as the rule may ask.
+            :data:`~experiments.open_question.design.cells.MOST_SEEDS` seeds, as its rule allows.
     """
     pair: tuple[ArmName, ...] = ("T", "G")
     others: tuple[ArmName, ...] = ("B", "L", "R", "G-full", "T-full", "B-full", "L-full", "R-full")
@@ -254,4 +254,4 @@ def _at_most(number: int, cap: int | None) -> int:
 EXPLORATORY = (*_cells(("P",), SPRITES), *_cells(("G", "P", "T"), SPRITES, (0.0,)))
 """Cells that were added after the results of the sprites were seen, and that no rule has."""
 ADDED = _cells(("T", "G"), REINKED)
-"""The cells of which the rule of H1 may ask for more seeds."""
+"""The cells for which the rule of H1 may demand more seeds."""

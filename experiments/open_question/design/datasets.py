@@ -37,12 +37,12 @@ LABEL = "label"
 
 @dataclass(frozen=True)
 class FactorSet:
-    """The factors of some data sets: those exchanged, those a code may tell, those measured."""
+    """The factors of some data sets: those exchanged, those a code may carry, those measured."""
 
     pair: tuple[str, str]
     """The two factors whose laws are exchanged, T and S."""
     factors: tuple[str, ...]
-    """All that a code may tell of, but for the label."""
+    """All that a code may carry information about, except the label."""
     moved: tuple[str, ...]
     """Factors that are measured of images that the model has made."""
 

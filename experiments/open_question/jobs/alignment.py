@@ -104,7 +104,7 @@ class Factors:
 
 
 def information(encoded: Encoded, factors: Factors) -> dict[str, Any]:
-    """Measures what codes tell of factors, in corrected nats, with the scores made of it.
+    """Measures the information of codes about factors, in corrected nats, and scores made of it.
 
     All but ``mi`` itself is of the code c alone.
     """
@@ -149,7 +149,7 @@ def information(encoded: Encoded, factors: Factors) -> dict[str, Any]:
 
 
 def cross_checks(encoded: Encoded, factors: Factors) -> dict[str, Any]:
-    """Measures what the code c tells of the factors in two other ways, (codes, factors) in nats.
+    """Measures the information of c about the factors in two other ways, (codes, factors) in nats.
 
     ``ksg`` is from distances between neighbours in place of bins (2,000 points), ``within`` by
     ranks inside each label, of the factors that are none: without what a code and a factor share
@@ -166,7 +166,7 @@ def cross_checks(encoded: Encoded, factors: Factors) -> dict[str, Any]:
 
 
 def category(encoded: Encoded, labels: Array) -> dict[str, float]:
-    """Measures what the likeliest category tells of the label: nats, and the class accuracy."""
+    """Measures the information of the likeliest category about the label, and class accuracy."""
     if encoded.categories is None:
         return {}
     number = int(encoded.categories.max()) + 1  # those beyond are empty

@@ -11,18 +11,18 @@ from pyro_mivae.disentanglement.matrix import MIMatrix
 
 
 def carried(matrix: MIMatrix, factor: str) -> float:
-    """Returns the most corrected nats that a live code tells of a factor; 0 without a live code."""
+    """Returns the largest corrected information of a live code about a factor; 0 without one."""
     return float(matrix.live_values[:, _column(matrix, factor)].max(initial=0.0))
 
 
 def carried_share(matrix: MIMatrix, factor: str, other: str) -> float:
-    r"""Computes a factor's share of what the codes tell about two.
+    r"""Computes a factor's share of the information that the codes carry about two.
 
     :math:`\sum_j I(c_j; T) / \sum_j [I(c_j; T) + I(c_j; S)]` over live codes, of corrected
     information.
 
     Returns:
-        From 0 to 1; NaN if the codes tell of neither.
+        From 0 to 1; NaN if the codes carry nothing about either.
     """
     columns = [_column(matrix, name) for name in (factor, other)]
     first, second = matrix.live_values[:, columns].sum(0)
@@ -40,7 +40,7 @@ def leading_code(matrix: MIMatrix) -> int:
 
 
 def following(top: Sequence[str], expected: Sequence[str]) -> float:
-    """Computes the share of runs whose leading code tells most of the expected factor.
+    """Computes the share of runs whose leading code carries most about the expected factor.
 
     Args:
         top: Top factor of the leading code, by run; ``""`` where no code is live.

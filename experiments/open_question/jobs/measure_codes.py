@@ -1,4 +1,4 @@
-r"""Measure what the codes of a run of experiments.mnist tell of the factors of digits.
+r"""Measure the information of a run's codes about the factors of digits.
 
 Information between every dimension and thickness, slant, width and label, on the test images; and
 traversals of the code, with what was measured of each image.

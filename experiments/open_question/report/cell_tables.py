@@ -32,7 +32,9 @@ from experiments.tables import (
 
 def p_value(value: float | None) -> str:
     """Writes a p-value for a table."""
-    return "-" if value is None else f"{value:.4f}"
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if value >= 0.0001 else "below 0.0001"
 
 
 def mean_text(mean: Mean, digits: int = 2) -> str:
@@ -78,7 +80,7 @@ def seeds_done(every: Sequence[Block], rows: Sequence[Row]) -> str:
 
 
 def scores(every: Sequence[Block], rows: Sequence[Row]) -> list[str]:
-    """Tabulates what the codes of each cell tell, a table for each data set."""
+    """Tabulates the information and scores of each cell's codes, a table for each data set."""
     head = (
         *("arm, λ", "I_T", "I_S", "share_T", "Σ I(c_j; label)", "MIG of ceiling", "modularity"),
         *("DCI-D", "R² of T, S", "ELBO", "bound on I(c; x')", "live codes"),
@@ -143,7 +145,7 @@ def count_tops(leading: Iterable[str | None]) -> str:
 
 
 def categories(every: Sequence[Block], rows: Sequence[Row]) -> str:
-    """Tabulates what the category of I and IN tells of the label."""
+    """Tabulates the information of the category of I and IN about the label."""
     body = []
     for cell in _all_cells(every):
         cell_runs = [row for row in of_cell(rows, cell) if "accuracy" in row]

@@ -43,7 +43,7 @@ def caption(name: str) -> str:
         "interaction_share_T": "share_T by arm and law",
         "interaction_again": "The interactions in the planned seeds and in those that were added, "
         "with 95 % intervals",
-        "top_factors": f"The factor that the leading code tells most of, λ {MI_WEIGHT:g}",
+        "top_factors": f"The factor that the leading code carries most about, λ {MI_WEIGHT:g}",
         "mi_arms": f"I(code; factor) on re-inked digits, {first}",
         "mi_main": "I(dimension; factor) on MNIST, the first seed of each main model",
     }

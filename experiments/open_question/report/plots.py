@@ -83,16 +83,16 @@ def _draw_arm(
 
 
 def top_factors(rows: Rows) -> Figure:
-    """Draws how often a code tells most of each factor: a bar for each group of runs.
+    """Draws how often each factor is the one a code carries most about: a bar for each group.
 
     Args:
         rows: One for each run, with ``group`` and ``top``: the factor, or ``"none"`` where the code
-            tells of none.
+            carries nothing about any.
 
     Raises:
         ValueError: If there is no row, or one lacks a column.
     """
-    check_columns(rows, ("group", "top"), "a row for each run, with top 'none' where no code tells")
+    check_columns(rows, ("group", "top"), "a row for each run, with top 'none' without a factor")
     groups, factors = distinct(rows, "group"), sorted(distinct(rows, "top"))
     factors.sort(key=lambda name: name == "none")
     colours = {"label": style.GREY, "none": style.PALE}
@@ -125,7 +125,7 @@ def top_factors(rows: Rows) -> Figure:
         [chosen[name] for name in factors],
         factors,
         ncols=len(factors),
-        title="The factor that the leading code tells most of",
+        title="The factor that the leading code carries most about",
         **style.OUTSIDE,
     )
     return figure

@@ -109,8 +109,8 @@ class H1:
     Attributes:
         contrasts: Interactions by family and primary measure, at the weight of the hypotheses.
         adjusted: Holm's p-values of the two primaries on re-inked digits.
-        following: Share of the runs of T on re-inked digits in which the leading code tells
-            most of the uniform factor; NaN without a run.
+        following: Share of the runs of T on re-inked digits in which the leading code carries
+            most about the uniform factor; NaN without a run.
         checks: Manipulation checks by family.
         missing: Numbers of runs that are not done, by family.
         verdict: Verdict; None while any run is missing.

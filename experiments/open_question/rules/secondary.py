@@ -220,8 +220,8 @@ SECONDARY = (
     Hypothesis(
         "H4, category",
         "A category frees the continuous codes from the digit.",
-        "On D3 the codes beside a category (I) tell more of thickness and slant together than "
-        "without it (I0, which is T), and less of the label: 95 % intervals.",
+        "On D3 the codes beside a category (I) carry more about thickness and slant together than "
+        "without it (I0, which is T), and less about the label: 95 % intervals.",
         _category,
     ),
     Hypothesis(

@@ -118,7 +118,7 @@ def capacity(rows: Rows, *, measure: str) -> Figure:
     """Draws the code's share of the information over its size: is the noise ignored?
 
     A point for each run, a line through the means over seeds for each training channel. A share
-    is 1 where the noise tells nothing, and leaves [0, 1] where a bound is negative. Runs whose
+    is 1 where the noise carries nothing, and leaves [0, 1] where a bound is negative. Runs whose
     share is not finite are counted in the legend.
 
     Args:

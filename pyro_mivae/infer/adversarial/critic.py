@@ -17,7 +17,7 @@ from pyro_mivae.traces.call import Call, named_arguments, parameters_of
 
 
 class Critic:
-    """A discriminator with the arguments of a call that it asks for.
+    """A discriminator with the arguments of a call that its ``forward`` takes.
 
     Args:
         discriminator: A module, see :class:`~pyro_mivae.infer.TraceMI_GAN`.
@@ -42,7 +42,7 @@ class Critic:
         return {name: named[name] for name in self._further() if name in named}
 
     def require_arguments(self, call: Call, comparison: Comparison) -> None:
-        """Refuses a discriminator that asks for what a call has not, or for the data themselves.
+        """Refuses a discriminator that needs what a call does not have, or the data themselves.
 
         Raises:
             ValueError: If it does.
@@ -51,7 +51,7 @@ class Critic:
         for name, parameter in self._further().items():
             if name not in named and parameter.default is parameter.empty:
                 raise ValueError(
-                    f"the discriminator's forward asks for '{name}', which is no argument of the "
+                    f"the discriminator's forward takes '{name}', which is no argument of the "
                     f"call: after the data it is given the arguments of the model by name, here "
                     f"{[key for key in named if isinstance(key, str)]}"
                 )
@@ -59,7 +59,7 @@ class Critic:
                 leaves = pytree.tree_leaves(named[name])
                 if any(is_view(comparison.real[site], leaf) for leaf in leaves):
                     raise ValueError(
-                        f"the discriminator's forward asks for '{name}' after its first argument, "
+                        f"the discriminator's forward takes '{name}' after its first argument, "
                         f"and '{name}' holds the data of site '{site}': it would see the real data "
                         "beside the generated ones. The first argument of forward is the data, "
                         "real or generated; leave the other out or rename it"

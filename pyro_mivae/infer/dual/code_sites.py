@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class CodeSites:
-    """The code sites that were asked for, and those of a call.
+    """The code sites that were requested, and those of a call.
 
     Args:
         named: Sites and their event dimensions (None: all of them); None for all latent sites

@@ -62,7 +62,7 @@ class Scoring:
             forward: The forward run.
             guide_trace: The guide at the codes.
             call: The pair and its arguments.
-            sites: The codes that were asked for; where they are named, the names were compared
+            sites: The codes that were requested; where they are named, the names were compared
                 with the mapping's before.
             memory: What is known of the pair.
 

@@ -1,4 +1,4 @@
-"""Plates that take a part of the data: whose indices, and which codes a part can tell of."""
+"""Plates that take a part of the data: whose indices, and which codes a part carries."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def require_generated_only(
 ) -> None:
     """Refuses a guide that reads real data for a code outside of a subsampled plate.
 
-    All data tell of such a code. x' is a part of them, and the rest would be the real data, which
+    All data carry such a code. x' is a part of them, and the rest would be the real data, which
     the code did not generate.
 
     Args:

@@ -1,1 +1,1 @@
-"""What a generator's codes tell of its images: no guide takes part."""
+"""The information that a generator's codes carry about its images, without a guide."""

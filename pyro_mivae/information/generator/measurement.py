@@ -1,4 +1,4 @@
-"""Generator information: what codes drawn from their prior tell of the images made from them."""
+"""Generator information: what images carry about the codes, drawn from their prior, behind them."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     import xarray as xr
 
 LABEL = "label"
-"""Name of the class that the reader tells, among the factors."""
+"""Name of the class that the reader predicts, among the factors."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class GeneratorInformation:
-    """What a generator's codes tell of its images, and how the images compare with real ones.
+    """Information of a generator's codes about its images, and how these compare with real ones.
 
     Attributes:
         information: Information of each code with each factor of x', in nats, with null, ceiling,
@@ -48,9 +48,9 @@ class GeneratorInformation:
         quality: Comparison with the real images.
         classes: Match of each categorical code's values with the classes, by the code's name.
         codes: Names of the codes.
-        factors: Names of the factors; the last is the class that the reader tells.
+        factors: Names of the factors; the last is the class that the reader predicts.
         channel: How the images were made: their means, or drawn pixels.
-        accuracy: Share of real test images whose class the reader tells rightly.
+        accuracy: Share of real test images that the reader classifies correctly.
         num_draws: Number of images.
         num_moved: Number of images whose codes were drawn anew.
     """
@@ -164,11 +164,11 @@ def generator_information(
     seed: int = 0,
     **kwargs: Any,
 ) -> GeneratorInformation:
-    r"""Measures what codes that are drawn from their prior tell of the images made from them.
+    r"""Measures the information of codes drawn from their prior about the images made from them.
 
     No guide takes part, so that a GAN, a VAE and any other model that generates images are measured
     in the same way: images are made from draws of the prior and rounded to 8 bits, factors are
-    measured and the class is told by the reader. The result has the information between each code
+    measured and the reader predicts the class. The result has the information between each code
     and each factor, total effects, and the quality of the images.
 
     Under ``channel="mean"`` the images are the means of x', under ``"sample"`` they are drawn. On

@@ -29,7 +29,7 @@ class ImageQuality:
             name; NaN where none could be measured.
         label_distance: Total variation distance of the classes' shares from those of real images.
         shares: Share of the generated images in each class.
-        certainty: Mean probability of the class that is told.
+        certainty: Mean probability of the predicted class.
         certainty_real: The same of the real images.
         unmeasured: Share of the generated images that could not be measured.
         num_images: Number of generated images.

@@ -1,4 +1,4 @@
-"""What is read off images: measured factors, and the class, told by a network trained on them."""
+"""What is read off images: measured factors, and the class that a trained classifier predicts."""
 
 from __future__ import annotations
 
@@ -101,18 +101,18 @@ class Readings:
     def __repr__(self) -> str:
         return (
             f"Readings of {len(self.labels)} images: {', '.join(self.factors)} of "
-            f"{int(self.measurable.sum())}, class told with certainty {self.certainty.mean():.3f}"
+            f"{int(self.measurable.sum())}, certainty of the class {self.certainty.mean():.3f}"
         )
 
 
 @dataclass(frozen=True, eq=False)
 class ImageReader:
-    """A reader of images: factors are measured, the class is told by a trained network.
+    """A reader of images: it measures factors, and a trained network predicts the class.
 
     Attributes:
         network: The trained network.
         classes: The classes, ascending.
-        accuracy: Share of the test images whose class is told rightly.
+        accuracy: Share of the test images that are classified correctly.
         num_test: Number of test images.
         measure: Function that measures factors.
         real: Readings of the real test images, which generated images are compared with.
@@ -148,7 +148,7 @@ def train_reader(
     seed: int = 0,
     cache_dir: str | Path | None = None,
 ) -> ImageReader:
-    """Trains a small convolutional network to tell the class of real images, once.
+    """Trains a small convolutional classifier on real images, once.
 
     The weights are kept in the cache, under everything that they depend on. The random state stays
     as it was. On digits the default takes about 20 seconds of one core.
@@ -186,7 +186,7 @@ def train_reader(
     key = fingerprint(*settings, images.numpy(), numbers.numpy())
 
     def make() -> dict[str, NDArray[Any]]:
-        logger.info("training the network that tells the classes of images")
+        logger.info("training the classifier of images")
         network = _train(images, numbers, len(classes), steps, batch_size, seed)
         return {name: value.numpy() for name, value in network.state_dict().items()}
 

@@ -40,7 +40,7 @@ def report(result: GeneratorInformation) -> str:
         lines += alignment_lines(info)
     lines += _classes(result)
     lines += quality_lines(result.quality)
-    lines.append(f"  the reader tells {100 * result.accuracy:.1f} % of real test images rightly")
+    lines.append(f"  accuracy of the reader on real test images: {100 * result.accuracy:.1f} %")
     if result.channel == "sample":
         lines.append(
             "  drawn pixels are measured: speckle changes strokes. The means are channel='mean'"
@@ -66,7 +66,7 @@ def head(info: CodeInformation) -> str:
 
 
 def most_lines(info: CodeInformation) -> list[str]:
-    """Writes which code tells most of each factor, in nats."""
+    """Writes the largest information about each factor, in nats, and the code that carries it."""
     values = info.matrix.values
     most = [
         f"{factor} {values[row, column]:.2f} ({info.codes[row]})"

@@ -1,4 +1,4 @@
-"""What codes tell of factors of the images made from them: information and alignment.
+"""Information of codes about factors of the images made from them, and their alignment.
 
 Nothing here needs a model: codes and factors are arrays.
 """
@@ -98,7 +98,7 @@ def code_information(
     num_permutations: int = 200,
     seed: int = 0,
 ) -> CodeInformation:
-    r"""Measures what codes tell of factors, and how well two codes are aligned with two factors.
+    r"""Measures the information of codes about factors, and the alignment of two codes with two.
 
     The information is counted in bins of equal ranks, and the mean over permutations is subtracted
     (:func:`~pyro_mivae.disentanglement.mi_matrix`). With the factors T and S of `pair` and two

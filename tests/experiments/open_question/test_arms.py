@@ -184,7 +184,7 @@ def test_distance_of_the_aggregate_posterior(name):
 
 
 def planted(first, second):
-    """Codes that tell of two factors, 2,000 points, and a noise that tells of nothing."""
+    """Codes that carry two factors, 2,000 points, and a noise that carries nothing."""
     rng = np.random.default_rng(0)
     factors = {"thickness": rng.random(2000), "slant": rng.normal(size=2000)}
     factors["label"] = rng.integers(0, 3, 2000).astype(float)

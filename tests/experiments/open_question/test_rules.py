@@ -99,6 +99,7 @@ def test_seeds_beyond_the_plan_have_to_be_there_all(tmp_path):
     assert h1.missing["re-inked"] == 4 * MOST_SEEDS - 4 * 12 - 2
 
 
+@pytest.mark.slow
 def test_seeds_that_were_added_are_said(tmp_path):
     every = study(tmp_path, effect=0.0)
     write(tmp_path, Cell("T", "D6a"), range(12), lambda s: simulated(s, thickness=0.9))

@@ -280,7 +280,7 @@ class Asks(nn.Module):
 
 
 def test_arguments_that_a_discriminator_asks_for():
-    refused(r"asks for 'y', which is no argument of the call.*\['x'\]", discriminator=Asks())
+    refused(r"takes 'y', which is no argument of the call.*\['x'\]", discriminator=Asks())
 
     class Other(Model):
         def forward(self, y):
