@@ -1,7 +1,7 @@
 # The commands that CONTRIBUTING, `.ci/run` and the public CI share. Each takes the active
 # environment, or `.venv` where none is active; `make lint PYTHON=...` takes another interpreter.
 PYTHON ?= $(if $(VIRTUAL_ENV),python,$(if $(wildcard .venv/bin/python),.venv/bin/python,python))
-SMOKES = step_time information breakdown peers scaling start_up main_job faults
+SMOKES = step_time information breakdown peers scaling seeds start_up main_job faults
 
 .DEFAULT_GOAL := help
 .PHONY: help lint format test test-slow docs smoke

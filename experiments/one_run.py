@@ -80,7 +80,7 @@ class OneRun:
             with stopping(), ExitStack() as stack:
                 try:
                     if fabric.is_global_zero:
-                        place = self._claim(stack)
+                        place = self.claim(stack)
                 except FileExistsError as error:
                     return fail(f"{error}. Choose another --out{self._instead()}")
                 except (ValueError, OSError, RuntimeError) as error:
@@ -102,7 +102,7 @@ class OneRun:
             return fail(f"{error}{self._going_on(place)}")
         return 0
 
-    def _claim(self, stack: ExitStack) -> Place:
+    def claim(self, stack: ExitStack) -> Place:
         """Makes the run's folder, or checks the one to go on with, and writes the settings.
 
         The stack holds its lock.

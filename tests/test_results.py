@@ -161,6 +161,10 @@ EXAMPLES = {
         training.Event("log", 5, 0.5, {"loss": 101.25, "mi": 3.5}, HISTORY),
         "log at step 5, epoch 0.50: loss 101.25, mi 3.50, nats per datum",
     ),
+    training.SeedRun: (
+        training.SeedRun(3, print, print, None, HISTORY, 5, None),
+        "seed 3: 5 steps, loss 101.25 nats per datum",
+    ),
 }
 
 

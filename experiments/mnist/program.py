@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 from lightning_fabric import Fabric
@@ -21,12 +23,14 @@ from experiments.mnist.config import (
 from experiments.mnist.metrics import PARTS, evaluate_loss, implausible, measure, report
 from experiments.mnist.model import build
 from experiments.one_run import Place, start_run
+from experiments.tables import read_json
 from pyro_mivae import inference_data, plotting, runs
 from pyro_mivae.datasets import Digits
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.progress import part
 from pyro_mivae.runs import groups
 from pyro_mivae.training import (
+    Callback,
     Event,
     adam,
     evaluation,
@@ -35,6 +39,9 @@ from pyro_mivae.training import (
 from pyro_mivae.training.checkpoints import load_checkpoint
 from pyro_mivae.training.rebuilding import trained_guide
 from pyro_mivae.vae import MIVAE
+
+TOGETHER = "together.json"
+"""In the folder of a run that was trained with other seeds: which, and its seconds."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,39 +53,22 @@ def run(
     config: Config, place: Place, pair: tuple[MIVAE, TraceMI_ELBO], digits: Digits, fabric: Fabric
 ) -> None:
     """Trains a VAE; the first of several processes measures it, and draws into the folder."""
-    started = time.monotonic()
     training, folder = config.training, place.folder
+    started = time.monotonic() - seconds_together(folder)
     vae, elbo = pair
     digits = digits.to(fabric.device)
-
-    def record(event: Event) -> None:
-        if event.kind == "log" and event.step % training.validate_every == 0:
-            terms = evaluate_loss(vae, elbo, digits.validation.images)
-            del terms["elbo"]  # log_likelihood - kl, as in the rows of the training
-            event.history.add(event.step, event.epoch, "validation", terms)
-        if event.kind != "epoch":
-            event.history.write_csv(folder / runs.HISTORY)
-            place.settle()
-
     with part(1, PARTS):
         history = fit(
             vae.model,
             trained_guide(vae),
             elbo,
             digits.train.images,
-            steps=training.steps,
-            batch_size=training.batch_size,
-            prepare=vae.observe,
-            optimizer=lambda parameters: adam(parameters, training.learning_rate),
+            **training_settings(config, vae),
             seed=training.seed,
-            device=training.device,
-            precision=training.precision,
             compile=COMPILE[training.compile],
             devices=training.devices,
-            log_every=max(n for n in range(1, 51) if training.validate_every % n == 0),
-            callbacks=[record],
+            callbacks=[recorder(config, place, pair, digits)],
             folder=folder,
-            checkpoint_every=training.checkpoint_every,
             resume=place.resume,
         )
     if not fabric.is_global_zero:
@@ -95,6 +85,45 @@ def run(
     plotting.redraw(folder)
     runs.write_json(folder / runs.METRICS, metrics)  # last: a run that has it is done
     report(config, metrics, folder)
+
+
+def training_settings(config: Config, vae: MIVAE) -> dict[str, Any]:
+    """Gives the arguments that are the same for `fit` and `fit_many`."""
+    training = config.training
+    return {
+        "steps": training.steps,
+        "batch_size": training.batch_size,
+        "prepare": vae.observe,
+        "optimizer": partial(adam, learning_rate=training.learning_rate),
+        "device": training.device,
+        "precision": training.precision,
+        "log_every": max(n for n in range(1, 51) if training.validate_every % n == 0),
+        "checkpoint_every": training.checkpoint_every,
+    }
+
+
+def recorder(
+    config: Config, place: Place, pair: tuple[MIVAE, TraceMI_ELBO], digits: Digits
+) -> Callback:
+    """Makes the callback that validates, and writes the history into the run's folder."""
+    vae, elbo = pair
+
+    def record(event: Event) -> None:
+        if event.kind == "log" and event.step % config.training.validate_every == 0:
+            terms = evaluate_loss(vae, elbo, digits.validation.images)
+            del terms["elbo"]  # log_likelihood - kl, as in the rows of the training
+            event.history.add(event.step, event.epoch, "validation", terms)
+        if event.kind != "epoch":
+            event.history.write_csv(place.folder / runs.HISTORY)
+            place.settle()
+
+    return record
+
+
+def seconds_together(folder: Path) -> float:
+    """Returns a run's share of a training with other seeds; 0 for one of its own."""
+    path = folder / TOGETHER
+    return float(read_json(path)["seconds_per_seed"]) if path.exists() else 0.0
 
 
 def _write_draws(

@@ -36,6 +36,8 @@ class Config(Engine):
     """Seeds of each combination."""
     out: Path | None = None
     """Folder of the study; runs/sweep by default, to be started again and added to."""
+    together: Switch = False
+    """Train the seeds of each combination as one, by fit_many, before the runs measure them."""
     smoke: Switch = False
     """Two runs of seconds in a folder of their own."""
 

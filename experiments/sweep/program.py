@@ -26,7 +26,8 @@ from experiments.command_line import (
 )
 from experiments.mnist.config import Channel, CodePrior, parse_run
 from experiments.runner.pool import report_outcomes
-from experiments.runner.run import Run
+from experiments.runner.run import Outcome, Run
+from experiments.sweep import together
 from experiments.sweep.config import CHECKS, Config, parse
 from experiments.sweep.figure import sweep_curves
 from experiments.tables import leaving_out, percent, read_json, write_table
@@ -49,13 +50,17 @@ def main(arguments: list[str] | None = None) -> int:
     folder = config.out or Path("runs") / "sweep"
     if config.smoke:
         folder = smoke_folder(config.out)
-        config = dataclasses.replace(
-            config, mi_weights=(0.0, 1.0), priors=("uniform",), seeds=(0,), workers=2
-        )
+        few: Any = {"mi_weights": (0.0, 1.0), "seeds": (0,)}
+        if config.together:
+            few = {"mi_weights": (1.0,), "seeds": (0, 1)}
+        config = dataclasses.replace(config, **few, priors=("uniform",), workers=2)
     try:
         check_settings(config, CHECKS)
         todo = make_runs(config, extra)
-        outcomes = config.run(todo, folder)
+        outcomes: list[Outcome] = []
+        if config.together:
+            todo, outcomes = together.train(config, todo, folder)
+        outcomes += config.run(todo, folder) if todo else []
         rows = read_rows(folder)
         if rows:
             write_table(rows, folder, TABLE)

@@ -8,6 +8,7 @@ from pyro_mivae.training.checkpoints import CheckpointError, has_checkpoint, loa
 from pyro_mivae.training.evaluating import evaluate
 from pyro_mivae.training.events import Callback, Event
 from pyro_mivae.training.fitting import fit
+from pyro_mivae.training.many.fitting import SeedRun, fit_many
 from pyro_mivae.training.optimizers import adam
 from pyro_mivae.training.parallel import make_fabric
 from pyro_mivae.training.refitting import refit_guide
@@ -23,10 +24,12 @@ __all__ = [
     "Interrupted",
     "NonFiniteError",
     "RecordingError",
+    "SeedRun",
     "adam",
     "evaluate",
     "evaluation",
     "fit",
+    "fit_many",
     "has_checkpoint",
     "load_checkpoint",
     "make_fabric",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 import os
@@ -46,7 +47,7 @@ def save_checkpoint(fabric: Fabric, folder: Path, state: dict[str, Any]) -> Path
         state: Tensors and plain values, in dicts and lists; those of NumPy become Python's.
     """
     path = folder / NAME
-    state = plain(state, strict=False)
+    state = whole(plain(state, strict=False))
     try:
         if fabric.is_global_zero:
             # Not by Fabric.save, which writes to the temporary folder first.
@@ -76,6 +77,21 @@ def plain(state: Any, strict: bool = True) -> Any:
         return type(state)(plain(value, strict) for value in state)
     if strict and not isinstance(state, Tensor | str | int | float | None):
         raise TypeError(type(state).__name__)
+    return state
+
+
+def whole(state: Any) -> Any:
+    """Copies tensors that are parts of larger ones, which torch would write as a whole."""
+    if isinstance(state, Tensor):
+        part = state.untyped_storage().nbytes() > state.numel() * state.element_size()
+        return state.clone() if part else state
+    if isinstance(state, dict):
+        parts = copy.copy(state)  # with the metadata of a module's state
+        for name, value in state.items():
+            parts[name] = whole(value)
+        return parts
+    if type(state) in (list, tuple):
+        return type(state)(whole(value) for value in state)
     return state
 
 
@@ -115,6 +131,18 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
         f"{'; '.join(reasons)}. No good checkpoint is left in {folder}: copy one back from a "
         "backup, or train anew in another folder"
     )
+
+
+def load_step(folder: Path, step: int) -> dict[str, Any] | None:
+    """Reads the checkpoint of a step, the last or the previous one; None if no good one has it."""
+    for path in (folder / NAME, folder / PREVIOUS):
+        try:
+            state = _read(path) if path.exists() else {}
+        except CheckpointError:
+            continue
+        if state.get("step") == step:
+            return state
+    return None
 
 
 def set_damaged_aside(folder: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyro
 import torch
+from lightning_fabric import Fabric
 from pyro import poutine
 from pyro.nn import PyroModule
 from pyro.poutine.messenger import Messenger
@@ -20,9 +21,40 @@ from torch import Tensor, nn
 from pyro_mivae.batches import BatchSource
 from pyro_mivae.isolation import modules_of, outermost, owner_of, roots_of, undisturbed, watching
 from pyro_mivae.traces.call import Call
+from pyro_mivae.traces.drawing import naming_draws
+from pyro_mivae.training import parallel
 from pyro_mivae.training.objective import Objective
 
 logger = logging.getLogger(__name__)
+
+
+def find_parameters(
+    fabric: Fabric, objective: Objective, batches: BatchSource
+) -> tuple[dict[str, list[Tensor]], dict[str, Tensor]]:
+    """Finds what a training updates, by a run of the pair, and looks whether it can.
+
+    Args:
+        fabric: Device and processes of the training.
+        objective: Model, guide and what is computed of them.
+        batches: The data; the first batch is run.
+
+    Returns:
+        The parameters of each player, and those that live in Pyro's store alone, by name.
+
+    Raises:
+        NonFiniteError: If a draw has parameters that are not finite.
+        ValueError: If there is nothing to train, or data and processes do not fit.
+    """
+    with naming_draws("step 1"):
+        trained, stored = discover(objective, batches, fabric.device)
+    parallel.check(fabric, batches.batch_size, stored)
+    check_small_batches(objective, batches, fabric.device)
+    owners = objective.game.owners(batches.at(0), [*trained, *stored.values()])
+    for name, parameters in owners.items():
+        if not any(parameter.requires_grad for parameter in parameters):
+            of = "model and guide have" if len(owners) == 1 else f"the {name} has"
+            raise ValueError(f"{of} no parameters to train")
+    return owners, stored
 
 
 def discover(

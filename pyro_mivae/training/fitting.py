@@ -14,10 +14,9 @@ from pyro_mivae.batches import Prepare
 from pyro_mivae.infer import TraceMI_GAN
 from pyro_mivae.page_in import page_in_log1p
 from pyro_mivae.runs.history import History
-from pyro_mivae.traces.drawing import naming_draws
 from pyro_mivae.training import parallel
 from pyro_mivae.training.averaging import check_decay, make_average
-from pyro_mivae.training.discovery import check_small_batches, discover
+from pyro_mivae.training.discovery import find_parameters
 from pyro_mivae.training.events import Callback
 from pyro_mivae.training.loggers import check_loggers, logging_to
 from pyro_mivae.training.loop import Loop
@@ -162,15 +161,7 @@ def fit(
         )
         objective = Objective(model, guide, game)
         batches = make_source(data, batch_size, seed, prepare, fabric.device, share, drop_last)
-        with naming_draws("step 1"):
-            trained, stored = discover(objective, batches, fabric.device)
-        parallel.check(fabric, batches.batch_size, stored)
-        check_small_batches(objective, batches, fabric.device)
-        owners = game.owners(batches.at(0), [*trained, *stored.values()])
-        for name, parameters in owners.items():
-            if not any(parameter.requires_grad for parameter in parameters):
-                of = "model and guide have" if len(owners) == 1 else f"the {name} has"
-                raise ValueError(f"{of} no parameters to train")
+        owners, stored = find_parameters(fabric, objective, batches)
         if not game.alone:
             parallel.allow_unused(fabric, objective, batches)
         players = make_players(game, owners, optimizer, lr_scheduler, steps)

@@ -84,7 +84,14 @@ def holding(fabric: Fabric, folder: Path | None) -> Iterator[None]:
         yield
 
 
-def begin(loop: Loop, folder: Path, steps: int, *, resume: bool) -> None:
+def begin(
+    loop: Loop,
+    folder: Path,
+    steps: int,
+    *,
+    resume: bool,
+    load: Callable[[Path], dict[str, Any]] = load_checkpoint,
+) -> None:
     """Restores a training from its folder, or looks whether a new one may write to it.
 
     Args:
@@ -92,6 +99,7 @@ def begin(loop: Loop, folder: Path, steps: int, *, resume: bool) -> None:
         folder: Folder of its checkpoints, locked.
         steps: Steps to have done at the end.
         resume: Whether to go on from the checkpoint.
+        load: Reads the checkpoint of a folder.
 
     Raises:
         CheckpointError: If the checkpoint can't be gone on with, or is another run's.
@@ -100,7 +108,7 @@ def begin(loop: Loop, folder: Path, steps: int, *, resume: bool) -> None:
     if not resume:
         _on_rank_0(loop.fabric, lambda: _check_free(loop, folder))
         return
-    state = load_checkpoint(folder)
+    state = load(folder)
     if state["step"] > steps:
         raise CheckpointError(
             f"steps={steps}, but the training in {folder} has done {state['step']} already: steps "

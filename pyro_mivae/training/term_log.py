@@ -44,13 +44,20 @@ class TermLog:
         counts = [float(count) for _, terms, count in self.unread for _ in terms]
         values = iter(mean_over_ranks(self.fabric, flat / flat.new_tensor(counts)).tolist())
         for step, terms, _ in self.unread:
-            read = {name: next(values) for name in terms}
-            for name, value in read.items():
-                if not math.isfinite(value):
-                    whose = f" of the {player}" if (player := self.of_player(name)) else ""
-                    raise NonFiniteError(f"'{name}'{whose} is {value} at step {step}")
-            self.pending.append((step, read))
+            self.take(step, {name: next(values) for name in terms})
         self.unread.clear()
+
+    def take(self, step: int, terms: dict[str, float]) -> None:
+        """Adds the terms of a step that were read, in nats per datum.
+
+        Raises:
+            NonFiniteError: If a term is NaN or infinite.
+        """
+        for name, value in terms.items():
+            if not math.isfinite(value):
+                whose = f" of the {player}" if (player := self.of_player(name)) else ""
+                raise NonFiniteError(f"'{name}'{whose} is {value} at step {step}")
+        self.pending.append((step, terms))
 
     def means(self, *, keep: bool = False) -> dict[str, float]:
         """Reads what is left, and takes the mean of each term over the steps that have it.

@@ -16,6 +16,7 @@ from benchmarks import (
     peers,
     peers_report,
     scaling_report,
+    seeds_report,
 )
 from benchmarks.contenders.by_hand import HandWritten
 from benchmarks.contenders.library import memory_mapped
@@ -179,7 +180,7 @@ def test_a_fresh_process_gives_start_up_and_memory():
     ],
 )
 def test_a_smoke_prints_its_table_and_writes_nothing(name, words):
-    """All that ``make smoke`` runs, but for scaling and faults, which have tests of their own."""
+    """All that ``make smoke`` runs, but for those with tests of their own."""
     done = program(f"benchmarks.{name}", "--smoke")
     assert done.returncode == 0, done.stderr
     assert words in done.stdout
@@ -196,6 +197,29 @@ def test_scaling_smoke_writes_table_figure_and_csv(tmp_path):
     assert (tmp_path / "figures" / "scaling.png").stat().st_size > 1000
     rows = (tmp_path / "results" / "scaling.csv").read_text().splitlines()
     assert len(rows) == 1 + 6 * 3
+
+
+@pytest.mark.slow
+def test_seeds_smoke_writes_table_figure_and_csv(tmp_path):
+    done = program("benchmarks.seeds", "--smoke", "--no-compile", "--write", "--out", str(tmp_path))
+    written = tmp_path / "results" / "seeds.md"
+    assert written.read_text() in done.stdout
+    assert "| `fit_many` | 2 |" in done.stdout
+    assert (tmp_path / "figures" / "seeds.png").stat().st_size > 1000
+    rows = (tmp_path / "results" / "seeds.csv").read_text().splitlines()
+    assert len(rows) == 1 + 3
+
+
+def test_the_seconds_of_a_seed_are_shown_against_the_number_of_seeds(tmp_path, unrendered):
+    rows = [seeds_report.Row(8, "fit", 1, 9.0, 1.0, 1.0, 1.0, 0.1)]
+    rows += [
+        seeds_report.Row(8, "fit_many, compiled", k, 9.0 / k, 1 / k, 0.0, 1.0, 5.0) for k in (1, 3)
+    ]
+    line, curve = seeds_report.figure(tmp_path / "seeds.png", rows, "here", 100).axes[0].lines
+    assert set(line.get_ydata()) == {9.0}
+    assert list(zip(*curve.get_data(), strict=True)) == [(1, 9.0), (3, 3.0)]
+    text = seeds_report.table(rows, "here", 100)
+    assert "| `fit_many`, compiled | 3 | 3.0 | 0.33 (0.00 to 1.00) | 5.0 |" in text
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")

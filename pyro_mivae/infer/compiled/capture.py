@@ -153,11 +153,12 @@ def _keep_draws(graph: fx.Graph) -> None:
         if node not in live:
             live.add(node)
             waiting += node.all_input_nodes
-    draws = [node for node in graph.nodes if _is_draw(node) and node not in live]
+    draws = [node for node in graph.nodes if is_draw(node) and node not in live]
     output.args = ((*output.args[0], *draws),)
 
 
-def _is_draw(node: fx.Node) -> bool:
+def is_draw(node: fx.Node) -> bool:
+    """Tells whether an operation of a graph takes random numbers."""
     return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
 
 

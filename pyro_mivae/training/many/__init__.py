@@ -1,0 +1,1 @@
+"""The training of several seeds of a pair as one: parameters stacked, draws of each copy's own."""
