@@ -19,6 +19,8 @@ _AXES = {
     "sizes": ("code_dim", "noise_dim", "dimensions of the code c", "noise z of {}"),
     "networks": ("hidden_units", "hidden_layers", "units of a hidden layer", "{} hidden layers"),
 }
+SMALL = 3
+"""Size of the mark of a single training."""
 _TITLES = {"sizes": "Size of the code", "networks": "Capacity of the networks"}
 
 
@@ -31,7 +33,7 @@ def noise_map(rows: Sequence[Row]) -> Figure:
     Args:
         rows: Rows of the table.
     """
-    figure = Figure(figsize=(12, 9), layout="constrained")
+    figure = style.new_figure(6.4)
     grid = figure.subplots(2, 2, sharey=True, sharex="row")
     for line, part in zip(grid, MAP, strict=True):
         for axes, weight in zip(line, WEIGHTS, strict=True):
@@ -53,13 +55,13 @@ def _panel(axes: Axes, rows: Sequence[Row], part: str, weight: float) -> None:
         known = {x: kl for x, kl in points.items() if kl}
         means = [float(np.mean(kl)) for kl in known.values()]
         label = words.format(value)
-        axes.plot([*known], means, "-", color=colour, marker=marker, ms=8, mfc="white", label=label)
+        axes.plot([*known], means, "-", color=colour, marker=marker, ms=6, mfc="white", label=label)
         for model in line:
             x = getattr(model, across)
             for kl in points[x]:
-                axes.plot(x, kl, marker, color=colour, ms=4, alpha=0.6, mew=0)
+                axes.plot(x, kl, marker, color=colour, ms=SMALL, alpha=0.6, mew=0)
             for kl in _kl(rows, model, long=True):
-                axes.plot(x, kl, "*", color=colour, ms=11, mec=style.INK, mew=0.5)
+                axes.plot(x, kl, "*", color=colour, ms=8, mec=style.INK, mew=0.5)
     axes.axhline(IGNORED, color=style.GREY, ls="--", lw=1.5)
     axes.set_xscale("log")
     axes.set_yscale("log")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from experiments.capacity import program
-from experiments.capacity.figures import noise_map
+from experiments.capacity.figures import SMALL, noise_map
 from experiments.capacity.report import sentences, tables
 from experiments.capacity.rows import ROWS, TABLE
 from experiments.capacity.trainings import (
@@ -167,7 +167,7 @@ def test_every_training_is_a_point_of_the_figure(tmp_path):
     long = Training(Model(50, 10), 0, EPOCHS_25)
     figure = noise_map(rows_of(tmp_path, [*trainings, long]))
     lines = [line for axes in figure.axes[:2] for line in axes.lines]
-    small = [line for line in lines if line.get_markersize() == 4]
+    small = [line for line in lines if line.get_markersize() == SMALL]
     stars = [line for line in lines if line.get_marker() == "*"]
     assert len(small) == len(trainings)
     assert [tuple(map(float, line.get_xydata()[0])) for line in stars] == [
