@@ -22,9 +22,11 @@ _CANDIDATES = (*law_cells("D4"), *law_cells("D4-laplace"))
 def pre_check(rows: Sequence[Row]) -> list[str]:
     """Tabulates the runs of the pre-check, and how its GANs follow each candidate law."""
     first = [row for row in rows if row["seed"] == PRE_CHECK_SEED]
-    mended = [row for row in rows if row["seed"] == MENDED_SEED]
     parts = [_runs("Each cell once, seeds outside the study", first)]
-    parts += [_runs("VAEs with a category again, the weight of its term 5 and not 1", mended)]
+    mended = [row for row in rows if PRE_CHECK_SEED < row["seed"] <= MENDED_SEED]
+    for weight in sorted({value(row, "category_weight") for row in mended}):
+        again = [row for row in mended if value(row, "category_weight") == weight]
+        parts.append(_runs(f"VAEs with a category, its term weighed by {weight:g}", again))
     return [part for part in (*parts, _laws(first)) if part]
 
 

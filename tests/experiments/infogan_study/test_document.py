@@ -123,8 +123,9 @@ def test_the_pre_check_has_a_table_and_the_candidates_for_the_second_law():
         "| gan-category-uniform-learnt-D4-laplace | 0.060 | 0.060 | 0.020 | yes "
         "| 0.060 | 0.060 | 0.020 | yes |"
     )
-    mended = [row_of(Cell("vae", True, "uniform", "off"), MENDED_SEED, 0.3)]
-    again = text_of([*rows, *mended]).partition("the weight of its term 5 and not 1")[2]
+    mended = row_of(Cell("vae", True, "uniform", "off"), MENDED_SEED, 0.3)
+    text = text_of([*rows, {**mended, "category_weight": 7.0}])
+    again = text.partition("VAEs with a category, its term weighed by 7")[2]
     assert again.count(f"| vae-category-uniform-off-D3-seed{MENDED_SEED} |") == 1
     assert "Pre-check" not in text_of(study(0, num_seeds=2))
 

@@ -64,7 +64,7 @@ def test_gan_and_vae_have_the_same_networks(categories):
 )
 def test_the_terms_have_the_weights_of_the_rules(training, term, weight, scale):
     pair = build(training, 10, "gaussian", term, seed=0)
-    assert pair.objective.mi_weight == {"c": weight, "d": 1.0 if training == "gan" else 5.0}
+    assert pair.objective.mi_weight == {"c": weight, "d": 1.0 if training == "gan" else 10.0}
     assert pair.objective.code_scale == scale
     assert pair.adversarial == (training == "gan")
     assert build(training, 0, "gaussian", term, seed=0).objective.mi_weight == {"c": weight}
