@@ -1,6 +1,7 @@
 """Imports of the library point one way, files stay small, and nothing prints."""
 
 import ast
+from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -97,3 +98,10 @@ def test_only_plotting_draws_and_nothing_prints(path):
 @each_file
 def test_files_stay_small(path):
     assert len(path.read_text().splitlines()) <= 300
+
+
+def test_base_names_of_tests_are_unique():
+    """Two of one name can't be collected together."""
+    tests = PACKAGE.parent / "tests"
+    names = Counter(path.name for path in tests.rglob("test_*.py"))
+    assert [name for name, number in names.items() if number > 1] == []

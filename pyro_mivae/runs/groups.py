@@ -84,7 +84,9 @@ def write(tree: xr.DataTree, path: str | Path) -> None:
     with atomic_path(Path(path)) as temporary:
         try:
             # Into memory: on a full disk the HDF5 library ends the process.
-            content = tree.to_netcdf(engine="h5netcdf", encoding=encoding)
+            # A copy: xarray's view of its buffer, kept by the traceback of an error and collected
+            # with the buffer, ended Python 3.12 with a segmentation fault.
+            content = bytes(tree.to_netcdf(engine="h5netcdf", encoding=encoding))
         except TypeError:  # before xarray 2025.9 it needs a path
             _check_space(tree, temporary)
             tree.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)

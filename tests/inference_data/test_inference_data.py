@@ -1,4 +1,8 @@
+import errno
+import gc
 import math
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -344,6 +348,26 @@ def test_the_file_of_500_images_stays_below_20_mb(tmp_path):
     write(tree, tmp_path / "posterior.nc")
     assert (tmp_path / "posterior.nc").stat().st_size < tree.nbytes
     assert read(tmp_path)["observed_data"]["x"].encoding["complevel"] > 0
+
+
+def test_an_error_holds_no_view_of_the_buffer_that_is_collected_with_it(tmp_path, monkeypatch):
+    """As the system's errors do, whose traceback has what was to be written."""
+    tree, unraised = inference_data(make_vae(), make_data()[0]), []
+    monkeypatch.setattr(sys, "unraisablehook", unraised.append)
+
+    def write_bytes(path, content):
+        view = memoryview(content)
+        raise OSError(errno.ENOSPC, f"no room for {len(view)} bytes")
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    try:
+        write(tree, tmp_path / "posterior.nc")
+    except OSError as error:
+        cycle = [error]
+        cycle.append(cycle)
+    del cycle
+    gc.collect()
+    assert unraised == []
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path):
