@@ -10,6 +10,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
+from pyro_mivae.plotting import style
+
 COLOURS = {
     "fit": "#8da0cb",
     "fit, compiled": "#3b528b",
@@ -79,7 +81,7 @@ def write_csv(path: Path, rows: Sequence[Row], where: str) -> None:
 def figure(path: Path, rows: Sequence[Row], where: str, steps: int) -> Figure:
     """Draws seconds per seed against the number of seeds, a panel for each width."""
     widths = list(dict.fromkeys(row.width for row in rows))
-    drawn = Figure(figsize=(4.4 * len(widths), 3.9), layout="constrained")
+    drawn = style.new_figure(3.6)
     axes = drawn.subplots(1, len(widths), squeeze=False)[0]
     counts = sorted({row.seeds for row in rows})
     for ax, width in zip(axes, widths, strict=True):
@@ -97,13 +99,12 @@ def figure(path: Path, rows: Sequence[Row], where: str, steps: int) -> Figure:
         ax.xaxis.set_major_formatter(ScalarFormatter())
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set_ylim(bottom=0)
-        ax.set_title(f"{width} units")
-        ax.set_xlabel("seeds trained as one", fontsize=11)
-        ax.set_ylabel(f"seconds per seed, {steps:,} steps", fontsize=11)
-        ax.spines[["top", "right"]].set_visible(False)
+        title = f"{width} units, {steps:,} steps"
+        style.finish(ax, title, "seeds trained as one", "seconds per seed")
     handles, labels = axes[0].get_legend_handles_labels()
-    drawn.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=11)
-    drawn.supxlabel(where, fontsize=8, color="0.35")
+    drawn.legend(handles, labels, ncols=2, **style.OUTSIDE)
+    machine, _, versions = where.partition(". ")
+    drawn.suptitle(f"{machine}\n{versions}", fontsize=style.SMALL)
     path.parent.mkdir(parents=True, exist_ok=True)
-    drawn.savefig(path, dpi=160)
+    drawn.savefig(path, dpi=style.DPI)
     return drawn
