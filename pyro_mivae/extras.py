@@ -86,6 +86,7 @@ def fit_tails(log_weights: NDArray[np.float64]) -> NDArray[np.float64]:
     References:
         Vehtari, Simpson, Gelman, Yao and Gabry (2024), *Pareto smoothed importance sampling*.
     """
+    load_arviz()  # also where there is no tail, so that the extra is missed in every call
     draws = log_weights.shape[-1]
     tail = int(3 * draws**0.5) if draws > 225 else draws // 5
     shapes = np.full(log_weights.shape[:-1], np.inf)

@@ -73,12 +73,12 @@ def run(
         )
     if not fabric.is_global_zero:
         return
+    noted = load_checkpoint(folder)["record"]
     trained = time.monotonic() - started
     metrics, dimensions = measure(config, vae, elbo, digits.test)
     if warning := implausible(history, metrics["test"]):
         metrics["warning"] = warning
     metrics["seconds"] = {"training": trained, "total": time.monotonic() - started}
-    noted = load_checkpoint(folder)["record"]
     if "steps" in noted:  # not in those of earlier versions
         metrics["steps"] = {"computed": noted["steps"], "because": noted["steps_because"]}
     _write_draws(config, vae, digits, dimensions, folder)
