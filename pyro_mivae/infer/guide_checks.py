@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import torch
 from pyro import poutine
-from pyro.ops.provenance import detach_provenance, get_provenance
+from pyro.ops.provenance import get_provenance
 from torch import Tensor
 
 from pyro_mivae.distributions import RotatedPairs
@@ -75,8 +75,29 @@ def require_support(model_trace: Any, guide_trace: Any) -> None:
             )
 
 
+def moving_supports(model_trace: Any, marked: Any, codes: Codes) -> set[str]:
+    """Finds the codes of which the guide's support is made from x'.
+
+    Args:
+        model_trace: A forward run of the model.
+        marked: A run of the guide on x' that carries marks.
+        codes: The code sites; those that the guide lacks are passed over.
+    """
+    moving = set()
+    for name in codes:
+        if name in marked:
+            bounds = _comparable(*(t.nodes[name]["fn"] for t in (model_trace, marked)))[1]
+            if bounds is not None and any(get_provenance(end) for end in bounds):
+                moving.add(name)
+    return moving
+
+
 def require_code_support(
-    model_trace: Any, guide_trace: Any, codes: Codes, scales: Mapping[str, Any] | None = None
+    model_trace: Any,
+    guide_trace: Any,
+    codes: Codes,
+    scales: Mapping[str, Any] | None = None,
+    moving: Collection[str] = (),
 ) -> None:
     """Refuses a guide that can't score the codes that the prior draws.
 
@@ -91,6 +112,7 @@ def require_code_support(
         codes: The code sites, latent in both.
         scales: Standard deviation of the normals that score a continuous code instead of the
             guide's density, by site; None for its density.
+        moving: Codes of which the guide's support is made from x', see :func:`moving_supports`.
 
     Raises:
         ValueError: If at a code site the guide is narrower than the prior, or one of the two is a
@@ -105,7 +127,7 @@ def require_code_support(
         value = model_trace.nodes[name]["value"]
         if dims is not None:
             value = value[..., [dims] if isinstance(dims, int) else dims]
-        if bounds is not None and not _moves(bounds[1], q, value):
+        if bounds is not None and not _moves(bounds[1], q, value, name in moving):
             prior, posterior = bounds
             raise ValueError(
                 f"the guide's support is narrower than the prior's at code site '{name}': the "
@@ -159,22 +181,21 @@ def _that_exceed(inner: Any, outer: Any, dims: Dims | None = None) -> tuple[Boun
         return None
 
 
-def _moves(bounds: Bounds, fn: Any, value: Tensor) -> bool:
+def _moves(bounds: Bounds, fn: Any, value: Tensor, moving: bool) -> bool:
     """Whether bounds of a guide's support depend, or may depend, on the datum.
 
-    They may where they are made from x', which is marked in the first run, and nowhere else if
-    they are the same for all data and a code is outside.
+    They may where they are made from x' (`moving`), and nowhere else if they are the same for all
+    data and a code is outside.
     """
-    marked = any(get_provenance(end) for end in bounds)
-    low, high = (detach_provenance(end) for end in bounds)
-    for end in (low, high):
+    low, high = bounds
+    for end in bounds:
         data = end.reshape(-1, *end.shape[max(0, end.dim() - fn.event_dim) :])
         alone = end.dim() > fn.event_dim and len(data) < 2
         if alone or bool((data != data[:1]).any()):
             return True
-    if not marked or isinstance(unwrap(fn), RotatedPairs):  # these bounds are along other axes
-        return marked
-    value = detach_provenance(value).detach().cpu().double()
+    if not moving or isinstance(unwrap(fn), RotatedPairs):  # these bounds are along other axes
+        return moving
+    value = value.detach().cpu().double()
     return low.dim() > value.dim() or not bool(((value < low) | (value > high)).any())
 
 

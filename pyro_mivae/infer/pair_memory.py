@@ -19,6 +19,7 @@ class PairMemory:
         kl_estimators: ``"analytic"`` or ``"sampled"`` by latent site.
         has_scores: Whether some dual pass with gradients had score-function terms.
         followed: Whether x' was followed through the guide.
+        moving: The codes of which the guide's support is made from x'.
         blind: The guide's sites whose density does not depend on x'.
         places: The arguments, by their place, that x' of a site goes to, where the model took it
             from them by plates' indices or in another number type. By the site and the form of the
@@ -39,6 +40,7 @@ class PairMemory:
     kl_estimators: dict[str, str] = field(default_factory=dict)
     has_scores: bool = False
     followed: bool = False
+    moving: set[str] = field(default_factory=set)
     blind: set[str] = field(default_factory=set)
     places: dict[Hashable, list[int]] = field(default_factory=dict)
     guide_plates: set[str] = field(default_factory=set)

@@ -1,5 +1,7 @@
 """Supports: followed through maps, covered by the guide at codes, masses apart from densities."""
 
+import math
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -227,6 +229,28 @@ def test_a_support_that_moves_with_the_data_may_be_narrower():
     elbo = TraceMI_ELBO(channel="sample", elbo=Trace_ELBO())
     with pytest.raises(ValueError, match="value of site 'z' lies outside of the support of the"):
         elbo.terms(model, missing, x)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_support_that_moves_with_the_only_datum_may_be_narrower(exact):
+    """Without a plate its bounds have nothing to be compared with: x' is followed to them."""
+    width = 0.5 if exact else 0.1
+
+    def model(x):
+        z = pyro.sample("z", dist.Uniform(-3.0, 3.0))
+        pyro.sample("x", dist.Uniform(z - 0.5, z + 0.5), obs=x)
+
+    def guide(x):
+        pyro.sample("z", dist.Uniform(x - width, x + width))
+
+    torch.manual_seed(3)
+    elbo = TraceMI_ELBO(channel="sample", elbo=Trace_ELBO())
+    x = torch.tensor(0.3, dtype=torch.float64)
+    if exact:  # log of the ratio of the widths, 6 to 1
+        assert float(elbo.terms(model, guide, x)["mi"]) == pytest.approx(math.log(6))
+    else:  # a code lies outside
+        with pytest.raises(ValueError, match="support is narrower than the prior's at code site"):
+            elbo.terms(model, guide, x)
 
 
 def at(fn):

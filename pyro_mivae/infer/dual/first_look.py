@@ -131,7 +131,7 @@ def look_at_codes(
     """
     if memory.codes_checked.issuperset(codes):
         return
-    require_code_support(forward.trace, guide_trace, codes, scales)
+    require_code_support(forward.trace, guide_trace, codes, scales, memory.moving)
     for name in codes:
         site = forward.trace.nodes[name]
         edge = at_edge(site["fn"], site["value"])

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from pyro import poutine
-from pyro.ops.provenance import detach_provenance, get_provenance, track_provenance
+from pyro.ops.provenance import get_provenance, track_provenance
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
@@ -24,6 +24,7 @@ from pyro_mivae.infer.dual.subsampling import (
     require_generated_only,
     without_real_data,
 )
+from pyro_mivae.infer.guide_checks import moving_supports
 from pyro_mivae.infer.pair_memory import PairMemory
 from pyro_mivae.isolation import buffers_apart, forked_random, remembered_roots
 from pyro_mivae.traces.call import Args, Call, Kwargs
@@ -69,22 +70,9 @@ class ReplayCodes(Messenger):  # type: ignore[misc]
             return
         msg["value"], msg["done"] = value, True
 
-    def _pyro_param(self, msg: dict[str, Any]) -> None:
-        # A parameter that starts from the data must not keep the mark that follows them.
-        name, *init = msg["args"]
-        if init and callable(init[0]):
-            msg["args"] = (name, lambda: detach_provenance(init[0]()))
-        elif init:  # the tensor itself, for handlers that ask what a parameter starts from
-            msg["args"] = (name, detach_provenance(init[0]))
 
-
-class _MarkedDraws(Messenger):  # type: ignore[misc]
+class _MarkedDraws(ReplayCodes):
     """A handler that gives a guide the draws of a trace, with the marks of what they depend on."""
-
-    def __init__(self, trace: poutine.Trace, codes: Codes) -> None:
-        super().__init__()
-        self.trace = trace
-        self.codes = codes
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
         name = msg["name"]
@@ -96,8 +84,6 @@ class _MarkedDraws(Messenger):  # type: ignore[misc]
         if not (replayed or site_is_subsample(msg)):
             value = track_provenance(value, get_provenance(msg["fn"].log_prob(value)))
         msg["value"], msg["done"] = value, True
-
-    _pyro_param = ReplayCodes._pyro_param
 
 
 class GuideRun:
@@ -132,6 +118,7 @@ class GuideRun:
                 generated = {n: mark(v, frozenset({n})) for n, v in forward.generated.items()}
                 marked = run(_MarkedDraws(trace, codes), generated)
             blind = {n for n in names if not get_provenance(_log_prob(marked, n))}
+            memory.moving = moving_supports(forward.trace, marked, codes)
         except Exception as error:
             # Compiled or extension code that rejects tensor subclasses is given the benefit of the
             # doubt.
