@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from pyro import poutine
-from pyro.ops.provenance import detach_provenance
 from torch import Tensor
 
 from pyro_mivae.infer.dual.dual_pass import DualPass
@@ -72,9 +71,7 @@ class Bounds:
         """L_K and U_K, shape ``(len(counts), cells)``, and the Barber-Agakov bound."""
         data = self.forward.generated
         w_0, v_0 = (
-            detach_provenance(
-                log_weight(self.trace, self.true_trace, data, self.cells, codes=given)
-            )
+            log_weight(self.trace, self.true_trace, data, self.cells, codes=given)
             for given in ({}, self.codes)
         )
         needed = {k for count in counts for k in (count - 1, count)}
@@ -94,7 +91,7 @@ class Bounds:
         for name, dims in self.codes.items():
             q, p = ({**t.nodes[name], "scale": 1.0} for t in (self.guide_trace, self.trace))
             ratio = self.cells.sum(site_log_prob(q, dims)) - self.cells.sum(site_log_prob(p, dims))
-            barber_agakov = barber_agakov + detach_provenance(ratio).double()
+            barber_agakov = barber_agakov + ratio.double()
         one_row = (len(counts), -1)
         bounds = torch.stack(lower).reshape(one_row), torch.stack(upper).reshape(one_row)
         return *bounds, barber_agakov.reshape(-1)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
-from pyro.ops.provenance import detach_provenance
 from torch import Tensor
 from torch.distributions import kl_divergence
 
@@ -153,7 +152,7 @@ class BoundTerms:
             q, p = guide_trace.nodes[name], forward.trace.nodes[name]
             log_q = log_prob(marginals(q["fn"], name), q["value"], name)
             log_p = log_prob(marginals(p["fn"], name), p["value"], name)
-            terms = detach_provenance(log_q - log_p)
+            terms = log_q - log_p
             self._parts.setdefault(name, []).append(by_datum(terms, q, dim, count))
 
     def by_site(self) -> dict[str, Tensor]:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 
 import torch
 from pyro import poutine
-from pyro.ops.provenance import detach_provenance
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
@@ -232,7 +231,7 @@ class DualPass:
                 stack = trace.nodes[name]["cond_indep_stack"]
                 if counts(weight):
                     terms.costs.append((stack, times(weight, log_prob)))
-            terms.per_site[name] = detach_provenance(log_q.sum() - log_p.sum())
+            terms.per_site[name] = log_q.sum() - log_p.sum()
         first, *others = terms.per_site.values()
         terms.value = terms.weighted = sum(others, first)
         if scoring.weights is not None:
@@ -250,7 +249,7 @@ class DualPass:
         return self._with_scores(terms, scores, coupled, memory)
 
     def _score_many(self, forward: Forward, many: ManySamples) -> tuple[DualTerms, Scores]:
-        value = detach_provenance(many.bound.sum())
+        value = many.bound.sum()
         scores: Scores = []
         if torch.is_grad_enabled():
             if not forward.frozen:

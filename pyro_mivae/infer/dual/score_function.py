@@ -9,7 +9,6 @@ import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from pyro.infer.util import MultiFrameTensor
-from pyro.ops.provenance import detach_provenance
 from torch import Tensor
 
 from pyro_mivae.infer.dual.channel import Forward
@@ -92,13 +91,13 @@ def with_scores(
     """
     surrogate = value
     cost = MultiFrameTensor()
-    cost.add(*[(stack, detach_provenance(term.detach())) for stack, term in costs])
+    cost.add(*[(stack, term.detach()) for stack, term in costs])
     for plates, log_prob in scores:
         plates = [] if coupled else plates
         downstream = cost.sum_to(plates)
         if baseline:
             downstream = downstream - leave_one_out(cost, downstream, plates)
-        surrogate = surrogate + detach_provenance((log_prob * downstream).sum())
+        surrogate = surrogate + (log_prob * downstream).sum()
     return surrogate
 
 
