@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from pyro_mivae.infer.any_elbo import loss_terms, with_terms
-from pyro_mivae.infer.base_parts import WEIGHTED_BASES
 from pyro_mivae.infer.compiled.capture import (
     NotCapturedError,
     Reliance,
@@ -33,8 +32,7 @@ from pyro_mivae.infer.compiled.graphs import (
     step_function,
 )
 from pyro_mivae.infer.compiled.making import make_graph
-from pyro_mivae.infer.compiled.settings import Settings, StepSettings
-from pyro_mivae.infer.elbo import TraceMI_ELBO
+from pyro_mivae.infer.compiled.settings import Settings, StepSettings, settings_of
 from pyro_mivae.traces.call import Call
 
 logger = logging.getLogger(__name__)
@@ -143,7 +141,7 @@ class CompiledELBO(nn.Module):
         """The graph of a call, the call's tensors, and all inputs; None for eager mode."""
         if self.fallback is not None:
             return None
-        settings = self._settings()
+        settings = settings_of(self.elbo)
         try:
             leaves, spec = pytree.tree_flatten((args, kwargs))
             if not self._unchanged():
@@ -158,11 +156,6 @@ class CompiledELBO(nn.Module):
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         scalars = self._scalars((*settings.inputs, scale), self._device)
         return graph, tensors, [*tensors, *scalars]
-
-    def _settings(self) -> StepSettings:
-        weighted = type(getattr(self.elbo, "base", None)) in WEIGHTED_BASES
-        mine = isinstance(self.elbo, TraceMI_ELBO)
-        return StepSettings(self.elbo.settings() if mine else (0.0, 1.0, None), weighted=weighted)
 
     def _eager(
         self, args: Any, kwargs: Any, settings: Settings | None, always_dual: bool

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Any
 
+from pyro.infer import ELBO
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from pyro_mivae.infer.base_parts import WEIGHTED_BASES
+from pyro_mivae.infer.elbo import TraceMI_ELBO
 from pyro_mivae.infer.schedule import is_zero
 
 Settings = tuple[Any, Any, Any]
@@ -51,3 +54,10 @@ class StepSettings:
         leaves = [next(rest) if own is None else own[0] for own in self._kept]
         settings: Settings = pytree.tree_unflatten(leaves, self._spec)
         return settings
+
+
+def settings_of(elbo: ELBO) -> StepSettings:
+    """Reads the settings of an ELBO at its step; one of Pyro's has no term and a weight of 1."""
+    weighted = type(getattr(elbo, "base", None)) in WEIGHTED_BASES
+    values = elbo.settings() if isinstance(elbo, TraceMI_ELBO) else (0.0, 1.0, None)
+    return StepSettings(values, weighted=weighted)

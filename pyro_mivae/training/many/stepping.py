@@ -10,11 +10,9 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from pyro_mivae.batches import Batch
-from pyro_mivae.infer import TraceMI_ELBO
-from pyro_mivae.infer.base_parts import WEIGHTED_BASES
 from pyro_mivae.infer.compiled.capture import NotCapturedError
 from pyro_mivae.infer.compiled.graphs import Scalars, signature
-from pyro_mivae.infer.compiled.settings import StepSettings
+from pyro_mivae.infer.compiled.settings import StepSettings, settings_of
 from pyro_mivae.training.many.batching import Argument, StackedGraph, batch_graph
 from pyro_mivae.training.many.copies import CopyLoop
 from pyro_mivae.training.many.draws import Draws, Streams
@@ -89,7 +87,7 @@ class Stepping:
                     f"shape, type or number at step {loop.step + 1}, or in what is no tensor. "
                     "Train each seed with fit, in a loop"
                 )
-        settings = [self._settings(loop) for loop in self.loops]
+        settings = [settings_of(loop.elbo) for loop in self.loops]
         if len({one.key for one in settings}) > 1:
             raise ValueError(
                 "make_pair: the ELBOs of the seeds have weights or scales of different kinds, as 0 "
@@ -108,12 +106,6 @@ class Stepping:
                 )
             self._graphs[key] = self._make(batches, flat, settings, inputs)
         return self._graphs[key], [argument.tensor for argument in inputs]
-
-    def _settings(self, loop: CopyLoop) -> StepSettings:
-        elbo = loop.elbo
-        weighted = type(getattr(elbo, "base", None)) in WEIGHTED_BASES
-        values = elbo.settings() if isinstance(elbo, TraceMI_ELBO) else (0.0, 1.0, None)
-        return StepSettings(values, weighted=weighted)
 
     def _settings_inputs(self, settings: Sequence[StepSettings], count: float) -> list[Argument]:
         """Weights and scales, one of all copies where these have the same number."""
