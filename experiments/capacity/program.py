@@ -14,10 +14,12 @@ from experiments.capacity.report import sentences, write_report
 from experiments.capacity.rows import ROWS, TABLE
 from experiments.capacity.trainings import (
     LONG,
+    MAP,
     Block,
     Scale,
     Training,
     blocks,
+    missing,
     smoke_blocks,
     todo_of,
 )
@@ -39,14 +41,35 @@ def main(arguments: list[str] | None = None) -> int:
         if config.smoke and config.table is not None:
             raise ValueError("--table has runs of the full size: leave it out with --smoke")
         table = config.table or folder / TABLE
-        code = _run(config, folder, table, scale, command("capacity", arguments))
+        again = command("capacity", arguments)
+        if not config.smoke:
+            _check_parts(config, table)
+        code = _run(config, folder, table, scale, again)
         waits = LONG in config.blocks or not config.blocks
         if code == 0 and waits and not config.smoke and _todo(config, table, LONG):
-            code = _run(config, folder, table, scale, command("capacity", arguments))
+            code = _run(config, folder, table, scale, again)
         return code
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+
+
+def _check_parts(config: Config, table: Path) -> None:
+    """Checks that the longer trainings, if they are named, have a part to be chosen from.
+
+    Raises:
+        ValueError: If they are named alone, and no part of the map is whole.
+    """
+    if LONG not in config.blocks or set(config.blocks) & set(MAP):
+        return
+    rows = ROWS.read(table)
+    lacking = {part: len(missing(rows, part, config.seeds)) for part in MAP}
+    if all(lacking.values()):
+        what = " and ".join(f"{number} of {part}" for part, number in lacking.items())
+        raise ValueError(
+            f"--blocks {LONG} trains on what a whole part of the map has chosen, and {table} lacks "
+            f"{what}: add a part to --blocks, or leave --blocks out"
+        )
 
 
 def _parts(config: Config, table: Path) -> list[Block]:

@@ -100,45 +100,54 @@ class Block:
 
 
 def blocks(rows: Sequence[Row], seeds: int, long_seeds: int) -> list[Block]:
-    """Lists the parts: the map, and the longer trainings if the map is whole.
+    """Lists the parts: those of the map, and the longer trainings of those that are whole.
 
     Args:
         rows: Rows of the table.
         seeds: Number of seeds of each model of the map.
         long_seeds: Number of seeds of the longer trainings.
     """
-    parts = [
-        Block(name, tuple(Training(model, seed) for seed in range(seeds) for model in models))
-        for name, models in MAP.items()
-    ]
-    chosen = least(rows, seeds)
-    long = tuple(Training(m, seed, EPOCHS_25) for seed in range(long_seeds) for m in chosen)
-    return [*parts, Block(LONG, long)]
+    parts = [Block(part, tuple(of_map(part, seeds))) for part in MAP]
+    long = dict.fromkeys(
+        Training(model, seed, EPOCHS_25)
+        for part in MAP
+        for seed in range(long_seeds)
+        for model in least(rows, part, seeds)
+    )
+    return [*parts, Block(LONG, tuple(long))]
 
 
-def least(rows: Sequence[Row], seeds: int) -> list[Model]:
-    """Selects the models of each part and lambda whose noise has the least mean KL.
+def of_map(part: str, seeds: int) -> list[Training]:
+    """Lists the trainings of a part of the map, a seed of all models after the other."""
+    return [Training(model, seed) for seed in range(seeds) for model in MAP[part]]
+
+
+def missing(rows: Sequence[Row], part: str, seeds: int) -> list[Training]:
+    """Lists the trainings of a part of the map that have no row."""
+    known = {row["run"] for row in rows}
+    return [training for training in of_map(part, seeds) if training.name not in known]
+
+
+def least(rows: Sequence[Row], part: str, seeds: int) -> list[Model]:
+    """Selects the models of a part whose noise has the least mean KL, for each lambda.
 
     Args:
         rows: Rows of the table.
+        part: Name of the part.
         seeds: Number of seeds of each model of the map.
 
     Returns:
-        The models; none unless all of the map have all their seeds.
+        The models; none unless all of the part have all their seeds.
     """
-    kl: dict[Model, dict[int, float]] = {}
-    for row in rows:
-        training = training_of(row)
-        if training.steps == EPOCHS_5 and training.seed < seeds:
-            kl.setdefault(training.model, {})[training.seed] = row["kl/z"]
-    if any(len(kl.get(model, ())) < seeds for models in MAP.values() for model in models):
+    if missing(rows, part, seeds):
         return []
-    chosen: dict[Model, None] = {}
-    for models, weight in itertools.product(MAP.values(), WEIGHTS):
-        candidates = [model for model in models if model.mi_weight == weight]
-        candidates.sort(key=lambda model: fmean(kl[model].values()))
-        chosen |= dict.fromkeys(candidates[:FEWEST])
-    return list(chosen)
+    kl_of = {row["run"]: row["kl/z"] for row in rows}
+    chosen: list[Model] = []
+    for weight in WEIGHTS:
+        models = [model for model in MAP[part] if model.mi_weight == weight]
+        models.sort(key=lambda m: fmean(kl_of[Training(m, s).name] for s in range(seeds)))
+        chosen += models[:FEWEST]
+    return chosen
 
 
 def smoke_blocks() -> list[Block]:

@@ -87,19 +87,23 @@ def test_a_row_of_other_settings_is_refused(tmp_path):
 
 def test_the_models_with_the_least_kl_of_each_part_and_lambda_are_trained_on(tmp_path):
     rows = rows_of(tmp_path, [Training(model, seed) for model in EVERY for seed in range(2)])
-    chosen = least(rows, 2)
-    assert len(chosen) == len(MAP) * len(WEIGHTS) * FEWEST
+    chosen = {part: least(rows, part, 2) for part in MAP}
     for weight in WEIGHTS:
-        assert Model(50, 2, mi_weight=weight) in chosen
-        assert Model(50, 5, mi_weight=weight) in chosen
-        wide = [m for m in chosen if m.mi_weight == weight and m.hidden_units == 2000]
-        assert len(wide) == 2
+        of_sizes, of_networks = (
+            [model for model in chosen[part] if model.mi_weight == weight] for part in MAP
+        )
+        assert of_sizes == [Model(50, 2, mi_weight=weight), Model(50, 5, mi_weight=weight)]
+        assert {model.hidden_units for model in of_networks} == {2000}
+        assert len(of_networks) == FEWEST
     long = {block.name: block for block in blocks(rows, 2, 3)}[LONG]
     assert {(t.seed, t.steps) for t in long.trainings} == {(s, EPOCHS_25) for s in range(3)}
-    assert len(long.trainings) == 3 * len(chosen)
-    # One run is not there: nothing is chosen from a part of the map.
-    assert least(rows[:-1], 2) == []
-    assert least(rows, 3) == []
+    assert len(long.trainings) == 3 * len(MAP) * len(WEIGHTS) * FEWEST
+    # One run of the networks is not there: their part waits, the other does not.
+    assert rows[-1]["hidden_units"] == 2000
+    assert least(rows[:-1], "networks", 2) == []
+    assert least(rows[:-1], "sizes", 2) == chosen["sizes"]
+    assert len(blocks(rows[:-1], 2, 3)[-1].trainings) == 3 * len(chosen["sizes"])
+    assert least(rows, "sizes", 3) == []
 
 
 @pytest.fixture
@@ -143,6 +147,19 @@ def test_one_command_makes_the_map_then_the_longer_trainings(tmp_path, machines,
     assert len(machines) == before
     report = (tmp_path / "c" / "capacity.md").read_text()
     assert report == (tmp_path / "b" / "capacity.md").read_text()
+
+
+def test_longer_trainings_without_a_map_are_refused_before_anything_is_made(
+    tmp_path, machines, capsys
+):
+    flags = ["--table", str(tmp_path / TABLE), "--out", str(tmp_path / "a"), "--seeds", "1"]
+    assert program.main([*flags, "--blocks", "long"]) == 1
+    error = capsys.readouterr().err
+    assert "lacks 18 of sizes and 24 of networks: add a part to --blocks" in error
+    assert not (tmp_path / "a").exists()
+    assert program.main([*flags, "--blocks", "sizes"]) == 0
+    assert program.main([*flags, "--blocks", "long", "--long-seeds", "1"]) == 0
+    assert len([name for name in machines if name.endswith(f"steps{EPOCHS_25}")]) == 4
 
 
 def test_the_report_says_where_the_noise_is_ignored(tmp_path):
