@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from pyro.infer import ELBO, TraceEnum_ELBO
+from pyro.infer import ELBO
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -22,7 +22,6 @@ from pyro_mivae.infer.compiled.capture import (
 from pyro_mivae.infer.compiled.checking import check_recorded
 from pyro_mivae.infer.compiled.graph_cache import GRAPHS, GraphCache
 from pyro_mivae.infer.compiled.graphs import (
-    ENUM_READS,
     Compiled,
     Scalars,
     StepFunction,
@@ -30,6 +29,7 @@ from pyro_mivae.infer.compiled.graphs import (
     device_of,
     signature,
     step_function,
+    why_not,
 )
 from pyro_mivae.infer.compiled.making import make_graph
 from pyro_mivae.infer.compiled.settings import Settings, StepSettings, settings_of
@@ -148,8 +148,7 @@ class CompiledELBO(nn.Module):
                 self._look_again(args, kwargs)
             graph = self._find(leaves, spec, settings, always_dual)
         except NotCapturedError as error:
-            reads = type(getattr(self.elbo, "base", None)) is TraceEnum_ELBO
-            self._fall_back(ENUM_READS if reads else str(error))
+            self._fall_back(why_not(self.elbo, error))
             return None
         if graph is None:
             return None

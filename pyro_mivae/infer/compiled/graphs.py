@@ -7,16 +7,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from pyro.infer import TraceEnum_ELBO
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from pyro_mivae.infer.compiled.capture import leaves_of
+from pyro_mivae.infer.compiled.capture import NotCapturedError, leaves_of
 from pyro_mivae.isolation import modules_of
 
-ENUM_READS = (
+_ENUM_READS = (
     "TraceEnum_ELBO reads values of tensors while it sums sites out. Where few values are "
     "possible, sum them in the model and use Trace_ELBO or TraceMeanField_ELBO"
 )
+
+
+def why_not(elbo: Any, error: NotCapturedError) -> str:
+    """Says why the step of an objective can't be recorded, and what to do where that is known."""
+    reads = type(getattr(elbo, "base", None)) is TraceEnum_ELBO
+    return _ENUM_READS if reads else str(error)
 
 
 @dataclass

@@ -8,13 +8,12 @@ from typing import Any
 
 import pyro
 import torch
-from pyro.infer import TraceEnum_ELBO
 from torch import Tensor, fx
 
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.infer.any_elbo import loss_terms
 from pyro_mivae.infer.compiled.capture import NotCapturedError, capture, repeatable, unchecked
-from pyro_mivae.infer.compiled.graphs import ENUM_READS, step_function
+from pyro_mivae.infer.compiled.graphs import step_function, why_not
 from pyro_mivae.infer.compiled.settings import StepSettings
 from pyro_mivae.infer.schedule import is_zero
 from pyro_mivae.traces.call import Call
@@ -105,9 +104,7 @@ def record(loop: CopyLoop, inputs: Inputs) -> Recorded:
         try:
             graph = capture(step, example, keep_draws=True)
         except NotCapturedError as error:
-            if type(getattr(elbo, "base", None)) is TraceEnum_ELBO:
-                raise NotCapturedError(ENUM_READS) from error
-            raise
+            raise NotCapturedError(why_not(elbo, error)) from error
     outputs = 1 + len(trained) + len(names)
     groups = lift_draws(graph.module.graph, outputs)
     module = fx.GraphModule(torch.nn.Module(), graph.module.graph)
