@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 
 from pyro_mivae.plotting import style
 
+CUT = 2.0
+"""Ratio at which a bar is cut, so that one slow contender does not make all others alike."""
 COLOURS = {"VAE": style.OTHERS[2], "MI-VAE": style.PAIR[1]}
 
 
@@ -90,7 +92,7 @@ def figure(path: Path, rows: list[Row], where: str) -> Figure:
 
 
 def draw(rows: list[Row], where: str) -> Figure:
-    """Draws ratios at each batch size, memory and start-up, as bars."""
+    """Draws ratios at each batch size, memory and start-up, as bars; long ratios are cut."""
     ran = [row for row in rows if not row.reason]
     names = list(dict.fromkeys(row.contender for row in ran))
     batches = sorted({row.batch for row in ran})
@@ -107,6 +109,12 @@ def draw(rows: list[Row], where: str) -> Figure:
             y = [names.index(row.contender) + offset for row in chosen]
             values = [unit * getattr(row, field) for row in chosen]
             texts = [f"{v:.2f}" if v < 10 else f"{v:.0f}" for v in values]
+            if field == "ratio":
+                texts = [
+                    f"{text} (cut)" if v > CUT else text
+                    for v, text in zip(values, texts, strict=True)
+                ]
+                values = [min(v, CUT) for v in values]
             bars = ax.barh(y, values, 0.38, color=colour, label=task)
             ax.bar_label(bars, texts, padding=2, fontsize=style.TINY)
         if field == "ratio":

@@ -22,6 +22,7 @@ from pyro_mivae.batches import BatchSource
 from pyro_mivae.checks import check_choice, check_count
 from pyro_mivae.isolation import random_state, restore_random_state, undisturbed
 from pyro_mivae.training import torchrun
+from pyro_mivae.training.half_precision import warn_if_slow
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,10 @@ def make_fabric(
     if devices * num_nodes > 1:
         kwargs["strategy"] = DDPStrategy()
         kwargs["num_nodes"] = num_nodes
-    return Fabric(**kwargs)
+    fabric = Fabric(**kwargs)
+    if device == "cpu" and fabric.is_global_zero:
+        warn_if_slow(precision)
+    return fabric
 
 
 def _processes(devices: int, num_nodes: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-r"""Train and measure several seeds of an arm of the open question, one after the other.
+r"""Train and measure several seeds of an arm of the open question.
 
 A small VAE with a code of 2 dimensions and a noise of 4 is trained on images whose factors are
 known. Each seed leaves seedN.json and seedN.npz as soon as it is done; metrics.json is there when
@@ -18,21 +18,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from pyro.infer import TraceEnum_ELBO
+from pyro.infer import ELBO, TraceEnum_ELBO
+from torch import Tensor
 
 from experiments import command_line
-from experiments.open_question.design.arms import ArmName, build
+from experiments.open_question.design.arms import ARMS, ArmName, build
 from experiments.open_question.design.datasets import DataName
 from experiments.open_question.jobs import alignment
 from experiments.open_question.jobs.arm_data import ArmData, load
 from experiments.open_question.jobs.measure_arm import ArmEvaluator
 from pyro_mivae import runs
+from pyro_mivae.batches import Prepare
 from pyro_mivae.checks import Check, check_count, check_number, check_seed, each, optional
 from pyro_mivae.infer import Channel, TraceMI_ELBO, compile_elbo
-from pyro_mivae.training import NonFiniteError, adam, fit
+from pyro_mivae.training import NonFiniteError, adam, fit, fit_many
 from pyro_mivae.vae import MIVAE
 
 
@@ -71,7 +73,9 @@ class Config:
     hidden: tuple[int, ...] = (256, 256)
     """Layers of encoder and decoder."""
     compile: bool = True
-    """Train through compile_elbo, once for all seeds."""
+    """Let Inductor compile the step, once for all seeds."""
+    together: bool = True
+    """Train all seeds as one, by fit_many; an arm with a category trains a seed at a time."""
     digits: Literal["auto", "mnist", "mnist-5k"] = "auto"
     """Digits that the images are made of: auto takes the full MNIST where it finds it."""
     data_dir: Path | None = None
@@ -177,7 +181,7 @@ def _claim(config: Config, data: ArmData, folder: Path) -> None:
     settings = dataclasses.asdict(config)
     if (folder / runs.CONFIG).exists():
         before = runs.read_config(folder)["settings"]
-        where = ("out", "data_dir", "cache_dir")  # the same numbers
+        where = ("out", "data_dir", "cache_dir", "together")  # the same numbers
         for name in (n for n in settings if n not in where):
             now = settings[name]
             if before[name] != (list(now) if isinstance(now, tuple) else now):
@@ -191,38 +195,92 @@ def _claim(config: Config, data: ArmData, folder: Path) -> None:
 def _train(
     config: Config, data: ArmData, seeds: Sequence[int]
 ) -> Iterator[tuple[int, MIVAE, float]]:
-    """Yields the one model, trained anew from each seed, with the seconds that it took."""
-    make = partial(build, config.arm, hidden=config.hidden)
-    vae = make(seed=seeds[0])
-    # A category is summed out: with a gradient through its draws it stays unused.
+    """Yields each seed with its trained model, and the seconds that its training took.
+
+    Raises:
+        NonFiniteError: If a term or a parameter of a seed is NaN or infinite; the others that are
+            trained with it are yielded before.
+    """
+    # A category is summed out: with a gradient through its draws it stays unused. No such step can
+    # be recorded.
+    summed = ARMS[config.arm].categories > 0
+    way = _by_turns if summed or not config.together or len(seeds) == 1 else _together
+    yield from way(config, data, seeds)
+
+
+def _by_turns(
+    config: Config, data: ArmData, seeds: Sequence[int]
+) -> Iterator[tuple[int, MIVAE, float]]:
+    """Trains one model anew from each seed, compiled once."""
+    vae = _build(config, seeds[0])
     summed = "d" in vae.priors
-    elbo = TraceMI_ELBO(
-        channel=config.channel,
-        mi_weight=config.mi_weight,
-        codes=vae.codes,
-        code_scale=config.code_scale,
-        elbo=TraceEnum_ELBO(max_plate_nesting=1) if summed else None,
-    )
+    elbo = _elbo(config, vae, TraceEnum_ELBO(max_plate_nesting=1) if summed else None)
     guide = vae.guide.enumerated() if summed else vae.guide
     compiled = config.compile and not summed and compile_elbo(elbo, vae.model, guide)
     for seed in seeds:
         started = time.monotonic()
-        vae.load_state_dict(make(seed=seed).state_dict())
-        fit(
-            vae.model,
-            guide,
-            elbo,
-            data.pool[torch.from_numpy(data.rows(seed, config.train))],
-            steps=config.epochs * math.ceil(config.train / config.batch_size),
-            batch_size=config.batch_size,
-            prepare=vae.observe,
-            optimizer=lambda parameters: adam(parameters, config.learning_rate),
-            seed=seed,
-            device="cpu",
-            progress=False,
-            compile=compiled,
-        )
+        vae.load_state_dict(_build(config, seed).state_dict())
+        images = _images(config, data, seed)
+        settings = _settings(config, vae.observe)
+        fit(vae.model, guide, elbo, images, seed=seed, compile=compiled, **settings)
         yield seed, vae, time.monotonic() - started
+
+
+def _together(
+    config: Config, data: ArmData, seeds: Sequence[int]
+) -> Iterator[tuple[int, MIVAE, float]]:
+    """Trains a model for each seed, all as one."""
+    started = time.monotonic()
+    vaes = {seed: _build(config, seed) for seed in seeds}
+
+    def pair(seed: int) -> tuple[Any, Any, TraceMI_ELBO]:
+        return vaes[seed].model, vaes[seed].guide, _elbo(config, vaes[seed])
+
+    trained = fit_many(
+        pair,
+        {seed: _images(config, data, seed) for seed in seeds},
+        seeds=seeds,
+        compile=config.compile,
+        **_settings(config, vaes[seeds[0]].observe),
+    )
+    seconds = (time.monotonic() - started) / len(seeds)
+    for seed, training in trained.items():
+        if training.error is None:
+            yield seed, vaes[seed], seconds
+    for training in trained.values():
+        if training.error is not None:
+            raise training.error
+
+
+def _build(config: Config, seed: int) -> MIVAE:
+    return build(config.arm, hidden=config.hidden, seed=seed)
+
+
+def _elbo(config: Config, vae: MIVAE, elbo: ELBO | None = None) -> TraceMI_ELBO:
+    return TraceMI_ELBO(
+        channel=config.channel,
+        mi_weight=config.mi_weight,
+        codes=vae.codes,
+        code_scale=config.code_scale,
+        elbo=elbo,
+    )
+
+
+def _images(config: Config, data: ArmData, seed: int) -> Tensor:
+    """The images that a seed trains on."""
+    return data.pool[torch.from_numpy(data.rows(seed, config.train))]
+
+
+def _settings(config: Config, prepare: Prepare) -> dict[str, Any]:
+    """The training, as :func:`fit` and :func:`fit_many` take it."""
+    return {
+        "steps": config.epochs * math.ceil(config.train / config.batch_size),
+        "batch_size": config.batch_size,
+        "prepare": prepare,
+        "optimizer": lambda parameters: adam(parameters, config.learning_rate),
+        "device": "cpu",
+        "progress": False,
+    }
 
 
 if __name__ == "__main__":

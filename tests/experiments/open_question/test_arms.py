@@ -32,6 +32,7 @@ from experiments.open_question.jobs.arm_data import load, measure
 from pyro_mivae.datasets import Split, load_digits
 from pyro_mivae.distributions import posterior_mean
 from pyro_mivae.priors import make_prior
+from pyro_mivae.training import NonFiniteError
 from pyro_mivae.vae import MIVAE
 
 ROOT = Path(__file__).parents[3]
@@ -82,7 +83,7 @@ def test_a_category_is_summed_out_in_training(small, monkeypatch, arm, summed):
     seen = {}
     monkeypatch.setattr(_arms, "fit", lambda model, guide, elbo, *_, **__: seen.update(elbo=elbo))
     config = _arms.Config(arm=arm, data="D3", train=20, hidden=(8,), compile=False)
-    list(_arms._train(config, small("D3"), [0]))
+    list(_arms._by_turns(config, small("D3"), [0]))
     assert isinstance(seen["elbo"].base, TraceEnum_ELBO) == summed
 
 
@@ -267,6 +268,8 @@ def test_traversals_move_one_code_and_hold_the_rest():
 # --- the program -------------------------------------------------------------------------------
 
 TINY = ("--smoke", "--num-seeds", "3")
+BY_TURNS = (*TINY, "--no-together")
+"""A seed at a time: the numbers of those that are left do not depend on how many these are."""
 
 
 def numbers_of(folder):
@@ -282,8 +285,40 @@ def numbers_of(folder):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, cache):
     folder = tmp_path_factory.mktemp("arms") / "whole"
-    assert _arms.main([*TINY, "--cache-dir", str(cache), "--out", str(folder)]) == 0
+    assert _arms.main([*BY_TURNS, "--cache-dir", str(cache), "--out", str(folder)]) == 0
     return folder
+
+
+@pytest.mark.slow
+def test_seeds_that_are_trained_as_one_have_the_numbers_of_each_by_itself(whole, tmp_path, cache):
+    assert _arms.main([*TINY, "--cache-dir", str(cache), "--out", str(tmp_path)]) == 0
+    together, alone = numbers_of(tmp_path), numbers_of(whole)
+    assert list(together) == list(alone)
+    for name, found in together.items():
+        assert found["terms"] == pytest.approx(alone[name]["terms"], rel=1e-4, abs=1e-4)
+        assert found["checks"]["posterior_ks"] == pytest.approx(
+            alone[name]["checks"]["posterior_ks"], abs=0.02
+        )
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["settings"]["together"] is True
+
+
+def test_a_seed_that_turns_nan_is_named_and_the_others_are_kept(small, monkeypatch, caplog):
+    def broken(config, seed):
+        vae = build(config.arm, hidden=config.hidden, seed=seed)
+        if seed == 1:
+            nn.init.constant_(next(vae.guide.parameters()), math.nan)
+        return vae
+
+    monkeypatch.setattr(_arms, "_build", broken)
+    config = _arms.Config(train=20, hidden=(8,), epochs=2, batch_size=10, compile=False)
+    trained = _arms._train(config, small("D3"), [0, 1, 2])
+    kept = {seed: vae for seed, vae, _ in (next(trained), next(trained))}
+    assert list(kept) == [0, 2]
+    assert all(p.isfinite().all() for vae in kept.values() for p in vae.parameters())
+    with pytest.raises(NonFiniteError):
+        next(trained)
+    assert "the copy of seed 1 is taken out" in caplog.text
 
 
 @pytest.mark.slow
@@ -319,7 +354,7 @@ def test_the_simulated_files_of_the_report_are_like_a_real_one(whole):
 @pytest.mark.slow
 def test_a_run_that_was_killed_between_two_seeds_goes_on(whole, tmp_path, cache):
     folder = tmp_path / "run"
-    flags = [*TINY, "--cache-dir", str(cache), "--out", str(folder)]
+    flags = [*BY_TURNS, "--cache-dir", str(cache), "--out", str(folder)]
     process = subprocess.Popen(
         [sys.executable, "-m", "experiments.open_question.jobs.train_arm", *flags],
         cwd=ROOT,
@@ -348,7 +383,7 @@ def test_a_run_that_was_stopped_within_a_seed_leaves_no_part_of_it(
     whole, tmp_path, cache, monkeypatch
 ):
     folder = tmp_path / "run"
-    flags = [*TINY, "--cache-dir", str(cache), "--out", str(folder)]
+    flags = [*BY_TURNS, "--cache-dir", str(cache), "--out", str(folder)]
     measured, calls = _arms.ArmEvaluator.measure, []
 
     def stops(self, vae, **settings):
