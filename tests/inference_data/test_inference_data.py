@@ -290,7 +290,7 @@ def test_a_round_trip_keeps_everything(tmp_path):
     stored.close()
 
 
-@pytest.mark.filterwarnings("ignore:Variables x in '.*' look binary")
+@pytest.mark.filterwarnings("ignore:Variables x in '.*' look (binary|discrete)")
 @pytest.mark.unreadable  # ArviZ draws as it likes
 def test_arviz_summarises_and_plots_a_run(tmp_path):
     import arviz
