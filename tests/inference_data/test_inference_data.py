@@ -291,6 +291,7 @@ def test_a_round_trip_keeps_everything(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Variables x in '.*' look (binary|discrete)")
+@pytest.mark.filterwarnings("ignore:Deleting a single level of a MultiIndex")  # ArviZ 1's own
 @pytest.mark.unreadable  # ArviZ draws as it likes
 def test_arviz_summarises_and_plots_a_run(tmp_path):
     import arviz
