@@ -25,8 +25,8 @@ class Config(StudyConfig):
     """The runs, and where they run."""
 
     blocks: tuple[str, ...] = ()
-    """Names of the parts to run: sizes, networks or long (which follows each of the other two as
-    soon as it is whole); all by default, with "none" the report alone."""
+    """Names of the parts to run: sizes, networks, without or long (which follows each of the first
+    two as soon as it is whole); all by default, with "none" the report alone."""
     seeds: int = 2
     """Seeds of each model of the map."""
     long_seeds: int = 3

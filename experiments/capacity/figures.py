@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator, ScalarFormatter
 
-from experiments.capacity.trainings import MAP, WEIGHTS, Model, training_of
+from experiments.capacity.trainings import MAP, PARTS, WEIGHTS, WITHOUT, Model, training_of
 from experiments.poster.rows import IGNORED
 from experiments.poster.trainings import EPOCHS_5
 from experiments.tables import Row
@@ -21,7 +21,8 @@ _AXES = {
 }
 SMALL = 3
 """Size of the mark of a single training."""
-_TITLES = {"sizes": "Size of the code", "networks": "Capacity of the networks"}
+_TITLES = {"sizes": "Size of the code", "networks": "Networks"}
+_COLUMNS = (0.0, *WEIGHTS)
 
 
 def noise_map(rows: Sequence[Row]) -> Figure:
@@ -34,19 +35,34 @@ def noise_map(rows: Sequence[Row]) -> Figure:
         rows: Rows of the table.
     """
     figure = style.new_figure(6.4)
-    grid = figure.subplots(2, 2, sharey=True, sharex="row")
+    grid = figure.subplots(2, len(_COLUMNS), sharey=True, sharex="row")
     for line, part in zip(grid, MAP, strict=True):
-        for axes, weight in zip(line, WEIGHTS, strict=True):
-            _panel(axes, rows, part, weight)
-        line[0].set_ylabel("KL of the noise z, nats", fontsize=style.MEDIUM)
-        handles, labels = line[0].get_legend_handles_labels()
-        line[1].legend(handles, labels, fontsize=style.SMALL, frameon=False, loc="best")
+        for axes, weight in zip(line, _COLUMNS, strict=True):
+            if part == "sizes" or weight in WEIGHTS:
+                _panel(axes, rows, part, weight)
+    for axes, part in ((grid[0, 0], "sizes"), (grid[1, 1], "networks")):
+        axes.set_ylabel("KL of the noise z, nats", fontsize=style.MEDIUM)
+        axes.tick_params(labelleft=True)
+        handles, labels = axes.get_legend_handles_labels()
+        place = {"loc": ("upper left", "lower left")[part == "networks"]}
+        key = grid[1, 0].legend(
+            handles,
+            labels,
+            title=_TITLES[part],
+            fontsize=style.SMALL,
+            title_fontsize=style.SMALL,
+            frameon=False,
+            alignment="left",
+            **place,
+        )
+        grid[1, 0].add_artist(key)
+    grid[1, 0].axis("off")
     return figure
 
 
 def _panel(axes: Axes, rows: Sequence[Row], part: str, weight: float) -> None:
     across, group, xlabel, words = _AXES[part]
-    models = [model for model in MAP[part] if model.mi_weight == weight]
+    models = [model for model in PARTS[part if weight else WITHOUT] if model.mi_weight == weight]
     for place, value in enumerate(sorted({getattr(model, group) for model in models})):
         line = [model for model in models if getattr(model, group) == value]
         colour = [*style.PAIR, style.OTHERS[0]][place]
@@ -71,7 +87,6 @@ def _panel(axes: Axes, rows: Sequence[Row], part: str, weight: float) -> None:
     axes.yaxis.set_major_formatter(ScalarFormatter())
     axes.yaxis.set_minor_formatter(NullFormatter())
     style.finish(axes, f"{_TITLES[part]}, λ = {weight:g}", xlabel)
-    axes.tick_params(labelleft=True)
 
 
 def _kl(rows: Sequence[Row], model: Model, *, long: bool) -> list[float]:

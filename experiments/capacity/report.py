@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from experiments.capacity.figures import noise_map
 from experiments.capacity.rows import NAME, ROWS
-from experiments.capacity.trainings import MAP, WEIGHTS, Model, training_of
+from experiments.capacity.trainings import PARTS, WITHOUT, Model, training_of
 from experiments.poster.rows import IGNORED
 from experiments.poster.trainings import EPOCHS_5
 from experiments.tables import Row, number, span, table
@@ -18,6 +17,12 @@ from pyro_mivae.runs.files import write_atomically
 TITLES = {
     "sizes": "Sizes: KL of the noise, nats; networks of 2 layers of 500 units",
     "networks": "Networks: KL of the noise, nats; 10 + 10 dimensions",
+}
+TITLES[WITHOUT] = TITLES["sizes"]
+NAMES = {
+    "sizes": "With the sizes varied",
+    "networks": "With the networks varied",
+    WITHOUT: "Without the term, with the sizes varied",
 }
 
 
@@ -46,19 +51,20 @@ def write_report(rows_of: Path, folder: Path, docs: Path | None = None) -> Path 
 
 
 def tables(rows: Sequence[Row]) -> list[str]:
-    """Tabulates both parts of the map, and the longer trainings."""
+    """Tabulates the parts, and the longer trainings."""
     parts = []
-    for part, weight in itertools.product(MAP, WEIGHTS):
-        title = f"{TITLES[part]}; lambda {weight:g}"
-        parts.append(_grid(rows, part, weight, title))
+    for part, models in PARTS.items():
+        for weight in dict.fromkeys(model.mi_weight for model in models):
+            title = f"{TITLES[part]}; lambda {weight:g}"
+            parts.append(_grid(rows, part, weight, title))
     return [*parts, _long(rows)]
 
 
 def _grid(rows: Sequence[Row], part: str, weight: float, title: str) -> str:
     """A table with a line for each code or depth, and a column for each noise or width."""
-    models = [model for model in MAP[part] if model.mi_weight == weight]
+    models = [model for model in PARTS[part] if model.mi_weight == weight]
     down, across = (
-        ("code_dim", "noise_dim") if part == "sizes" else ("hidden_layers", "hidden_units")
+        ("hidden_layers", "hidden_units") if part == "networks" else ("code_dim", "noise_dim")
     )
     columns = sorted({getattr(model, across) for model in models})
     body = []
@@ -110,10 +116,10 @@ def _long(rows: Sequence[Row]) -> str:
 def sentences(rows: Sequence[Row]) -> list[str]:
     """Tells where the noise is ignored, in the map and after 25 epochs."""
     lines = []
-    for part, models in MAP.items():
+    for part, models in PARTS.items():
         chosen = [row for m in models for row in _runs(rows, m, EPOCHS_5)]
         if chosen:
-            lines.append(_sentence(f"In the part {part} of the map, 5 epochs", chosen))
+            lines.append(_sentence(f"{NAMES[part]}, 5 epochs", chosen))
     if long := [row for row in rows if row["steps"] > EPOCHS_5]:
         lines.append(_sentence("After 25 epochs", long))
     return lines

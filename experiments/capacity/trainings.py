@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal, TypeAlias
@@ -38,17 +38,23 @@ class Model:
     mi_weight: float = 1.0
 
 
+def _sizes(weights: Iterable[float]) -> tuple[Model, ...]:
+    sizes = itertools.product(weights, CODE_DIMS, NOISE_DIMS)
+    return tuple(Model(code, noise, mi_weight=weight) for weight, code, noise in sizes)
+
+
+WITHOUT = "without"
+"""The part with the sizes of the map without the term: what a larger code does by itself."""
 MAP: Mapping[str, tuple[Model, ...]] = {
-    "sizes": tuple(
-        Model(code, noise, mi_weight=weight)
-        for weight, code, noise in itertools.product(WEIGHTS, CODE_DIMS, NOISE_DIMS)
-    ),
+    "sizes": _sizes(WEIGHTS),
     "networks": tuple(
         Model(hidden_units=units, hidden_layers=layers, mi_weight=weight)
         for weight, units, layers in itertools.product(WEIGHTS, UNITS, LAYERS)
     ),
 }
 """The models of each part of the map. The poster's own networks are in both parts."""
+PARTS: Mapping[str, tuple[Model, ...]] = {**MAP, WITHOUT: _sizes((0.0,))}
+"""The models of each part that is trained for 5 epochs."""
 LONG = "long"
 """The part with the longer trainings."""
 
@@ -100,14 +106,14 @@ class Block:
 
 
 def blocks(rows: Sequence[Row], seeds: int, long_seeds: int) -> list[Block]:
-    """Lists the parts: those of the map, and the longer trainings of those that are whole.
+    """Lists the parts: of 5 epochs, and the longer trainings of the map's that are whole.
 
     Args:
         rows: Rows of the table.
         seeds: Number of seeds of each model of the map.
         long_seeds: Number of seeds of the longer trainings.
     """
-    parts = [Block(part, tuple(of_map(part, seeds))) for part in MAP]
+    parts = [Block(part, tuple(of_part(part, seeds))) for part in PARTS]
     long = dict.fromkeys(
         Training(model, seed, EPOCHS_25)
         for part in MAP
@@ -117,15 +123,15 @@ def blocks(rows: Sequence[Row], seeds: int, long_seeds: int) -> list[Block]:
     return [*parts, Block(LONG, tuple(long))]
 
 
-def of_map(part: str, seeds: int) -> list[Training]:
-    """Lists the trainings of a part of the map, a seed of all models after the other."""
-    return [Training(model, seed) for seed in range(seeds) for model in MAP[part]]
+def of_part(part: str, seeds: int) -> list[Training]:
+    """Lists the trainings of a part, a seed of all models after the other."""
+    return [Training(model, seed) for seed in range(seeds) for model in PARTS[part]]
 
 
 def missing(rows: Sequence[Row], part: str, seeds: int) -> list[Training]:
-    """Lists the trainings of a part of the map that have no row."""
+    """Lists the trainings of a part that have no row."""
     known = {row["run"] for row in rows}
-    return [training for training in of_map(part, seeds) if training.name not in known]
+    return [training for training in of_part(part, seeds) if training.name not in known]
 
 
 def least(rows: Sequence[Row], part: str, seeds: int) -> list[Model]:
@@ -152,7 +158,7 @@ def least(rows: Sequence[Row], part: str, seeds: int) -> list[Model]:
 
 def smoke_blocks() -> list[Block]:
     """Lists the first run of each part of the map."""
-    parts = [Block(name, (Training(models[0], 0),)) for name, models in MAP.items()]
+    parts = [Block(name, (Training(models[0], 0),)) for name, models in PARTS.items()]
     return [*parts, Block(LONG, ())]
 
 
