@@ -12,7 +12,9 @@ from experiments.capacity.trainings import (
     FEWEST,
     LONG,
     MAP,
+    PARTS,
     WEIGHTS,
+    WITHOUT,
     Model,
     Training,
     blocks,
@@ -25,6 +27,8 @@ from experiments.runner.engine import Engine
 from experiments.runner.run import Outcome
 
 EVERY = list(dict.fromkeys(model for models in MAP.values() for model in models))
+RUNS = sum(len(models) for models in PARTS.values()) - len(WEIGHTS)
+"""Runs of one seed: the poster's networks are in two parts."""
 
 
 def metrics_of(kl):
@@ -43,6 +47,8 @@ def finish(folder, training, kl):
 
 def kl_of(model):
     """Falls with the dimensions of the code, with the width, and with lambda."""
+    if model.mi_weight == 0:
+        return 9.0
     return 4000.0 / model.code_dim / model.hidden_units / model.mi_weight + model.noise_dim / 100
 
 
@@ -98,6 +104,8 @@ def test_the_models_with_the_least_kl_of_each_part_and_lambda_are_trained_on(tmp
     long = {block.name: block for block in blocks(rows, 2, 3)}[LONG]
     assert {(t.seed, t.steps) for t in long.trainings} == {(s, EPOCHS_25) for s in range(3)}
     assert len(long.trainings) == 3 * len(MAP) * len(WEIGHTS) * FEWEST
+    # Without the term nothing is chosen.
+    assert all(t.model.mi_weight > 0 for t in long.trainings)
     # One run of the networks is not there: their part waits, the other does not.
     assert rows[-1]["hidden_units"] == 2000
     assert least(rows[:-1], "networks", 2) == []
@@ -115,7 +123,7 @@ def machines(monkeypatch):
         outcomes = []
         for each in todo:
             units, weight = each.name.split("x")[1].split("-seed")[0].split("-lambda")
-            finish_as(folder / each.name, 400.0 / int(units) / float(weight))
+            finish_as(folder / each.name, 400.0 / int(units) / (float(weight) or 0.1))
             done.append(each.name)
             outcomes.append(Outcome(each.name, "done", folder / "run.log"))
             ended(outcomes[-1])
@@ -137,7 +145,7 @@ def test_one_command_makes_the_map_then_the_longer_trainings(tmp_path, machines,
     assert len(machines) == 18
     assert program.main([*flags, "--out", str(tmp_path / "b")]) == 0
     long = [name for name in machines if name.endswith(f"steps{EPOCHS_25}")]
-    assert len(machines) == 40 + len(long)
+    assert len(machines) == RUNS + len(long)
     assert len(long) == 8
     assert machines[-len(long) :] == long
     assert "After 25 epochs" in capsys.readouterr().out
@@ -165,25 +173,30 @@ def test_longer_trainings_without_a_map_are_refused_before_anything_is_made(
 def test_the_report_says_where_the_noise_is_ignored(tmp_path):
     trainings = [
         *(Training(model, 0) for model in MAP["sizes"]),
+        Training(Model(20, 5, mi_weight=0.0), 0),
         Training(Model(50, 2, mi_weight=2.0), 0, EPOCHS_25),
     ]
     rows = rows_of(tmp_path, trainings)
     below = sum(kl_of(model) < 0.5 for model in MAP["sizes"])
-    first, networks, last = sentences(rows)
-    assert f"{below} of 18 trainings ignore the noise" in first
+    first, networks, without, last = sentences(rows)
+    assert f"With the sizes varied, 5 epochs, {below} of 18 trainings ignore the noise" in first
+    assert without.startswith("Without the term, with the sizes varied, 5 epochs, 0 of 1 trainings")
     assert "0 of 2" in networks or "1 of 2" in networks
     assert last.startswith("After 25 epochs, 1 of 1 trainings ignore the noise")
     text = "\n\n".join(tables(rows))
     assert "| code | noise 2 | noise 5 | noise 10 |" in text
     assert "| 50 | 0.2 | 0.2 | 0.3 |" in text  # lambda 1: .16 and a hundredth of the noise
+    assert "of 500 units; lambda 0**" in text
+    assert "| 20 | - | 9.0 | - |" in text
     assert "| 50 + 2 | 2 of 500 | 2 | 0 | 20.0 | 0.1 | 25.0 | 0.1 | 0 | yes |" in text
 
 
 def test_every_training_is_a_point_of_the_figure(tmp_path):
-    trainings = [Training(model, seed) for model in MAP["sizes"] for seed in range(2)]
+    models = [*PARTS[WITHOUT], *MAP["sizes"]]
+    trainings = [Training(model, seed) for model in models for seed in range(2)]
     long = Training(Model(50, 10), 0, EPOCHS_25)
     figure = noise_map(rows_of(tmp_path, [*trainings, long]))
-    lines = [line for axes in figure.axes[:2] for line in axes.lines]
+    lines = [line for axes in figure.axes[:3] for line in axes.lines]
     small = [line for line in lines if line.get_markersize() == SMALL]
     stars = [line for line in lines if line.get_marker() == "*"]
     assert len(small) == len(trainings)
