@@ -70,7 +70,7 @@ def _panel(axes: Axes, rows: Sequence[Row], part: str, weight: float) -> None:
         points = {getattr(model, across): _kl(rows, model, long=False) for model in line}
         known = {x: kl for x, kl in points.items() if kl}
         means = [float(np.mean(kl)) for kl in known.values()]
-        label = words.format(value)
+        label = words.format(value).replace("1 hidden layers", "1 hidden layer")
         axes.plot([*known], means, "-", color=colour, marker=marker, ms=6, mfc="white", label=label)
         for model in line:
             x = getattr(model, across)
@@ -82,7 +82,7 @@ def _panel(axes: Axes, rows: Sequence[Row], part: str, weight: float) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     ticks = sorted({getattr(model, across) for model in models})
-    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.set_xticks(ticks, [str(tick).replace("000", "k") for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(ScalarFormatter())
     axes.yaxis.set_minor_formatter(NullFormatter())
