@@ -17,7 +17,7 @@ from pyro_mivae.progress import Progress
 from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.dependencies import dependencies
 from pyro_mivae.traces.importance import Cells, log_weight, shared_cells
-from pyro_mivae.traces.sites import Codes, latent_sites, site_log_prob
+from pyro_mivae.traces.sites import Codes, latent_sites, points, site_log_prob
 
 
 class Bounds:
@@ -41,6 +41,7 @@ class Bounds:
         latent = [name for name in latent_sites(self.trace) if name not in data]
         edges.look(self.trace, [*latent, *data])
         self.noise = [name for name in latent if self.codes.get(name, ()) is not None]
+        _require_densities(self.trace, self.guide_trace, self.noise)
         if first:
             upstream = dependencies(poutine.uncondition(call.model), call.args, call.kwargs)
             _require_roots(self.codes, [*self.noise, *data], upstream)
@@ -99,6 +100,17 @@ class Bounds:
 
 def _flat(sums: dict[int, Tensor]) -> dict[int, Tensor]:
     return {count: total.reshape(-1) for count, total in sums.items()}
+
+
+def _require_densities(model_trace: Any, guide_trace: Any, noise: Iterable[str]) -> None:
+    drawn = [name for name in noise if name in guide_trace and not points(model_trace, [name])]
+    if places := points(guide_trace, drawn):
+        raise ValueError(
+            f"the guide's sites {places} are points (Delta), as Pyro's autoguides make them: the "
+            "bounds need the density of the guide at the model's draws. Expected a guide that "
+            "samples them from a density, or take the Barber-Agakov bound of "
+            "TraceMI_ELBO(...).terms"
+        )
 
 
 def _require_roots(codes: Codes, noise: Iterable[str], upstream: dict[str, frozenset[str]]) -> None:

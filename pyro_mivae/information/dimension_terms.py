@@ -20,7 +20,7 @@ from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.dependencies import dependencies, entangled_sites
 from pyro_mivae.traces.rerun import latent_values, plate_indices, run_again
 from pyro_mivae.traces.scoring import log_prob
-from pyro_mivae.traces.sites import as_names, dimension_shape, latent_sites, marginals
+from pyro_mivae.traces.sites import as_names, dimension_shape, latent_sites, marginals, points
 
 
 def mi_per_dimension(
@@ -203,6 +203,11 @@ class KlTerms:
             raise ValueError(
                 f"codes names the site '{unknown[0]}', which model and guide do not share; "
                 f"their latent sites are {shared}"
+            )
+        if places := points(guide_trace, names):
+            raise ValueError(
+                f"the guide's sites {places} are points (Delta), as Pyro's autoguides make them: "
+                "expected densities, whose KL is known"
             )
         return names
 

@@ -22,6 +22,7 @@ from pyro_mivae.traces.sites import (
     chosen_dims,
     elementwise,
     latent_sites,
+    points,
 )
 
 
@@ -179,10 +180,34 @@ def proposed(model_trace: Any, guide_trace: Any, data: Collection[str]) -> list[
     """Lists the latent sites of both, whose densities make the weight.
 
     Sites that only one of the two has cancel: the model proposes them from its prior, or the
-    guide uses them on its way.
+    guide uses them on its way. Those that it makes points of do not.
     """
     latent = set(latent_sites(model_trace)) - set(data)
     return [name for name in latent_sites(guide_trace) if name in latent]
+
+
+def _made_of(model_trace: Any, guide_trace: Any, latent: Collection[str]) -> list[str]:
+    """Lists the auxiliary sites that the guide makes points of, as Pyro's autoguides do.
+
+    Such a point has the Jacobian alone as its density, and the draws theirs.
+
+    Raises:
+        ValueError: If a point is made of none: it is drawn from no density.
+    """
+    places = [n for n in points(guide_trace, latent) if not points(model_trace, [n])]
+    if not places:
+        return []
+    auxiliary = [
+        name
+        for name in latent_sites(guide_trace)
+        if name not in latent and (guide_trace.nodes[name]["infer"] or {}).get("is_auxiliary")
+    ]
+    if not auxiliary:
+        raise ValueError(
+            f"the guide's sites {places} are points (Delta), as AutoDelta makes them, so that no "
+            "density weighs its draws: expected a guide with a density, such as AutoNormal"
+        )
+    return auxiliary
 
 
 def log_weight(
@@ -201,4 +226,5 @@ def log_weight(
     """
     latent = proposed(model_trace, guide_trace, data)
     log_p = log_joint(model_trace, latent, data, cells, codes=codes, lead=lead)
-    return log_p - log_proposal(guide_trace, latent, cells, codes=codes, lead=lead)
+    drawn = [*latent, *_made_of(model_trace, guide_trace, latent)]
+    return log_p - log_proposal(guide_trace, drawn, cells, codes=codes, lead=lead)

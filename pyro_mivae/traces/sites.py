@@ -119,6 +119,11 @@ def _at_itself(point: Any, value: Any) -> bool:
         return True
 
 
+def points(trace: Any, names: Iterable[str]) -> list[str]:
+    """Picks the sites that are points (``Delta``), without a density of their own."""
+    return [name for name in names if isinstance(unwrap(trace.nodes[name]["fn"]), dist.Delta)]
+
+
 def observed_sites(trace: Any) -> list[str]:
     """Returns the observed sites whose density counts: data, and factors, but no mere points.
 
