@@ -253,6 +253,23 @@ def test_a_code_that_is_reparameterised():
     assert plain.terms(turned, guide, pair.x)["mi"].isfinite()
 
 
+def test_a_latent_of_a_similar_name_is_no_part_of_a_reparameterised_code():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            width = pyro.sample("c_scale", dist.LogNormal(0.0, 0.3))
+            c = pyro.sample("c", dist.Normal(0.0, 2.0))
+            pyro.sample("x", dist.Normal(c, width), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("c_scale", dist.LogNormal(0.1 * x, 0.3))
+            pyro.sample("c_decentered", dist.Normal(x / 2, 1.0))
+
+    turned = pyro.poutine.reparam(model, config={"c": LocScaleReparam(0.0)})
+    terms = TraceMI_ELBO(channel="sample", codes="c").terms(turned, guide, torch.randn(5))
+    assert [key for key in terms if key.startswith("mi/")] == ["mi/c_decentered"]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

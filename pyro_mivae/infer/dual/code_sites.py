@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import pyro.distributions as dist
 from pyro import poutine
@@ -20,6 +21,22 @@ from pyro_mivae.traces.sites import (
 )
 
 logger = logging.getLogger(__name__)
+
+_SUFFIXES = re.compile(
+    "(_(decentered|base|([zt]_)?(uniform|exponential)|normal|gamma|updated|split_[0-9]+|dct|haar|"
+    "transformed|init|trans|obs|shared_latent))+"
+)
+"""What Pyro's reparameterisations, one after the other, append to the name of a site."""
+
+
+def _made_of(name: str, latent: list[str]) -> list[str]:
+    """Picks the sites that a reparameterisation made of a site, by their names.
+
+    A user's own may append another word. Then all names that begin with the site's count.
+    """
+    begin_alike = [other for other in latent if other.startswith(f"{name}_")]
+    known = [other for other in begin_alike if _SUFFIXES.fullmatch(other.removeprefix(name))]
+    return known or begin_alike
 
 
 class CodeSites:
@@ -91,7 +108,7 @@ class CodeSites:
             site = forward.trace.nodes.get(name)
             is_point = site is not None and site["type"] == "sample" and site["is_observed"]
             is_point = is_point and isinstance(unwrap(site["fn"]), dist.Delta)
-            parts = [other for other in latent if is_point and other.startswith(f"{name}_")]
+            parts = _made_of(name, latent) if is_point else []
             if not parts:
                 codes[name] = dims
                 continue
