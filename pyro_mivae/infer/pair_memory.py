@@ -28,6 +28,8 @@ class PairMemory:
         codes_checked: Code sites whose prior and guide were compared.
         means_checked: Whether the means that the channel hands on were seen to be finite.
         sampled: Sites whose analytic KL would be wrong; None until they are known.
+        dependent: Plates along which the weights of several draws depend on each other; None until
+            they are known.
         seen_latent: Code sites that were latent in some call.
         owners: The code site that was named, by each of the sites that ``poutine.reparam`` made
             of it.
@@ -47,6 +49,7 @@ class PairMemory:
     codes_checked: set[str] = field(default_factory=set)
     means_checked: bool = False
     sampled: frozenset[str] | None = None
+    dependent: frozenset[str] | None = None
     seen_latent: set[str] = field(default_factory=set)
     owners: dict[str, str] = field(default_factory=dict)
     players_checked: bool = False

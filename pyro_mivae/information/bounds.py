@@ -67,6 +67,11 @@ class Bounds:
             )
             for given in ({}, self.codes)
         ]
+        if memory.dependent is None:
+            memory.dependent = self.proposals[0].dependent_plates()
+        self.cells = self.cells.without(memory.dependent)
+        for proposal in self.proposals:
+            proposal.cells = self.cells
 
     def __call__(self, counts: tuple[int, ...], bar: Progress) -> tuple[Tensor, Tensor, Tensor]:
         """L_K and U_K, shape ``(len(counts), cells)``, and the Barber-Agakov bound."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from pyro_mivae.information.posteriors import data_dims
 from pyro_mivae.information.proposal import Proposal, depth
 from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.dependencies import dependencies
-from pyro_mivae.traces.importance import plates, proposed, shared_cells
+from pyro_mivae.traces.importance import Cells, plates, proposed, shared_cells
 from pyro_mivae.traces.sites import as_names, is_data, latent_sites, observed_sites
 
 logger = logging.getLogger(__name__)
@@ -135,6 +135,7 @@ def log_evidence(
     optional(check_count)("parallel", parallel)
     batching = Batching.of(data, batch_size, prepare, seed, progress)
     diagnostics, place, edges = [], None, EdgeDraws()
+    dependent: frozenset[str] | None = None
     # A draw where the density is 0 has no weight, and is no error.
     with batching.evaluation(model, guide), pyro.validation_enabled(False):
         for args, count in batching.with_progress("log-evidence"):
@@ -147,6 +148,10 @@ def log_evidence(
             proposal = _proposal(
                 call, model_trace, guide_trace, as_names(observed), parallel, edges
             )
+            if dependent is None:
+                dependent = proposal.dependent_plates()
+                _require_independent_data(proposal.cells, dependent, place)
+            proposal.cells = proposal.cells.without(dependent)
             weights = torch.cat(list(proposal.draws(num_samples)))
             diagnostics.append(_diagnose(weights.movedim(place, 1).reshape(num_samples, count, -1)))
     per_datum, effective, pareto_k = (torch.cat(parts) for parts in zip(*diagnostics, strict=True))
@@ -225,6 +230,16 @@ def _data_dim(
     if dim not in [frame.dim for frame in shared.frames]:
         raise ValueError(_not_in_plate(model_trace, count))
     return dim
+
+
+def _require_independent_data(cells: Cells, dependent: Collection[str], place: int) -> None:
+    for frame in cells.frames:
+        if frame.dim == place and frame.name in dependent:
+            raise ValueError(
+                f"the data of the plate '{frame.name}' depend on each other: latents of one change "
+                "the density of another, in model or guide, so that a datum has no evidence of its "
+                "own. Expected data that are independent of each other"
+            )
 
 
 def _not_in_plate(trace: Any, count: int) -> str:

@@ -15,8 +15,10 @@ from torch import Tensor
 
 from pyro_mivae.infer.dual.guide_run import ReplayCodes
 from pyro_mivae.information.edges import EdgeDraws
+from pyro_mivae.isolation import forked_random
 from pyro_mivae.progress import Progress
 from pyro_mivae.traces.call import Args, Call
+from pyro_mivae.traces.dependent_plates import dependent_plates
 from pyro_mivae.traces.importance import Cells, log_weight
 from pyro_mivae.traces.rerun import latent_values, plate_indices, run_again
 from pyro_mivae.traces.sites import Codes, latent_sites, unwrap
@@ -71,6 +73,15 @@ class Proposal:
             raise ValueError(f"parallel must be at least 1, or None, found {self.parallel}")
         else:
             self._at_once = self.parallel
+
+    def dependent_plates(self) -> frozenset[str]:
+        """Names the plates along which the weights depend on each other, by two draws."""
+
+        def draw() -> list[tuple[Any, Any]]:
+            with forked_random(self.source.nodes[self.counted[0]]["value"].device):
+                return [self._run(None)[1] for _ in range(2)]
+
+        return dependent_plates(lambda at: self._run(None, at)[0], self.cells, draw)
 
     def draws(self, count: int) -> Iterator[Tensor]:
         """Yields log-weights of `count` draws in parts, nats, double precision, ``(part, cells)``.

@@ -186,7 +186,8 @@ def sandwich(
 
     Returns:
         The bounds, per datum: a cell of the plates that all sites are in. Without such a plate
-        (a global latent) all of a call is one datum.
+        (a global latent) all of a call is one datum. A plate along which data depend on each other
+        (a latent that is summed over time) is inside of a datum.
 
     Raises:
         ValueError: If a code depends on noise or data in the model, a plate that is not shared by

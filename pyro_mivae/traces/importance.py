@@ -45,6 +45,10 @@ class Cells:
 
     frames: tuple[Any, ...]
 
+    def without(self, plates: Collection[str]) -> Cells:
+        """Returns the larger cells that hold all that is along some plates."""
+        return Cells(tuple(frame for frame in self.frames if frame.name not in plates))
+
     def sum(self, log_prob: Tensor, lead: int | None = None) -> Tensor:
         """Sums a log-probability over all that is inside a cell.
 

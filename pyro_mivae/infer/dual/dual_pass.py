@@ -119,6 +119,8 @@ class DualPass:
         memory = self.memories(call)
         with BatchNormWatch(call) as watch:
             forward, guide_trace, codes = self.traces(call, scoring)
+            if watch.coupled and memory.dependent is None:
+                memory.dependent = frozenset()  # by the batch's statistics, as in the ELBO
             if codes and self.num_samples > 1:
                 many = many_samples(
                     self.run_guide,

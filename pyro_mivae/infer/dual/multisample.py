@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,14 @@ from torch import Tensor
 from pyro_mivae.infer.dual.channel import Channel, Forward
 from pyro_mivae.infer.dual.guide_run import GuideRun
 from pyro_mivae.infer.pair_memory import PairMemory
+from pyro_mivae.isolation import undisturbed
 from pyro_mivae.traces.call import Call
+from pyro_mivae.traces.dependent_plates import dependent_plates
 from pyro_mivae.traces.importance import (
     Cells,
     log_joint,
     log_proposal,
+    log_weight,
     proposed,
     shared_cells,
 )
@@ -85,7 +88,13 @@ def many_samples(
             f"{noise} is not, or not as a whole: expected codes=None and a guide with all of "
             f"{latent}, or num_dual_samples=1"
         )
+    fresh = [run_guide(forward, {}, call, memory) for _ in range(num_samples - 1)]
     cells = shared_cells(forward.trace, guide_trace, data)
+    if memory.dependent is None:
+        memory.dependent = _dependent(
+            run_guide, forward, guide_trace, fresh[0], call, memory, cells
+        )
+    cells = cells.without(memory.dependent)
     scale = _common_scale(forward, latent)
     names = proposed(forward.trace, guide_trace, data)
     log_x = log_joint(forward.trace, names, data, cells, codes=codes)
@@ -93,7 +102,6 @@ def many_samples(
     if channel == "sleep":  # a prior may hold parameters of its own
         log_x, log_p = log_x.detach(), log_p.detach()
     log_weights = [log_p - log_proposal(guide_trace, names, cells)]
-    fresh = [run_guide(forward, {}, call, memory) for _ in range(num_samples - 1)]
     for trace in fresh:
         values = {**plate_indices(forward.trace), **latent_values(trace)}
 
@@ -108,6 +116,37 @@ def many_samples(
     total = torch.stack(log_weights).logsumexp(0) - math.log(num_samples)
     bound = log_x - total
     return ManySamples(bound if scale == 1 else scale * bound, cells, latent, fresh)
+
+
+def _dependent(
+    run_guide: GuideRun,
+    forward: Forward,
+    guide_trace: poutine.Trace,
+    fresh: poutine.Trace,
+    call: Call,
+    memory: PairMemory,
+    cells: Cells,
+) -> frozenset[str]:
+    """Plates along which the weights depend on each other."""
+    data, indices = forward.generated, plate_indices(forward.trace)
+    args, kwargs = run_guide.bind(forward, call, memory)
+
+    def run(values: Mapping[str, Tensor]) -> tuple[Any, Any]:
+        at = {**indices, **values}
+        guide = run_again(call.guide, args, kwargs, at)
+        at |= latent_values(guide)
+        return run_again(call.model, call.args, call.kwargs, at, data), guide
+
+    def weigh(values: Mapping[str, Tensor]) -> Tensor:
+        with poutine.block():
+            return log_weight(*run(values), data, cells)
+
+    def draw() -> list[tuple[Any, Any]]:
+        device = next(iter(data.values())).device
+        with torch.no_grad(), undisturbed([call.model, call.guide], device), poutine.block():
+            return [(forward.trace, guide_trace), run(latent_values(fresh))]
+
+    return dependent_plates(weigh, cells, draw)
 
 
 def _common_scale(forward: Forward, latent: list[str]) -> Any:
