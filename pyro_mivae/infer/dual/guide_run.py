@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 
 from pyro_mivae.infer.dual.binding import Binding, DataArgs
 from pyro_mivae.infer.dual.channel import Forward
+from pyro_mivae.infer.dual.own_data import warn_of_own_data
 from pyro_mivae.infer.dual.subsampling import (
     check_indices,
     outside_of_plates,
@@ -108,6 +109,7 @@ class GuideRun:
         trace = run(ReplayCodes(forward.trace, codes), forward.generated)
         if memory.followed:
             return trace
+        warn_of_own_data(forward, self.bind(forward, call, memory), call)
         # Once: which sites' q depend on x'? A run of its own, since what is marked loses its
         # gradient in torch.autograd.Function.
         device = next(iter(forward.generated.values())).device

@@ -642,9 +642,11 @@ def test_num_dual_particles_averages():
         single.append(torch.stack(values).var())
     assert single[1] < single[0] / 6
     elbo = TraceMI_ELBO(channel="sample", num_dual_particles=3, elbo=Trace_ELBO())
-    torch.testing.assert_close(
-        elbo.terms(model, bit_guide, torch.ones(2))["mi"], torch.tensor(NATS * 2)
-    )
+    for _ in range(2):  # the first run has more to find out
+        calls.clear()
+        torch.testing.assert_close(
+            elbo.terms(model, bit_guide, torch.ones(2))["mi"], torch.tensor(NATS * 2)
+        )
     assert len(calls) == 1 + 3
 
 
