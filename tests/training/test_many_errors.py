@@ -19,7 +19,7 @@ from torch.optim import lr_scheduler as schedules
 from torch.utils.data import DataLoader
 
 from pyro_mivae.infer import TraceMI_ELBO, TraceMI_GAN
-from pyro_mivae.training import CheckpointError, fit_many
+from pyro_mivae.training import CheckpointError, RecordingError, fit_many
 
 
 def enumerated(seed):
@@ -205,3 +205,44 @@ def test_the_parent_is_no_file(tmp_path):
     path.write_text("")
     with pytest.raises(ValueError, match="found the file"):
         fit_many(line, POINTS, seeds=[3], steps=1, folder=tmp_path)
+
+
+class Counting(Line):
+    """Anneals by a counter of its own."""
+
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return super().forward(x * min(1.0, self.calls / 40))
+
+
+class Held(Line):
+    """Reads a tensor that is neither a parameter nor a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor = torch.ones(())
+
+    def forward(self, x):
+        return super().forward(x * self.factor)
+
+
+def test_a_program_that_changes_is_refused():
+    words = r"the step of seed 3 is not any more what was recorded"
+    with pytest.raises(RecordingError, match=words):
+        many(lambda seed: (Counting(), Nothing(), Trace_ELBO()), POINTS, steps=5)
+    pairs = {}
+
+    def make(seed):
+        pairs[seed] = Held(), Nothing(), Trace_ELBO()
+        return pairs[seed]
+
+    def change(event):
+        for held, _, _ in pairs.values():
+            held.factor = torch.tensor(0.5 if event.step >= 4 else 1.0)
+
+    settings = {"callbacks": lambda seed: [change]}
+    many(make, POINTS, steps=4, **settings)  # another tensor of the same number
+    with pytest.raises(RecordingError, match=words):
+        many(make, POINTS, steps=12, **settings)

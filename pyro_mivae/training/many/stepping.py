@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from pyro_mivae.batches import Batch
 from pyro_mivae.infer.compiled.capture import NotCapturedError
+from pyro_mivae.infer.compiled.checking import RecordingError
 from pyro_mivae.infer.compiled.graphs import Scalars, signature
 from pyro_mivae.infer.compiled.settings import StepSettings, settings_of
 from pyro_mivae.training.many.batching import Argument, StackedGraph, batch_graph
@@ -18,6 +19,7 @@ from pyro_mivae.training.many.copies import CopyLoop
 from pyro_mivae.training.many.draws import Draws, Streams
 from pyro_mivae.training.many.recording import Inputs, Recorded, look, record
 from pyro_mivae.training.many.stack import Stack
+from pyro_mivae.training.steps import CHECKED, CHECKED_EVERY
 
 GRAPHS = 8
 """Graphs at most: whole and last batches, with and without the term, and some to spare."""
@@ -40,6 +42,7 @@ class Stepping:
         self._scalars = Scalars()
         self._constants: dict[int, tuple[Tensor, Argument]] = {}  # of the first copy, by id
         self._looked = False
+        self._programs: dict[Hashable, tuple[str, list[Tensor]]] = {}  # of the first copy
 
     def prepare(self) -> None:
         """Makes the graph of the first step, before anything is written.
@@ -104,7 +107,10 @@ class Stepping:
                     "kind of settings, and there is need for more. Train each seed with fit, in a "
                     "loop"
                 )
-            self._graphs[key] = self._make(batches, flat, settings, inputs)
+            self._graphs[key], first = self._make(batches, flat, settings, inputs)
+            self._programs[key] = first.module.code, first.lifted
+        elif self._is_due():
+            self._require_same_program(*self._programs[key], batches, flat, settings)
         return self._graphs[key], [argument.tensor for argument in inputs]
 
     def _settings_inputs(self, settings: Sequence[StepSettings], count: float) -> list[Argument]:
@@ -124,13 +130,11 @@ class Stepping:
         flat: Sequence[tuple[list[Any], Any]],
         settings: Sequence[StepSettings],
         inputs: Sequence[Argument],
-    ) -> StackedGraph:
+    ) -> tuple[StackedGraph, Recorded]:
         def recorded(number: int) -> Recorded:
-            loop, batch, (leaves, spec) = self.loops[number], batches[number], flat[number]
             if not self._looked:
-                look(loop, batch.args, batch.kwargs)
-            scalars = self._scalars((*settings[number].inputs, 1 / batch.count), self.device)
-            return record(loop, Inputs(leaves, spec, settings[number], scalars))
+                look(self.loops[number], batches[number].args, batches[number].kwargs)
+            return self._record(number, batches[number], flat[number], settings[number])
 
         try:
             first = recorded(0)
@@ -157,7 +161,49 @@ class Stepping:
                 "make_pair: model or guide use a parameter that belongs to none of their modules. "
                 "Train each seed with fit, in a loop"
             )
-        return StackedGraph(run, [a.tensor for a in lifted], trained, first.names, draws)
+        graph = StackedGraph(run, [a.tensor for a in lifted], trained, first.names, draws)
+        return graph, first
+
+    def _record(
+        self, number: int, batch: Batch, flat: tuple[list[Any], Any], settings: StepSettings
+    ) -> Recorded:
+        scalars = self._scalars((*settings.inputs, 1 / batch.count), self.device)
+        return record(self.loops[number], Inputs(*flat, settings, scalars))
+
+    def _is_due(self) -> bool:
+        """Whether the first copy's program is looked at again, before this step."""
+        done = self.loops[0].step
+        return self.loops[0].active and (done in CHECKED or done % CHECKED_EVERY == 0)
+
+    def _require_same_program(
+        self,
+        code: str,
+        lifted: Sequence[Tensor],
+        batches: Sequence[Batch],
+        flat: Sequence[tuple[list[Any], Any]],
+        settings: Sequence[StepSettings],
+    ) -> None:
+        """Refuses a first copy whose step is not any more what was recorded.
+
+        Raises:
+            RecordingError: If its operations, numbers or tensors are others.
+        """
+        random = self.loops[0].random
+        again = self._record(0, batches[0], flat[0], settings[0])
+        self.loops[0].random = random
+        constants = (
+            (tensor, other)
+            for tensor, other in zip(lifted, again.lifted, strict=False)
+            if self.stack.place(0, tensor) is None
+        )
+        if again.module.code == code and all(torch.equal(*pair) for pair in constants):
+            return
+        raise RecordingError(
+            f"the step of seed {self.loops[0].seed} is not any more what was recorded "
+            f"{self.loops[0].step} steps ago or less. The program depends on something that was a "
+            "constant then: a number or a flag of Python's, or a counter. Keep it in a buffer, "
+            "which a recorded step reads anew, or train each seed with fit, in a loop"
+        )
 
     def _argument(self, tensor: Tensor) -> Argument:
         """What the graph of all copies has in the place of a tensor of the first copy's."""
