@@ -254,6 +254,29 @@ def test_pyro_modules_made_under_default_settings_train():
     assert model.scale.item() != 2.0
 
 
+def test_parameters_that_come_late_are_named(caplog):
+    calls = []
+
+    def model(x):
+        calls.append(1)
+        loc = pyro.param("loc", torch.tensor(0.0))
+        if len(calls) > 3:
+            loc = loc + pyro.param("late", torch.tensor(0.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(loc, 1.0), obs=x)
+
+    x = torch.ones(4)
+    settings = {"steps": 6, "log_every": 2, "device": "cpu", "progress": False}
+    fit(model, lambda x: None, Trace_ELBO(), x, **settings)
+    [message] = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert (
+        "the parameters ['late'] came into Pyro's store after the first run, at step 4" in message
+    )
+    caplog.clear()
+    fit(model, lambda x: None, Trace_ELBO(), x, **settings)
+    assert not caplog.records
+
+
 def test_two_models_in_one_process_both_learn():
     first, second = pair(1), pair(2)
     before = state(*first), state(*second)
