@@ -1,6 +1,7 @@
 """Runs that leave no trace: random states, buffers and modes as they were."""
 
 from pyro_mivae.isolation.blocks import (
+    aside,
     buffers_apart,
     evaluation,
     forked_random,
@@ -20,6 +21,7 @@ from pyro_mivae.isolation.reach import (
 from pyro_mivae.isolation.watch import watching
 
 __all__ = [
+    "aside",
     "buffers_apart",
     "evaluation",
     "forked_random",

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from pyro import poutine
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from pyro_mivae.checks import check_seed
-from pyro_mivae.isolation.reach import modules_of
+from pyro_mivae.isolation.reach import modules_of, remembered_roots
 from pyro_mivae.isolation.watch import Visits, watching
 from pyro_mivae.page_in import page_in_log1p
 
@@ -33,6 +34,18 @@ def undisturbed(parts: Sequence[Any], device: torch.device) -> Iterator[list[str
     """
     with forked_random(device), _kept_buffers(parts) as replaced:
         yield replaced
+
+
+@contextmanager
+def aside(parts: Sequence[Any], device: torch.device) -> Iterator[None]:
+    """Lets programs run once more: no gradient, draw, buffer or handler outside notices it.
+
+    Unlike :func:`undisturbed`, it writes to no buffer, so that the backward pass of an earlier run
+    finds what it has saved.
+    """
+    roots = [root for part in parts for root in remembered_roots(part)]
+    with torch.no_grad(), forked_random(device), buffers_apart(roots), poutine.block():
+        yield
 
 
 @contextmanager

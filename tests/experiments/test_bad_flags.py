@@ -48,7 +48,7 @@ FLAGS = [
     (poster, "--figure-4-seeds 0", f"--figure-4-seeds {COUNT}0"),
     (poster, "--threads -1", f"--threads {COUNT}-1"),
     (capacity, "--long-seeds 0", f"--long-seeds {COUNT}0"),
-    (capacity, "--blocks all", "--blocks: expected some of sizes, networks, long or none"),
+    (capacity, "--blocks all", "--blocks: expected some of sizes, networks, without, long or none"),
     (capacity, "--smoke --table t.csv", "--table has runs of the full size: leave it out"),
     (open_question, "--seeds 0", f"--seeds {COUNT}0"),
     (open_question, "--workers -1", f"--workers {COUNT}-1"),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -27,7 +25,7 @@ from pyro_mivae.infer.dual.subsampling import (
 )
 from pyro_mivae.infer.guide_checks import moving_supports
 from pyro_mivae.infer.pair_memory import PairMemory
-from pyro_mivae.isolation import buffers_apart, forked_random, remembered_roots
+from pyro_mivae.isolation import aside
 from pyro_mivae.traces.call import Args, Call, Kwargs
 from pyro_mivae.traces.scoring import site_density
 from pyro_mivae.traces.sites import (
@@ -115,7 +113,7 @@ class GuideRun:
         device = next(iter(forward.generated.values())).device
         names = latent_sites(trace)
         try:
-            with _aside(call.guide, device):
+            with aside([call.guide], device):
                 mark = track_provenance
                 generated = {n: mark(v, frozenset({n})) for n, v in forward.generated.items()}
                 marked = run(_MarkedDraws(trace, codes), generated)
@@ -131,10 +129,10 @@ class GuideRun:
         if outside:
             bound = self._bind(forward, forward.generated, call, memory)
             plain = call.with_arguments(*without_real_data(forward, bound, call))
-            with _aside(call.guide, device):
+            with aside([call.guide], device):
                 require_generated_only(outside, codes, trace, _replayed(trace, plain))
         if blind:  # or the mark was lost, by writing in place or in foreign code
-            with _aside(call.guide, device):
+            with aside([call.guide], device):
                 memory.blind = _unmoved(blind, trace, call)
         scored = [name for name in codes if name in names]
         if scored and memory.blind.issuperset(scored):
@@ -151,14 +149,6 @@ class GuideRun:
     def bind(self, forward: Forward, call: Call, memory: PairMemory) -> tuple[Args, Kwargs]:
         """Returns the guide's arguments with x' in place of the data."""
         return self._bind(forward, forward.generated, call, memory)
-
-
-@contextmanager
-def _aside(guide: Any, device: torch.device) -> Iterator[None]:
-    """Lets a guide run once more: no gradient, draw, buffer or handler outside notices it."""
-    apart = buffers_apart(remembered_roots(guide))
-    with torch.no_grad(), forked_random(device), apart, poutine.block():
-        yield
 
 
 def _where(bound: tuple[Args, Kwargs], call: Call) -> str:

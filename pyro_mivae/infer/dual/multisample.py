@@ -14,7 +14,7 @@ from torch import Tensor
 from pyro_mivae.infer.dual.channel import Channel, Forward
 from pyro_mivae.infer.dual.guide_run import GuideRun
 from pyro_mivae.infer.pair_memory import PairMemory
-from pyro_mivae.isolation import undisturbed
+from pyro_mivae.isolation import aside
 from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.dependent_plates import dependent_plates
 from pyro_mivae.traces.importance import (
@@ -137,13 +137,14 @@ def _dependent(
         at |= latent_values(guide)
         return run_again(call.model, call.args, call.kwargs, at, data), guide
 
+    parts, device = [call.model, call.guide], next(iter(data.values())).device
+
     def weigh(values: Mapping[str, Tensor]) -> Tensor:
-        with poutine.block():
+        with aside(parts, device):
             return log_weight(*run(values), data, cells)
 
     def draw() -> list[tuple[Any, Any]]:
-        device = next(iter(data.values())).device
-        with torch.no_grad(), undisturbed([call.model, call.guide], device), poutine.block():
+        with aside(parts, device):
             return [(forward.trace, guide_trace), run(latent_values(fresh))]
 
     return dependent_plates(weigh, cells, draw)

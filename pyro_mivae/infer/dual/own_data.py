@@ -8,11 +8,10 @@ from typing import Any
 
 import pyro
 import torch
-from pyro import poutine
 from torch.utils import _pytree as pytree
 
 from pyro_mivae.infer.dual.channel import Forward
-from pyro_mivae.isolation import undisturbed
+from pyro_mivae.isolation import aside
 from pyro_mivae.traces.call import Args, Call, Kwargs
 from pyro_mivae.traces.rerun import plate_indices, run_again
 from pyro_mivae.traces.scoring import log_prob
@@ -45,11 +44,11 @@ def warn_of_own_data(forward: Forward, bound: tuple[Args, Kwargs], call: Call) -
     device = next(iter(forward.generated.values())).device
 
     def run(args: Args, kwargs: Kwargs) -> Any:
-        with undisturbed([call.model], device):  # the same noise in both runs
+        with aside([call.model], device):  # the same noise in both runs
             return run_again(call.model, args, kwargs, values, forward.generated)
 
     try:
-        with torch.no_grad(), poutine.block(), pyro.validation_enabled(False):
+        with torch.no_grad(), pyro.validation_enabled(False):
             traces = run(call.args, dict(call.kwargs)), run(*bound)
             names = [name for name in forward.generated if _differ(name, *traces)]
     except Exception as error:  # foreign code, arguments of the guide alone, tensors without values

@@ -6,6 +6,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from torch import nn
 
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.information import sandwich
@@ -74,3 +75,31 @@ def test_a_size_of_the_data():
     with pytest.warns(UserWarning, match=WORDS):
         TraceMI_ELBO(channel="sample").terms(model, guide, x)
     TraceMI_ELBO(channel="sample").terms(model, guide, x, x.sum(-1))
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_the_look_leaves_the_buffers_that_the_first_backward_pass_has_saved(number):
+    """In model and guide: autograd has saved a buffer that each run of the module writes to."""
+    norms = [nn.BatchNorm1d(2), nn.BatchNorm1d(2)]
+
+    def through(norm, x):
+        return norm(x) * norm.running_var * norm.bias
+
+    def normal(name, loc, **settings):
+        return pyro.sample(name, dist.Normal(loc, 1.0).to_event(1), **settings)
+
+    def model(x):
+        pyro.module("decode", norms[0])
+        with pyro.plate("data", len(x)):
+            normal("x", through(norms[0], normal("z", torch.zeros(2))), obs=x)
+
+    def guide(x):
+        pyro.module("encode", norms[1])
+        with pyro.plate("data", len(x)):
+            normal("z", through(norms[1], x))
+
+    for norm in norms:
+        nn.init.constant_(norm.bias, 0.5)
+    elbo = TraceMI_ELBO(channel="straight-through", num_dual_samples=number)
+    assert math.isfinite(elbo.loss_and_grads(model, guide, torch.randn(6, 2)))
+    assert all(norm.bias.grad.isfinite().all() for norm in norms)
