@@ -45,16 +45,6 @@ def float64(one_thread):
 
 
 @pytest.fixture(scope="session")
-def fake_cuda():
-    """Fake tensors that may be on a CUDA device, whether there is one or not."""
-    if torch.__version__.startswith("2.4.") and not torch.cuda.is_available():
-        pytest.skip("without a CUDA device torch 2.4 ends the process at fake tensors on one")
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    return FakeTensorMode
-
-
-@pytest.fixture(scope="session")
 def digits():
     """The 5,000 digits."""
     from pyro_mivae.datasets import load_digits

@@ -40,23 +40,26 @@ def noise_map(rows: Sequence[Row]) -> Figure:
         for axes, weight in zip(line, _COLUMNS, strict=True):
             if part == "sizes" or weight in WEIGHTS:
                 _panel(axes, rows, part, weight)
-    for axes, part in ((grid[0, 0], "sizes"), (grid[1, 1], "networks")):
+    keys = grid[1, 0]
+    keys.axis("off")
+    for axes, part, place in (
+        (grid[0, 0], "sizes", "upper left"),
+        (grid[1, 1], "networks", "lower left"),
+    ):
         axes.set_ylabel("KL of the noise z, nats", fontsize=style.MEDIUM)
         axes.tick_params(labelleft=True)
         handles, labels = axes.get_legend_handles_labels()
-        place = {"loc": ("upper left", "lower left")[part == "networks"]}
-        key = grid[1, 0].legend(
+        key = keys.legend(
             handles,
             labels,
+            loc=place,
             title=_TITLES[part],
             fontsize=style.SMALL,
             title_fontsize=style.SMALL,
             frameon=False,
             alignment="left",
-            **place,
         )
-        grid[1, 0].add_artist(key)
-    grid[1, 0].axis("off")
+        keys.add_artist(key)
     return figure
 
 

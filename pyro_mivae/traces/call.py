@@ -67,6 +67,14 @@ class Call:
             for _ in pytree.tree_leaves(argument)
         ]
 
+    def replaced_arguments(self, args: Args, kwargs: Kwargs) -> list[str]:
+        """Names the arguments that hold another object in other arguments of the same nesting."""
+        originals, others = (
+            pytree.tree_leaves(part) for part in ((self.args, dict(self.kwargs)), (args, kwargs))
+        )
+        pairs = zip(self.names_of_leaves(), originals, others, strict=False)
+        return list(dict.fromkeys(name for name, one, other in pairs if other is not one))
+
     def trace_guide(self) -> poutine.Trace:
         """Runs the guide and returns its trace."""
         return poutine.trace(self.guide).get_trace(*self.args, **self.kwargs)

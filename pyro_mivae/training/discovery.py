@@ -101,6 +101,7 @@ def discover(
         del trace
         if any(reference() is not None for reference in called.values()):
             gc.collect()  # modules that the run has made for itself
+    objective.known = set(pyro.get_param_store())
     seen = [module for module in (reference() for reference in called.values()) if module]
     reported = {id(start) for start in reports.starts.values()}
     objective.hold(_roots(objective, parts, seen, reported))

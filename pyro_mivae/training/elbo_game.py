@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import pyro
 from pyro.infer import ELBO
 from torch import Tensor
 
-from pyro_mivae.batches import Batch
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.infer.any_elbo import loss_terms, with_terms
 from pyro_mivae.traces.call import Call
 from pyro_mivae.training.games import Game, Terms
 from pyro_mivae.training.steps import Compile, Steps
-
-logger = logging.getLogger(__name__)
 
 
 class ElboGame(Game):
@@ -36,7 +31,6 @@ class ElboGame(Game):
     def __init__(self, model: Any, guide: Any, elbo: ELBO, compile: Compile) -> None:  # noqa: A002
         self.model, self.guide, self.elbo = model, guide, with_terms(elbo)
         self.steps = Steps(self.elbo, model, guide, compile)
-        self._known: set[str] = set()
 
     def compute(
         self, turn: int, count: float, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -66,21 +60,8 @@ class ElboGame(Game):
         self.steps.resume(done, noted.get("steps"))
 
     def look(self, call: Call) -> None:
-        """Computes the loss once; the parameters that it uses are trained."""
+        """Computes the loss once."""
         self.elbo.loss(call.model, call.guide, *call.args, **call.kwargs)
-        self._known |= set(pyro.get_param_store())
-
-    def watch(self, step: int, terms: Mapping[str, float], batch: Batch) -> None:
-        """Looks for parameters that have come into Pyro's store after the first run."""
-        late = set(pyro.get_param_store()) - self._known
-        if late:
-            self._known |= late
-            logger.warning(
-                "the parameters %s came into Pyro's store after the first run, at step %d or "
-                "before, and are not trained: fit trains those that model and guide use in their "
-                "first run. Use all of them from the start (times 0, say)",
-                *(sorted(late), step),
-            )
 
     def sums(self, call: Call, count: float) -> Terms:
         """Computes the terms of a :class:`TraceMI_ELBO`."""

@@ -271,7 +271,7 @@ class Loop:
         self.history.add(self.step, self._epoch(), "train", means)
         if self.fabric.is_global_zero:
             with naming_draws(f"after step {self.step}"):
-                game.watch(self.step, means, self.batches.at(self._batches_read() - 1))
+                self.objective.watch(self.step, means, self.batches.at(self._batches_read() - 1))
         self._tell("log", means)
         return means
 

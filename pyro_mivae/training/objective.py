@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pyro
 from pyro.infer import ELBO
 from torch import Tensor, nn
 
+from pyro_mivae.batches import Batch
 from pyro_mivae.infer import CompiledELBO, TraceMI_GAN
 from pyro_mivae.training.adversarial_game import AdversarialGame
 from pyro_mivae.training.elbo_game import ElboGame
@@ -31,6 +33,7 @@ class Objective(nn.Module):
 
     Attributes:
         behind: Modules that model and guide use without being them, see :meth:`hold`.
+        known: Names in Pyro's store after the run that has found the parameters; None before.
     """
 
     def __init__(self, model: Any, guide: Any, game: Game) -> None:
@@ -41,6 +44,7 @@ class Objective(nn.Module):
         for name, module in game.modules.items():
             self.add_module(name, module.train())
         self.game = game
+        self.known: set[str] | None = None
 
     @property
     def programs(self) -> tuple[Any, ...]:
@@ -67,6 +71,25 @@ class Objective(nn.Module):
             **kwargs: Keyword arguments of both.
         """
         return self.game.compute(turn, count, args, kwargs)
+
+    def watch(self, step: int, terms: Mapping[str, float], batch: Batch) -> None:
+        """Looks at a reading for parameters that came too late, and lets the game look.
+
+        Args:
+            step: Steps done.
+            terms: Means of the terms.
+            batch: The last batch.
+        """
+        late = set() if self.known is None else set(pyro.get_param_store()) - self.known
+        if late:
+            self.known = set(pyro.get_param_store())
+            logger.warning(
+                "the parameters %s came into Pyro's store after the first run, at step %d or "
+                "before, and are not trained: fit trains those that model and guide use in their "
+                "first run. Use all of them from the start (times 0, say)",
+                *(sorted(late), step),
+            )
+        self.game.watch(step, terms, batch)
 
 
 def make_game(

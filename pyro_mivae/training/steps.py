@@ -31,6 +31,11 @@ COMPILATION = 50
 """Time of a compilation over the processor time of recording: 20 s over 0.4 s for the main job."""
 
 
+def is_checked(step: int) -> bool:
+    """Tells whether what was recorded is looked at again in a step."""
+    return step in CHECKED or (step > 0 and step % CHECKED_EVERY == 0)
+
+
 class Steps:
     """The way in which the loss of a step and its gradients are computed.
 
@@ -93,7 +98,7 @@ class Steps:
         recorded, step = self._recorded, self.done + 1
         if recorded is None:
             return None
-        checked = step in CHECKED or step % CHECKED_EVERY == 0
+        checked = is_checked(step)
         if checked:
             recorded.check(args, kwargs, scale=scale)
         timed = self._chooses and not checked

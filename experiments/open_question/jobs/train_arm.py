@@ -201,19 +201,23 @@ def _train(
         NonFiniteError: If a term or a parameter of a seed is NaN or infinite; the others that are
             trained with it are yielded before.
     """
-    # A category is summed out: with a gradient through its draws it stays unused. No such step can
-    # be recorded.
-    summed = ARMS[config.arm].categories > 0
-    way = _by_turns if summed or not config.together or len(seeds) == 1 else _together
-    yield from way(config, data, seeds)
+    together = config.together and len(seeds) > 1 and not _is_summed(config)
+    yield from (_together if together else _by_turns)(config, data, seeds)
+
+
+def _is_summed(config: Config) -> bool:
+    """Whether the arm has a category, which is summed out: no such step can be recorded.
+
+    With a gradient through its draws it stays unused.
+    """
+    return ARMS[config.arm].categories > 0
 
 
 def _by_turns(
     config: Config, data: ArmData, seeds: Sequence[int]
 ) -> Iterator[tuple[int, MIVAE, float]]:
     """Trains one model anew from each seed, compiled once."""
-    vae = _build(config, seeds[0])
-    summed = "d" in vae.priors
+    vae, summed = _build(config, seeds[0]), _is_summed(config)
     elbo = _elbo(config, vae, TraceEnum_ELBO(max_plate_nesting=1) if summed else None)
     guide = vae.guide.enumerated() if summed else vae.guide
     compiled = config.compile and not summed and compile_elbo(elbo, vae.model, guide)

@@ -32,7 +32,7 @@ from pyro_mivae.infer.compiled.graphs import (
     why_not,
 )
 from pyro_mivae.infer.compiled.making import make_graph
-from pyro_mivae.infer.compiled.settings import Settings, StepSettings, nesting, settings_of
+from pyro_mivae.infer.compiled.settings import Settings, StepSettings, settings_of
 from pyro_mivae.traces.call import Call
 
 logger = logging.getLogger(__name__)
@@ -196,7 +196,7 @@ class CompiledELBO(nn.Module):
         assert self._reliance is not None
         device = self._device
         key = (
-            nesting(spec),
+            spec,
             *signature(leaves),
             self._reliance.modes(),
             (settings.key, always_dual, torch.is_grad_enabled()),

@@ -17,11 +17,6 @@ Settings = tuple[Any, Any, Any]
 """``(mi_weight, kl_weight, code_scale)`` of a step, each a number, a tensor or a dict of them."""
 
 
-def nesting(spec: Any) -> Hashable:
-    """Returns what stands for a nesting in a key; the spec itself has no hash in torch 2.4."""
-    return repr(spec)
-
-
 class StepSettings:
     """The settings of a step, flat.
 
@@ -51,7 +46,7 @@ class StepSettings:
             if not own:
                 self.inputs.append(value)
         self._kept = kept
-        self.key: Hashable = (nesting(self._spec), tuple(kept))
+        self.key: Hashable = (self._spec, tuple(kept))
 
     def filled(self, tensors: Sequence[Tensor]) -> Settings:
         """Returns the settings with tensors in the place of the inputs."""

@@ -12,7 +12,6 @@ from pyro.ops.provenance import get_provenance, track_provenance
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from pyro_mivae.infer.dual.binding import Binding, DataArgs
 from pyro_mivae.infer.dual.channel import Forward
@@ -153,11 +152,7 @@ class GuideRun:
 
 def _where(bound: tuple[Args, Kwargs], call: Call) -> str:
     """Which arguments x' went to, for messages."""
-    originals, leaves = (
-        pytree.tree_leaves(part) for part in ((call.args, dict(call.kwargs)), bound)
-    )
-    pairs = zip(call.names_of_leaves(), originals, leaves, strict=False)
-    names = dict.fromkeys(name for name, original, leaf in pairs if leaf is not original)
+    names = call.replaced_arguments(*bound)
     return f" (in the argument {', '.join(names)})" if names else ""
 
 

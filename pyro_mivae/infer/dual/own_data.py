@@ -8,7 +8,6 @@ from typing import Any
 
 import pyro
 import torch
-from torch.utils import _pytree as pytree
 
 from pyro_mivae.infer.dual.channel import Forward
 from pyro_mivae.isolation import aside
@@ -32,8 +31,7 @@ def warn_of_own_data(forward: Forward, bound: tuple[Args, Kwargs], call: Call) -
         bound: The guide's arguments, with x' in place of the data.
         call: The pair and its arguments.
     """
-    leaves = (pytree.tree_leaves(part) for part in ((call.args, dict(call.kwargs)), bound))
-    if all(one is other for one, other in zip(*leaves, strict=False)):
+    if not call.replaced_arguments(*bound):
         return  # the guide does not read x'
     values = {
         name: forward.trace.nodes[name]["value"]

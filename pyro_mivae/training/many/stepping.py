@@ -13,13 +13,13 @@ from pyro_mivae.batches import Batch
 from pyro_mivae.infer.compiled.capture import NotCapturedError
 from pyro_mivae.infer.compiled.checking import RecordingError
 from pyro_mivae.infer.compiled.graphs import Scalars, signature
-from pyro_mivae.infer.compiled.settings import StepSettings, nesting, settings_of
+from pyro_mivae.infer.compiled.settings import StepSettings, settings_of
 from pyro_mivae.training.many.batching import Argument, StackedGraph, batch_graph
 from pyro_mivae.training.many.copies import CopyLoop
 from pyro_mivae.training.many.draws import Draws, Streams
 from pyro_mivae.training.many.recording import Inputs, Recorded, look, record
 from pyro_mivae.training.many.stack import Stack
-from pyro_mivae.training.steps import CHECKED, CHECKED_EVERY
+from pyro_mivae.training.steps import is_checked
 
 GRAPHS = 8
 """Graphs at most: whole and last batches, with and without the term, and some to spare."""
@@ -82,9 +82,9 @@ class Stepping:
         """The graph of a step, and its inputs but for draws."""
         flat = [pytree.tree_flatten((batch.args, batch.kwargs)) for batch in batches]
         leaves, spec = flat[0]
-        kind = (nesting(spec), *signature(leaves), batches[0].count)
-        for loop, batch, (other, own) in zip(self.loops, batches, flat, strict=True):
-            if (nesting(own), *signature(other), batch.count) != kind:
+        kind = (spec, *signature(leaves), batches[0].count)
+        for loop, batch, (other, nesting) in zip(self.loops, batches, flat, strict=True):
+            if (nesting, *signature(other), batch.count) != kind:
                 raise ValueError(
                     f"data: the batches of seeds {self.loops[0].seed} and {loop.seed} differ in "
                     f"shape, type or number at step {loop.step + 1}, or in what is no tensor. "
@@ -172,8 +172,7 @@ class Stepping:
 
     def _is_due(self) -> bool:
         """Whether the first copy's program is looked at again, before this step."""
-        done = self.loops[0].step
-        return self.loops[0].active and (done in CHECKED or done % CHECKED_EVERY == 0)
+        return self.loops[0].active and is_checked(self.loops[0].step)
 
     def _require_same_program(
         self,
