@@ -343,6 +343,20 @@ def test_parameters_in_the_store_and_functions(tmp_path):
     assert sizes == {"reader": 8, "model": 2}
 
 
+def test_parameters_of_the_store_that_come_late_are_named(caplog):
+    players = Players()
+    forward = players.model.forward
+
+    def late(x):
+        if players.model.calls > 5:
+            pyro.param("late", torch.zeros(()))
+        return forward(x)
+
+    players.model.forward = late
+    players.train()
+    assert "the parameters ['late'] came into Pyro's store after the first run" in caplog.text
+
+
 def test_checkpoints_of_before_the_players_are_gone_on_with(tmp_path):
     """They have one optimiser without a name, and the record has its settings at the top."""
     players = Players()
