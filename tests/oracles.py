@@ -38,6 +38,7 @@ class Script:
 
 def expectation(run):
     """The exact expectation of the tensor ``run()`` over all scripted draws that it makes."""
+    run()  # what is looked at once, with draws of its own, is no part of it
     total, pending, mass = 0.0, [()], 0.0
     while pending:
         prefix = pending.pop()

@@ -63,10 +63,10 @@ class TraceMI_ELBO(ELBO):  # type: ignore[misc]
     Args:
         channel: How x' is generated and how gradients reach the decoder, see
             :data:`~pyro_mivae.infer.Channel`. Under ``"mean"`` the term is a score, not
-            a bound. ``"sample"`` assumes that what is in a plate is independent, in model and
-            guide: where q of a code in one cell reads x' of other cells (all of a series), its
-            score-function gradient is biased. Such a plate has to be a dimension of the event.
-            Batch normalisation breaks this, too; it is detected and handled.
+            a bound. Where a draw without a pathwise gradient moves the terms of other cells of a
+            plate (a guide that reads x' along a plate of time, batch normalisation), it is weighed
+            by the terms of all of them, with a warning: unbiased, but of high variance. Such a
+            plate is better a dimension of the event.
         mi_weight: lambda >= 0, a number or a callable of the step. Or a mapping that gives each
             code site its own, ``{"c": 0.1, "d": 1.0}``: the loss then has the sum of the terms
             ``mi/<site>`` by their weights in place of ``mi``.

@@ -30,6 +30,8 @@ class PairMemory:
         sampled: Sites whose analytic KL would be wrong; None until they are known.
         dependent: Plates along which the weights of several draws depend on each other; None until
             they are known.
+        crossed: Plates along which a draw without a pathwise gradient moves the terms of other
+            cells, by whether the guide is looked at, too.
         seen_latent: Code sites that were latent in some call.
         owners: The code site that was named, by each of the sites that ``poutine.reparam`` made
             of it.
@@ -50,6 +52,7 @@ class PairMemory:
     means_checked: bool = False
     sampled: frozenset[str] | None = None
     dependent: frozenset[str] | None = None
+    crossed: dict[bool, frozenset[str]] = field(default_factory=dict)
     seen_latent: set[str] = field(default_factory=set)
     owners: dict[str, str] = field(default_factory=dict)
     players_checked: bool = False

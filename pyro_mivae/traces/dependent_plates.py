@@ -63,7 +63,7 @@ def _dependent(
 
     def mixed(pick: Tensor, dim: int) -> dict[str, Tensor]:
         return {
-            name: _choose(pick, value, values[1][name], dim - nodes[name]["fn"].event_dim)
+            name: choose(pick, value, values[1][name], dim - nodes[name]["fn"].event_dim)
             for name, value in values[0].items()
         }
 
@@ -71,20 +71,36 @@ def _dependent(
     return frozenset(
         frame.name
         for frame in cells.frames
-        for pick in _patterns(first.shape[frame.dim], device)
-        if not _close(weights(mixed(pick, frame.dim)), _choose(pick, first, second, frame.dim))
+        for pick in patterns(first.shape[frame.dim], device)
+        if not _close(weights(mixed(pick, frame.dim)), choose(pick, first, second, frame.dim))
     )
 
 
-def _patterns(size: int, device: torch.device) -> list[Tensor]:
-    """Which cells along a plate are those of the one run: neighbours, and halves, differ."""
+def patterns(size: int, device: torch.device) -> list[Tensor]:
+    """Says which cells along a plate are to be those of one run: neighbours, and halves, differ.
+
+    Args:
+        size: Size of the plate.
+        device: Device of the masks.
+
+    Returns:
+        Masks of shape ``(size,)``; none for a plate of one cell.
+    """
     places = torch.arange(size, device=device)
     if size < 2:
         return []
     return [places % 2 == 0, places < size // 2] if size > 2 else [places == 0]
 
 
-def _choose(pick: Tensor, one: Tensor, other: Tensor, dim: int) -> Tensor:
+def choose(pick: Tensor, one: Tensor, other: Tensor, dim: int) -> Tensor:
+    """Puts two values together along a dimension.
+
+    Args:
+        pick: Where to take the first, shape ``(size,)``.
+        one: The first value; taken as a whole where it has no such dimension.
+        other: The second.
+        dim: The dimension, from the right.
+    """
     if one.dim() < -dim or one.shape[dim] != len(pick):
         return one  # the same along the plate
     return torch.where(pick.reshape((-1,) + (1,) * (-1 - dim)), one, other)

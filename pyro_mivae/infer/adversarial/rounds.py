@@ -151,8 +151,17 @@ class Round:
         surrogate = None
         if scores:  # draws of the model without a pathwise gradient
             coupled = draw.coupled or self._coupled(comparison)
+            memory = rules.dual.memories(self.call)
+            crossed = rules.dual.crossed(
+                forward, None, {}, self.call, memory, scores, coupled=coupled
+            )
             surrogate = with_scores(
-                value, [comparison.cost(rows)], scores, coupled=coupled, baseline=True
+                value,
+                [comparison.cost(rows)],
+                scores,
+                coupled=coupled,
+                crossed=crossed,
+                baseline=True,
             )
         terms, loss = self._with_information(
             {"generator": value}, value, surrogate, dual, comparison

@@ -185,7 +185,8 @@ class CompiledELBO(nn.Module):
         self._cache.clear()
         parts = (self.model, self.guide)
         self._device = device_of(pytree.tree_leaves((args, kwargs)), parts)
-        with repeatable(parts, self._device):
+        # With gradients: what is looked at once can't be looked at in a capture.
+        with repeatable(parts, self._device), torch.enable_grad():
             used, called = uses_of(lambda: self._eager(args, kwargs, None, True))
         self._reliance = Reliance([*parts, *called], used)
         self._relied = self._program()

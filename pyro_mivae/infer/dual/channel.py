@@ -167,6 +167,7 @@ class _Generate(Messenger):  # type: ignore[misc]
         forward: Forward,
         indices: Mapping[str, Tensor],
         keep: bool,
+        given: Mapping[str, Tensor],
     ) -> None:
         super().__init__()
         self.channel = forward.channel
@@ -174,6 +175,7 @@ class _Generate(Messenger):  # type: ignore[misc]
         self.forward = forward
         self.indices = indices
         self.keep = keep
+        self.given = given
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
         # As the outermost messenger of the model it acts last: the plates have
@@ -194,7 +196,7 @@ class _Generate(Messenger):  # type: ignore[misc]
         if generated and self.channel == "mean":
             value = fn.mean
         else:
-            value = draw(msg)
+            value = self.given[name] if name in self.given else draw(msg)
             if not getattr(fn, "has_rsample", False):
                 if self.channel == "straight-through" and useful_mean:
                     value = straight_through(value, fn.mean)
@@ -231,6 +233,7 @@ def generate(
     observed: tuple[str, ...] = (),
     indices: Mapping[str, Tensor] | None = None,
     keep: bool = True,
+    given: Mapping[str, Tensor] | None = None,
 ) -> Forward:
     """Runs `model` forward: latents from their priors, data through the channel.
 
@@ -242,6 +245,7 @@ def generate(
         observed: Observed sites that keep their data value (covariates).
         indices: Subsample indices of plates, by name, in place of those that the model draws.
         keep: Whether x' keeps the data where a mask leaves its density out.
+        given: Draws of sites, in place of new ones.
 
     Returns:
         The trace with x'. Under ``"sleep"`` nothing in it carries a gradient.
@@ -251,7 +255,7 @@ def generate(
             name in `observed` is no site of the model.
     """
     forward = Forward(trace=poutine.Trace(), channel=channel, frozen=channel == "sleep")
-    traced = poutine.trace(_Generate(observed, forward, indices or {}, keep)(model))
+    traced = poutine.trace(_Generate(observed, forward, indices or {}, keep, given or {})(model))
     with torch.set_grad_enabled(torch.is_grad_enabled() and channel != "sleep"):
         forward.trace = traced.get_trace(*args, **kwargs)
     unknown = [name for name in observed if name not in forward.trace]

@@ -21,6 +21,7 @@ from pyro_mivae.infer.base_parts import times
 from pyro_mivae.infer.dual.binding import DataArgs
 from pyro_mivae.infer.dual.channel import Channel, Forward, generate
 from pyro_mivae.infer.dual.code_sites import CodeSites
+from pyro_mivae.infer.dual.crossing_look import CrossingLook
 from pyro_mivae.infer.dual.first_look import look_at_codes, require_finite_means, require_same_masks
 from pyro_mivae.infer.dual.fixed_scale import code_log_prob
 from pyro_mivae.infer.dual.guide_run import GuideRun, gathering
@@ -47,7 +48,6 @@ _COUPLED = (
     "score-function terms weigh each draw by the cost of the whole batch, without a baseline: "
     "unbiased, but of high variance. Use another normalisation or channel='straight-through'"
 )
-
 
 _PLAIN = Scoring()
 """Codes scored by the guide's density, one weight for all of them."""
@@ -112,6 +112,7 @@ class DualPass:
         self.observed = observed
         self.baseline = baseline
         self.run_guide = GuideRun(data_args)
+        self.crossed = CrossingLook(channel, observed, self.run_guide)
         self.memories = PairMemories()
 
     def __call__(self, call: Call, scoring: Scoring = _PLAIN) -> DualTerms:
@@ -137,7 +138,10 @@ class DualPass:
         if self.num_samples == 1:
             return self.score(forward, guide_trace, codes, call, scoring, coupled=watch.coupled)
         terms, scores = self._score_many(forward, many)
-        return self._with_scores(terms, scores, watch.coupled, memory)
+        crossed = self.crossed(
+            forward, guide_trace, codes, call, memory, scores, coupled=watch.coupled
+        )
+        return self._with_scores(terms, scores, watch.coupled, crossed, memory)
 
     def traces(self, call: Call, scoring: Scoring = _PLAIN) -> tuple[Forward, poutine.Trace, Codes]:
         """Runs the model forward and the guide on x'; with both traces come the latent codes."""
@@ -248,7 +252,8 @@ class DualPass:
             if not forward.frozen:
                 scores += forward_scores(forward, gathering(guide_trace, codes, memory.blind))
             scores += guide_scores(guide_trace, codes)
-        return self._with_scores(terms, scores, coupled, memory)
+        crossed = self.crossed(forward, guide_trace, codes, call, memory, scores, coupled=coupled)
+        return self._with_scores(terms, scores, coupled, crossed, memory)
 
     def _score_many(self, forward: Forward, many: ManySamples) -> tuple[DualTerms, Scores]:
         value = many.bound.sum()
@@ -263,7 +268,12 @@ class DualPass:
         return DualTerms(value, per_site, value, [(many.cells.frames, many.bound)]), scores
 
     def _with_scores(
-        self, terms: DualTerms, scores: Scores, coupled: bool, memory: PairMemory
+        self,
+        terms: DualTerms,
+        scores: Scores,
+        coupled: bool,
+        crossed: frozenset[str],
+        memory: PairMemory,
     ) -> DualTerms:
         """The terms with the gradient of the score-function terms, if there are any."""
         if not scores:  # as there are none where gradients are disabled
@@ -276,6 +286,7 @@ class DualPass:
             terms.costs,
             scores,
             coupled=coupled,
+            crossed=crossed,
             baseline=self.baseline and self.channel == "sample",
         )
         return terms

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -42,15 +43,27 @@ class ReplayCodes(Messenger):  # type: ignore[misc]
 
     Every other site is drawn by the guide itself: by Jensen's inequality the score
     is then a bound on I(c; x') whatever the guide's dependency structure.
+
+    Args:
+        trace: The forward run.
+        codes: The codes.
+        own: Draws of the guide's own, in place of new ones.
     """
 
-    def __init__(self, trace: poutine.Trace, codes: Codes) -> None:
+    def __init__(
+        self, trace: poutine.Trace, codes: Codes, own: Mapping[str, Tensor] | None = None
+    ) -> None:
         super().__init__()
         self.trace = trace
         self.codes = codes
+        self.own = own or {}
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
         name = msg["name"]
+        if msg["done"]:
+            return
+        if name in self.own and name not in self.codes:
+            msg["value"], msg["done"] = self.own[name], True
         if name not in self.trace or msg["done"]:
             return
         source = self.trace.nodes[name]
@@ -58,7 +71,8 @@ class ReplayCodes(Messenger):  # type: ignore[misc]
             value, dims = source["value"], self.codes[name]
             if dims is not None:
                 chosen = chosen_dims(dims, msg["fn"], name, value.device)
-                own = msg["fn"](*msg["args"], **msg["kwargs"])
+                own = self.own.get(name)
+                own = msg["fn"](*msg["args"], **msg["kwargs"]) if own is None else own
                 value = torch.where(chosen, value, own)
             value = spread(value, msg["fn"])
         elif site_is_subsample(source) and site_is_subsample(msg):
@@ -148,6 +162,22 @@ class GuideRun:
     def bind(self, forward: Forward, call: Call, memory: PairMemory) -> tuple[Args, Kwargs]:
         """Returns the guide's arguments with x' in place of the data."""
         return self._bind(forward, forward.generated, call, memory)
+
+    def again(
+        self, codes: Codes, call: Call, memory: PairMemory, forward: Forward, own: dict[str, Tensor]
+    ) -> poutine.Trace:
+        """Runs the guide on x' of another forward run of a pair that is known.
+
+        Args:
+            codes: The codes.
+            call: The pair and its arguments.
+            memory: What is known of the pair.
+            forward: The forward run.
+            own: Draws of the guide's own, in place of new ones.
+        """
+        args, kwargs = self.bind(forward, call, memory)
+        handled = ReplayCodes(forward.trace, codes, own)(call.guide)
+        return poutine.trace(handled).get_trace(*args, **kwargs)
 
 
 def _where(bound: tuple[Args, Kwargs], call: Call) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -78,7 +78,13 @@ def _plates(site: dict[str, Any]) -> list[Any]:
 
 
 def with_scores(
-    value: Tensor, costs: Costs, scores: Scores, *, coupled: bool, baseline: bool
+    value: Tensor,
+    costs: Costs,
+    scores: Scores,
+    *,
+    coupled: bool,
+    crossed: Collection[str] = (),
+    baseline: bool,
 ) -> Tensor:
     """Returns a value whose gradient has the score-function terms, too.
 
@@ -87,13 +93,14 @@ def with_scores(
         costs: The terms of the value, with the plates that each is in.
         scores: Log-probabilities of the draws without a pathwise gradient.
         coupled: Whether a draw moves the costs of all data, and not of its own alone.
+        crossed: Plates along which it moves those of other cells.
         baseline: Whether to take off the mean cost of the other data, a control variate.
     """
     surrogate = value
     cost = MultiFrameTensor()
     cost.add(*[(stack, term.detach()) for stack, term in costs])
     for plates, log_prob in scores:
-        plates = [] if coupled else plates
+        plates = [] if coupled else [frame for frame in plates if frame.name not in crossed]
         downstream = cost.sum_to(plates)
         if baseline:
             downstream = downstream - leave_one_out(cost, downstream, plates)
