@@ -127,3 +127,42 @@ def test_a_point_that_is_observed_elsewhere_is_data():
 
     trace = poutine.trace(model).get_trace(torch.zeros(4))
     assert is_data(trace.nodes["x"])
+
+
+def with_a_parent(x):
+    with pyro.plate("d", len(x)):
+        m = pyro.sample("m", dist.Normal(0.0, 1.0))
+        z = pyro.sample("z", dist.Normal(m, 1.0))
+        pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+
+def parts_of_it(x):
+    """The exact posterior of m, and of z less m."""
+    with pyro.plate("d", len(x)):
+        m = pyro.sample("m", dist.Normal(x / 3, (2 / 3) ** 0.5))
+        pyro.sample("z_decentered", dist.Normal((x - m) / 2, 0.5**0.5))
+
+
+def test_a_code_that_is_made_of_noise_besides_is_refused():
+    """What is left of z has .20 nats about x', and z itself .55."""
+    model = poutine.reparam(with_a_parent, config={"z": LocScaleReparam(0.0)})
+    elbo = TraceMI_ELBO(channel="sample", codes="z", elbo=Trace_ELBO())
+    words = r"beside \['z_decentered'\] they are made of noise, among \['m'\]"
+    for _ in range(2):
+        with pytest.raises(ValueError, match=words):
+            elbo.terms(model, parts_of_it, torch.randn(N))
+
+
+@pytest.mark.parametrize("codes", [["z", "m"], ["m", "z"], ["z_decentered"]])
+def test_a_code_with_its_parents_is_the_information_of_both(codes):
+    model = poutine.reparam(with_a_parent, config={"z": LocScaleReparam(0.0)})
+    elbo = TraceMI_ELBO(channel="sample", codes=codes, elbo=Trace_ELBO())
+    torch.manual_seed(0)
+    with torch.no_grad():
+        mi = float(elbo.terms(model, parts_of_it, torch.randn(N))["mi"]) / N
+    # x' has variance 3, given z and m 1, given what is left of z 2; but q reads m, too.
+    expected = 0.5 * math.log(3)
+    if codes == ["z_decentered"]:
+        assert mi < 0.5 * math.log(1.5) + 0.05
+    else:
+        assert abs(mi - expected) < 0.06

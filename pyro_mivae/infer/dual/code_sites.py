@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 import re
 
+import pyro
 import pyro.distributions as dist
+import torch
 from pyro import poutine
 from torch import Tensor
 
 from pyro_mivae.infer.dual.binding import argument_of
 from pyro_mivae.infer.dual.channel import Forward
 from pyro_mivae.infer.pair_memory import PairMemory
+from pyro_mivae.isolation import aside
 from pyro_mivae.traces.call import Call, parameters_of
+from pyro_mivae.traces.rerun import latent_values, plate_indices, run_again
 from pyro_mivae.traces.sites import (
     Codes,
     Dims,
@@ -37,6 +41,46 @@ def _made_of(name: str, latent: list[str]) -> list[str]:
     begin_alike = [other for other in latent if other.startswith(f"{name}_")]
     known = [other for other in begin_alike if _SUFFIXES.fullmatch(other.removeprefix(name))]
     return known or begin_alike
+
+
+def _require_alone(
+    replaced: dict[str, list[str]], noise: list[str], forward: Forward, call: Call
+) -> None:
+    """Refuses a reparameterised code that is no function of codes alone.
+
+    Args:
+        replaced: The sites that were made of a code, by its name.
+        noise: The latent sites that are no code.
+        forward: The forward run.
+        call: The pair and its arguments.
+
+    Raises:
+        ValueError: If its value changes with the noise: the information of the sites that were
+            made of it is then not that of the code.
+    """
+    values = latent_values(forward.trace)
+    given = {name: value for name, value in values.items() if name not in noise}
+    given |= plate_indices(forward.trace)
+    try:
+        device = next(iter(values.values())).device
+        with aside([call.model], device), pyro.validation_enabled(False):
+            again = run_again(call.model, call.args, call.kwargs, given).nodes
+            pairs = {
+                name: (forward.trace.nodes[name]["value"], again[name]["value"])
+                for name in replaced
+            }
+            moved = [name for name, pair in pairs.items() if not torch.allclose(*pair)]
+    except Exception as error:  # foreign code, or tensors without values
+        logger.debug("could not look what reparameterised codes are made of: %s", error)
+        return
+    if moved:
+        parts = [part for name in moved for part in replaced[name]]
+        raise ValueError(
+            f"the codes {moved} are reparameterised, and beside {parts} they are made of noise, "
+            f"among {noise}: the information of {parts} is not that of {moved}. Expected what a "
+            "code is made of among the codes: add these sites to codes, name "
+            f"codes={parts} if their information is meant, or leave the reparameterisation out"
+        )
 
 
 class CodeSites:
@@ -104,6 +148,7 @@ class CodeSites:
         """
         named = self.named or {}
         codes: dict[str, Dims | None] = {}
+        new: dict[str, list[str]] = {}
         for name, dims in named.items():
             site = forward.trace.nodes.get(name)
             is_point = site is not None and site["type"] == "sample" and site["is_observed"]
@@ -118,10 +163,14 @@ class CodeSites:
                     f"latent sites are {parts}: name dimensions of these"
                 )
             if name not in memory.seen_latent:
-                memory.seen_latent.add(name)
+                new[name] = parts
                 logger.info("code '%s' is reparameterised: its sites %s are scored", name, parts)
             codes |= dict.fromkeys(parts)
             memory.owners.update(dict.fromkeys(parts, name))
+        noise = [site for site in latent if site not in codes]
+        if new and noise:
+            _require_alone(new, noise, forward, call)
+        memory.seen_latent.update(new)
         return codes
 
     def _check_can_be_latent(

@@ -206,13 +206,13 @@ def _along(values: Tensor, dim: int) -> Tensor:
 def _moved(mixed: Numbers, one: Numbers, other: Numbers, pick: Tensor) -> bool:
     """Whether a number of some cell is not that of the run that it has its draws from."""
     return any(
-        not torch.allclose(found, choose(pick, one[key], other[key], -1), **_tolerance(found))
-        for key, found in mixed.items()
+        not torch.allclose(number, choose(pick, one[key], other[key], -1), **_tolerance(number))
+        for key, number in mixed.items()
         if key in one and key in other
     )
 
 
-def _tolerance(found: Tensor) -> dict[str, Any]:
+def _tolerance(numbers: Tensor) -> dict[str, Any]:
     """What rounding may change: the rows of a product do not read the others' numbers."""
-    small = 1e-2 if found.dtype in (torch.float16, torch.bfloat16) else 1e-5
+    small = 1e-2 if numbers.dtype in (torch.float16, torch.bfloat16) else 1e-5
     return {"rtol": small, "atol": small, "equal_nan": True}

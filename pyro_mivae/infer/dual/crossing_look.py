@@ -26,7 +26,7 @@ _CROSSED = (
 
 
 class CrossingLook:
-    """Finds the plates along which a draw without a pathwise gradient moves other cells' terms.
+    """A look for plates along which a draw without a pathwise gradient moves other cells' terms.
 
     Args:
         channel: How x' is generated.
@@ -61,10 +61,10 @@ class CrossingLook:
             scores: The draws without a pathwise gradient; without any there is no look.
             coupled: Whether all data depend on each other anyway.
         """
-        whole = guide_trace is not None
+        with_guide = guide_trace is not None
         if coupled or not scores:
             return frozenset()
-        if whole not in memory.crossed:
+        if with_guide not in memory.crossed:
 
             def generate_again(given: dict[str, Tensor]) -> Forward:
                 return generate(
@@ -78,8 +78,8 @@ class CrossingLook:
                 )
 
             read = partial(self.run_guide.again, codes, call, memory)
-            found = crossed_plates(Runs(forward, guide_trace, codes, call, generate_again, read))
-            memory.crossed[whole] = found
-            if found:
-                warnings.warn(_CROSSED.format(", ".join(sorted(found))), stacklevel=5)
-        return memory.crossed[whole]
+            crossed = crossed_plates(Runs(forward, guide_trace, codes, call, generate_again, read))
+            memory.crossed[with_guide] = crossed
+            if crossed:
+                warnings.warn(_CROSSED.format(", ".join(sorted(crossed))), stacklevel=5)
+        return memory.crossed[with_guide]
