@@ -75,13 +75,14 @@ class Proposal:
             self._at_once = self.parallel
 
     def dependent_plates(self) -> frozenset[str]:
-        """Names the plates along which the weights depend on each other, by two draws."""
+        """Names the plates along which the weights depend on each other, by a few draws."""
 
-        def draw() -> list[tuple[Any, Any]]:
+        def draw() -> Iterator[tuple[Any, Any]]:
             with forked_random(self.source.nodes[self.counted[0]]["value"].device):
-                return [self._run(None)[1] for _ in range(2)]
+                while True:
+                    yield self._run(None)[1]
 
-        return dependent_plates(lambda at: self._run(None, at)[0], self.cells, draw)
+        return dependent_plates(lambda at: self._run(None, at)[0], self.cells, draw())
 
     def draws(self, count: int) -> Iterator[Tensor]:
         """Yields log-weights of `count` draws in parts, nats, double precision, ``(part, cells)``.

@@ -9,7 +9,9 @@ datum of its own.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from itertools import islice
 from typing import Any
 
 import torch
@@ -24,38 +26,49 @@ logger = logging.getLogger(__name__)
 Run = tuple[Any, Any]
 """Traces of model and guide."""
 
+Weigh = Callable[[Mapping[str, Tensor]], Tensor]
+"""Computes the log-weights of the cells at values of the latent sites."""
 
-def dependent_plates(
-    weigh: Callable[[Mapping[str, Tensor]], Tensor], cells: Cells, draw: Callable[[], list[Run]]
-) -> frozenset[str]:
+REDRAWS = 50
+"""Further draws at most: one of a discrete site may be the old one."""
+
+_ENOUGH = 8
+"""Draws of a site that differ between two values, by which a dependence is seen."""
+
+
+def dependent_plates(weigh: Weigh, cells: Cells, draw: Iterator[Run]) -> frozenset[str]:
     """Names the plates along which draws in a cell change the weight of another.
 
     Draws of two runs are put together along a plate: the weight of a cell has to be that of the
-    run that it has its draws from.
+    run that it has its draws from. Where both have the same, as discrete sites may, the second
+    takes those of further runs.
 
     Args:
         weigh: Computes the log-weights of the cells at values of the latent sites.
         cells: The cells.
-        draw: Makes two runs of the pair, on the same data.
+        draw: A generator of runs of the pair, on the same data; it is closed afterwards.
 
     Returns:
         The names; none where foreign code can't be run so.
     """
     try:
-        return _dependent(weigh, cells, *draw())
+        with closing(draw):  # type: ignore[type-var]
+            return _dependent(weigh, cells, next(draw), next(draw), islice(draw, REDRAWS))
     except Exception as error:  # foreign code, or tensors without values
         logger.debug("could not look whether cells depend on each other: %s", error)
         return frozenset()
 
 
 def _dependent(
-    weigh: Callable[[Mapping[str, Tensor]], Tensor], cells: Cells, one: Run, other: Run
+    weigh: Weigh, cells: Cells, one: Run, other: Run, further: Iterator[Run]
 ) -> frozenset[str]:
-    values = [{**latent_values(model), **latent_values(guide)} for model, guide in (one, other)]
+    values = [_values(run) for run in (one, other)]
     both = [name for name in values[0] if name in values[1]]  # x' is latent where it was drawn
     values = [{name: each[name] for name in both} for each in values]
     nodes = {**one[0].nodes, **one[1].nodes}
     device = next(iter(values[0].values())).device
+    event_dims = {name: nodes[name]["fn"].event_dim for name in both}
+    _separate(values[0], values[1], event_dims, further)
 
     def weights(at: Mapping[str, Tensor]) -> Tensor:
         with torch.no_grad(), forked_random(device):  # the same noise in each run
@@ -74,6 +87,51 @@ def _dependent(
         for pick in patterns(first.shape[frame.dim], device)
         if not _close(weights(mixed(pick, frame.dim)), choose(pick, first, second, frame.dim))
     )
+
+
+def _values(run: Run) -> dict[str, Tensor]:
+    return {**latent_values(run[0]), **latent_values(run[1])}
+
+
+def _separate(
+    one: Mapping[str, Tensor],
+    other: dict[str, Tensor],
+    event_dims: Mapping[str, int],
+    further: Iterator[Run],
+) -> None:
+    """Puts draws of further runs in the place of those that are the same in both."""
+
+    def alike() -> bool:
+        """Whether a site has few draws that differ."""
+        return any(
+            bool(same.any()) and int((~same).sum()) < _ENOUGH
+            for same in (same_draws(one[name], other[name], event_dims[name]) for name in one)
+        )
+
+    while alike():
+        run = next(further, None)
+        if run is None:
+            return
+        for name, new in _values(run).items():
+            if name in other and other[name].shape == new.shape:
+                same = same_draws(one[name], other[name], event_dims[name])
+                other[name] = torch.where(same, new, other[name])
+
+
+def same_draws(one: Tensor, other: Tensor, event_dim: int) -> Tensor:
+    """Says which draws, events as a whole, are the same in two values.
+
+    Args:
+        one: The first value.
+        other: The second.
+        event_dim: Number of dimensions of an event.
+
+    Returns:
+        Mask whose shape has 1 in the place of the event.
+    """
+    same = one == other
+    same = same.reshape(*same.shape[: same.dim() - event_dim], -1).all(-1)
+    return same.reshape(*same.shape, *(1,) * event_dim)
 
 
 def patterns(size: int, device: torch.device) -> list[Tensor]:

@@ -6,9 +6,11 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer import Trace_ELBO
 
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.information import log_evidence, sandwich
+from pyro_mivae.traces.call import Call
 
 pytestmark = pytest.mark.usefixtures("float64")
 TIME, SCALE = 3, 0.8
@@ -89,3 +91,25 @@ def test_a_guide_that_draws_one_cell_by_another(shift):
     bounds = sandwich(model, guide, torch.zeros(50, 4), num_samples=2, progress=False)
     assert bounds.lower_per_datum.shape == (1, 50)
     assert math.isfinite(bounds.lower.mean)
+
+
+def test_rare_bits_that_are_summed():
+    """Most of two draws are the same, and say nothing: others are looked at."""
+
+    def bits(x):
+        with pyro.plate("time", len(x)):
+            pyro.sample("z", dist.Bernoulli(0.2 * torch.sigmoid(x)))
+
+    def model(x):
+        with pyro.plate("time", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(0.1))
+            pyro.sample("x", dist.Normal(z.cumsum(-1), 1.0), obs=x)
+
+    for seed in range(20):
+        pyro.set_rng_seed(seed)
+        with pytest.raises(ValueError, match=r"of the plate 'time' depend on each other"):
+            log_evidence(model, bits, torch.zeros(3), num_samples=3, progress=False)
+        elbo = TraceMI_ELBO(channel="sample", elbo=Trace_ELBO(), num_dual_samples=2)
+        terms = elbo.terms(model, bits, torch.zeros(3))
+        assert elbo._dual.memories(Call(model, bits, ())).dependent == {"time"}
+        assert terms["mi"].isfinite()

@@ -20,7 +20,7 @@ from torch import Tensor
 from pyro_mivae.infer.dual.channel import Forward
 from pyro_mivae.isolation import aside
 from pyro_mivae.traces.call import Call
-from pyro_mivae.traces.dependent_plates import choose, patterns
+from pyro_mivae.traces.dependent_plates import REDRAWS, choose, patterns, same_draws
 from pyro_mivae.traces.importance import density, plates
 from pyro_mivae.traces.rerun import latent_values
 from pyro_mivae.traces.sites import Codes, keep_masked, unmasked
@@ -30,9 +30,6 @@ logger = logging.getLogger(__name__)
 Values = dict[str, Tensor]
 Numbers = dict[tuple[str, str], Tensor]
 """A number of each cell along a plate, shape ``(size,)``, by site and what it is."""
-
-_REDRAWS = 100
-"""A new draw of a discrete site may be the old one."""
 
 
 @dataclass(frozen=True)
@@ -188,12 +185,11 @@ def _redrawn(site: dict[str, Any]) -> Tensor:
     """Draws another value of a site, one that differs in each of its draws if that is likely."""
     fn, old = unmasked(site["fn"]), site["value"]
     value: Tensor = fn.sample()
-    for _ in range(_REDRAWS):
-        same = value == old
-        same = same.reshape(*same.shape[: same.dim() - fn.event_dim], -1).all(-1)
+    for _ in range(REDRAWS):
+        same = same_draws(old, value, fn.event_dim)
         if not same.any():
             break
-        value = torch.where(same.reshape(*same.shape, *(1,) * fn.event_dim), fn.sample(), value)
+        value = torch.where(same, fn.sample(), value)
     return value
 
 

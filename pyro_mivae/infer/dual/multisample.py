@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,9 +91,7 @@ def many_samples(
     fresh = [run_guide(forward, {}, call, memory) for _ in range(num_samples - 1)]
     cells = shared_cells(forward.trace, guide_trace, data)
     if memory.dependent is None:
-        memory.dependent = _dependent(
-            run_guide, forward, guide_trace, fresh[0], call, memory, cells
-        )
+        memory.dependent = _dependent(run_guide, forward, guide_trace, call, memory, cells)
     cells = cells.without(memory.dependent)
     scale = _common_scale(forward, latent)
     names = proposed(forward.trace, guide_trace, data)
@@ -122,7 +120,6 @@ def _dependent(
     run_guide: GuideRun,
     forward: Forward,
     guide_trace: poutine.Trace,
-    fresh: poutine.Trace,
     call: Call,
     memory: PairMemory,
     cells: Cells,
@@ -143,11 +140,13 @@ def _dependent(
         with aside(parts, device):
             return log_weight(*run(values), data, cells)
 
-    def draw() -> list[tuple[Any, Any]]:
+    def draw() -> Iterator[tuple[Any, Any]]:
+        yield forward.trace, guide_trace
         with aside(parts, device):
-            return [(forward.trace, guide_trace), run(latent_values(fresh))]
+            while True:
+                yield run({})
 
-    return dependent_plates(weigh, cells, draw)
+    return dependent_plates(weigh, cells, draw())
 
 
 def _common_scale(forward: Forward, latent: list[str]) -> Any:
