@@ -317,3 +317,36 @@ def test_a_delta_can_not_be_observed():
     dual, x = dualize(oracle.model, guide), oracle.data(3)
     with pytest.raises(ValueError, match="'z' is a Delta"):
         Trace_ELBO().loss(*dual, dual.model.draw(x), x)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_masked_data_have_their_gradient(inside):
+    """-log q(z|x') by hand: x' = slope z + e where it counts, the data elsewhere."""
+    slope = torch.tensor(0.7, requires_grad=True)
+    mask = torch.tensor([True, False, True, False])
+    x, z = torch.tensor([0.3, -0.8, 1.0, 2.0]), torch.tensor([1.0, -2.0, 0.5, 3.0])
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            fn = dist.Normal(slope * z, 0.5)
+            with poutine.mask(mask=True if inside else mask):
+                pyro.sample("x", fn.mask(mask) if inside else fn, obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(0.8 * x, 1.0))
+
+    dual = dualize(model, guide)
+    pyro.set_rng_seed(7)
+    loss = Trace_ELBO().differentiable_loss(*dual, {"z": z}, x)
+    pyro.set_rng_seed(7)
+    generated = torch.where(mask, torch.normal(slope * z, 0.5), x).detach()
+    residual = z - 0.8 * generated
+    assert float(loss.detach()) == pytest.approx(
+        float(-dist.Normal(0.0, 1.0).log_prob(residual).sum())
+    )
+    (gradient,) = torch.autograd.grad(loss, slope)
+    assert float(gradient) == pytest.approx(float((-0.8 * residual * z * mask).sum()))
+    with torch.no_grad():
+        assert not Trace_ELBO().differentiable_loss(*dual, {"z": z}, x).requires_grad

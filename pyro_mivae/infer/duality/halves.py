@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyro.distributions as dist
+import torch
 from pyro import poutine
 from pyro.distributions.score_parts import ScoreParts
 from pyro.poutine.messenger import Messenger
@@ -52,10 +53,14 @@ def _set(msg: dict[str, Any], value: Any) -> None:
 
 
 class Generating(Messenger):  # type: ignore[misc]
-    """p(x|z) with z given: shows x (and plates) only, as latent sites without a density."""
+    """p(x|z) with z given: shows x (and plates) only, as latent sites without a density.
+
+    x has its gradient where gradients are enabled when this is made, also in a run without.
+    """
 
     def __init__(self, values: Values, observed: tuple[str, ...], improper: bool) -> None:
         super().__init__()
+        self.differentiable = torch.is_grad_enabled()
         self.values, self.observed, self.improper = values, observed, improper
         self.forward = Forward(trace=poutine.Trace())
         self.masked: dict[str, dict[str, Any]] = {}
@@ -91,7 +96,8 @@ class Generating(Messenger):  # type: ignore[misc]
         if msg["name"] in self.forward.originals:
             data = self.forward.originals[msg["name"]]
             masked = self.masked[msg["name"]]
-            self.forward.generated[msg["name"]] = keep_masked(masked, msg["value"], data)
+            with torch.set_grad_enabled(self.differentiable):
+                self.forward.generated[msg["name"]] = keep_masked(masked, msg["value"], data)
 
 
 class Recognizing(Messenger):  # type: ignore[misc]
