@@ -65,7 +65,7 @@ class AdversarialGame(Game):
             return terms, loss
         return {name: value * factor for name, value in terms.items()}, loss * factor
 
-    def look(self, call: Call) -> None:
+    def look(self, call: Call, count: float) -> None:
         """Computes the terms once."""
         self.elbo.terms(call.model, call.guide, *call.args, **call.kwargs)
 

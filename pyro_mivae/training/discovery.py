@@ -96,7 +96,8 @@ def discover(
     trace, reports = poutine.trace(param_only=True), _Reports(device)
     with _new_objects_alone():
         with undisturbed(parts, device), torch.no_grad(), watching(look), trace, reports:
-            objective.game.look(Call(objective.model, objective.guide, batch.args, batch.kwargs))
+            call = Call(objective.model, objective.guide, batch.args, batch.kwargs)
+            objective.game.look(call, batch.count)
         sites = dict(trace.trace.nodes)
         del trace
         if any(reference() is not None for reference in called.values()):
@@ -233,7 +234,8 @@ def check_small_batches(objective: Objective, batches: BatchSource, device: torc
     batch = batches.one()
     try:
         with undisturbed((objective,), device), torch.no_grad():
-            objective.game.look(Call(objective.model, objective.guide, batch.args, batch.kwargs))
+            call = Call(objective.model, objective.guide, batch.args, batch.kwargs)
+            objective.game.look(call, batch.count)
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise

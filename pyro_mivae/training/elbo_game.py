@@ -11,6 +11,7 @@ from torch import Tensor
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.infer.any_elbo import loss_terms, with_terms
 from pyro_mivae.traces.call import Call
+from pyro_mivae.training.data_plates import DataPlates
 from pyro_mivae.training.games import Game, Terms
 from pyro_mivae.training.steps import Compile, Steps
 
@@ -31,17 +32,19 @@ class ElboGame(Game):
     def __init__(self, model: Any, guide: Any, elbo: ELBO, compile: Compile) -> None:  # noqa: A002
         self.model, self.guide, self.elbo = model, guide, with_terms(elbo)
         self.steps = Steps(self.elbo, model, guide, compile)
+        self._looked = False
 
     def compute(
         self, turn: int, count: float, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Terms, Tensor]:
         """Sums the terms over the data; the loss per datum beside them has the gradient."""
-        recorded = self.steps.compute(args, kwargs, 1 / count)
+        number = self.divisor(count)
+        recorded = self.steps.compute(args, kwargs, 1 / number)
         if recorded is not None:
             return recorded
         terms = loss_terms(self.elbo, Call(self.model, self.guide, args, kwargs))
         loss = terms["loss"]
-        return {**terms, "loss": loss.detach()}, loss / count
+        return {**terms, "loss": loss.detach()}, loss / number
 
     def plan(self, to_come: int) -> None:
         """Decides between eager and replayed steps."""
@@ -59,15 +62,21 @@ class ElboGame(Game):
         """Goes on in the way that a checkpoint notes, where none is asked for."""
         self.steps.resume(done, noted.get("steps"))
 
-    def look(self, call: Call) -> None:
-        """Computes the loss once."""
-        self.elbo.loss(call.model, call.guide, *call.args, **call.kwargs)
+    def look(self, call: Call, count: float) -> None:
+        """Computes the loss once, and finds the number of data that it is a sum over."""
+        with DataPlates(count) as plates:
+            self.elbo.loss(call.model, call.guide, *call.args, **call.kwargs)
+        if not self._looked:  # not by a second look, at a single datum
+            self.number, self._looked = plates.number, True
 
     def sums(self, call: Call, count: float) -> Terms:
         """Computes the terms of a :class:`TraceMI_ELBO`."""
         elbo: Any = self.elbo
-        terms: Terms = elbo.terms(call.model, call.guide, *call.args, **call.kwargs)
-        return terms
+        with DataPlates(count) as plates:
+            terms: Terms = elbo.terms(call.model, call.guide, *call.args, **call.kwargs)
+        if plates.number is None:
+            return terms
+        return {name: value * (count / plates.number) for name, value in terms.items()}
 
     def advance(self) -> None:
         """Counts a step, and moves the schedules of a :class:`TraceMI_ELBO`."""

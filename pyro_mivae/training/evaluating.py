@@ -27,7 +27,7 @@ def evaluate(
     prepare: Prepare | None = None,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Computes the terms of `elbo` over data, in nats per datum.
+    """Computes the terms of `elbo` over data, in nats per datum, as :func:`fit` does.
 
     Forks the random state and seeds it, and runs modules in evaluation mode: nothing
     of a training changes, and two calls agree.

@@ -131,7 +131,8 @@ def fit(
             the steps 1, 10, 100, 1000, 2000, ... a recorded step is compared with an eager one.
 
     Returns:
-        The history, with means over the steps between two readings, in nats per datum.
+        The history, with means over the steps between two readings, in nats per datum. Where the
+        model's plate takes a batch for a part of N data, its terms are divided by N.
 
     Raises:
         NonFiniteError: If a term is NaN or infinite.

@@ -42,9 +42,12 @@ class Game(ABC):
         averaged_without: Programs whose buffers are not those of the player ``"model"``.
         alone: Whether processes average the gradients of each turn's player after the turn, and
             not while they are computed.
+        number: Number of data that the sums over any batch stand for, where a plate of the model
+            takes the batch for a part of more data; None where they are sums over the batch.
     """
 
     elbo: Any
+    number: int | None = None
     turns: tuple[Turn, ...] = (Turn(MODEL),)
     modules: Mapping[str, nn.Module] = {}
     averaged_without: tuple[Any, ...] = ()
@@ -74,12 +77,12 @@ class Game(ABC):
         """
 
     @abstractmethod
-    def look(self, call: Call) -> None:
-        """Runs all parts of the objective once, without gradients."""
+    def look(self, call: Call, count: float) -> None:
+        """Runs all parts of the objective once on `count` data, without gradients."""
 
     @abstractmethod
     def sums(self, call: Call, count: float) -> Terms:
-        """Computes the terms over a batch of `count` data, summed, without gradients."""
+        """Computes the terms over a batch, summed over its `count` data, without gradients."""
 
     def owners(self, batch: Batch, trained: list[Tensor]) -> dict[str, list[Tensor]]:
         """Gives each of the trained parameters to its player."""
@@ -87,7 +90,7 @@ class Game(ABC):
 
     def divisor(self, count: float) -> float:
         """Returns what the terms of a turn are divided by for those per datum."""
-        return count
+        return count if self.number is None else self.number
 
     def merged(self, turns: Sequence[Terms]) -> Terms:
         """Makes the terms of a step of those of its turns."""

@@ -60,13 +60,16 @@ class Stepping:
 
         Returns:
             The stacked parameters, their gradients, the terms ``(copies,)`` summed over the data,
-            and the number of data.
+            and the number of data that these sums are divided by.
         """
         batches = self._batches()
         graph, inputs = self._graph(batches)
         graph.draws.active = [i for i, loop in enumerate(self.loops) if loop.active]
         gradients, terms = graph(inputs, self.device)
-        return graph.trained, gradients, terms, batches[0].count
+        return graph.trained, gradients, terms, self._divisor(batches[0])
+
+    def _divisor(self, batch: Batch) -> float:
+        return self.loops[0].objective.game.divisor(batch.count)
 
     def _batches(self) -> list[Batch]:
         """The batch of each copy; one that is not trained has that of another."""
@@ -98,7 +101,7 @@ class Stepping:
             )
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
         inputs = [_together([other[place] for other, _ in flat]) for place in places]
-        inputs += self._settings_inputs(settings, batches[0].count)
+        inputs += self._settings_inputs(settings, self._divisor(batches[0]))
         key = (kind, settings[0].key, tuple(argument.stacked for argument in inputs))
         if key not in self._graphs:
             if len(self._graphs) == GRAPHS:
@@ -167,7 +170,7 @@ class Stepping:
     def _record(
         self, number: int, batch: Batch, flat: tuple[list[Any], Any], settings: StepSettings
     ) -> Recorded:
-        scalars = self._scalars((*settings.inputs, 1 / batch.count), self.device)
+        scalars = self._scalars((*settings.inputs, 1 / self._divisor(batch)), self.device)
         return record(self.loops[number], Inputs(*flat, settings, scalars))
 
     def _is_due(self) -> bool:
