@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import pyro
 import torch
 from pyro import poutine
+from pyro.infer import TraceGraph_ELBO
 from pyro.params.param_store import StateDict
 from torch import Tensor, nn
 
@@ -16,8 +18,10 @@ from pyro_mivae.batches import Data, Prepare, arguments, as_tensors
 from pyro_mivae.checks import check_count, check_seed
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.infer.compiled.capture import leaves_of
+from pyro_mivae.infer.dual.binding import DataArgs
 from pyro_mivae.isolation import modules_of, undisturbed
 from pyro_mivae.progress import titled
+from pyro_mivae.traces.sites import latent_sites
 from pyro_mivae.training.copies import copy_programs
 from pyro_mivae.training.discovery import make_local
 from pyro_mivae.training.fitting import fit
@@ -29,6 +33,8 @@ def refit_guide(
     data: Data,
     *,
     steps: int,
+    observed: str | Iterable[str] = (),
+    data_args: DataArgs | None = None,
     prepare: Prepare | None = None,
     seed: int = 0,
     mi_weight: float = 1000.0,
@@ -40,17 +46,21 @@ def refit_guide(
     on generated data. The model stays as it is, and so does the guide that was given: both are
     copied with all modules that they reach, and Pyro's store, too. Parameters that the model uses,
     those that it shares with the guide included, are not trained. The ELBO of the data stays in the
-    loss; `mi_weight` makes it a thousandth of the bound on the information.
+    loss; `mi_weight` makes it a thousandth of the bound on the information. It is that of
+    ``TraceMeanField_ELBO``, or of ``TraceGraph_ELBO`` where the guide draws discrete latents.
 
     Args:
         model: A Pyro model: a module, a function or a method.
         guide: Its guide, likewise.
         data: Data that model and guide are called with, as in :func:`fit`.
         steps: Training steps.
+        observed: Observed sites that keep their data value (covariates), as in
+            :class:`~pyro_mivae.infer.TraceMI_ELBO`.
+        data_args: Where the guide expects what is generated, likewise.
         prepare: Makes the arguments of model and guide from a batch.
         seed: Seed of the batches and of all random draws.
         mi_weight: Weight of the bound, lambda.
-        **settings: Further arguments of :func:`fit`; those of its `elbo` are fixed.
+        **settings: Further arguments of :func:`fit`, without its `elbo`.
 
     Returns:
         The copy of the guide. That of a guide with parameters in Pyro's store is a function that
@@ -70,11 +80,10 @@ def refit_guide(
     originals = {id(p) for p in [*_parameters((model, guide)), *store._params.values()]}
     state = _copied_store({id(p) for p in _parameters((model, guide))})
     pair = copy_programs((model, guide))
-    elbo = TraceMI_ELBO(channel="sleep", mi_weight=mi_weight)
     with warnings.catch_warnings(), store.scope(state) as state:
         # The model's: frozen, and pyro.module() says so at each call.
         warnings.filterwarnings("ignore", message=".*not registered in the param store because")
-        trained = _trained(pair, args, tensors[0].device, seed)
+        trained, reparameterised = _trained(pair, args, tensors[0].device, seed)
         if any(id(parameter) in originals for parameter in trained):
             raise ValueError(
                 "refit_guide trains a copy of the guide, but the guide reads parameters in a way "
@@ -89,6 +98,13 @@ def refit_guide(
         for parameter in every:
             parameter.requires_grad_(parameter.requires_grad and id(parameter) in chosen)
         copies: tuple[Any, Any] = pair[0], pair[1]
+        elbo = TraceMI_ELBO(
+            channel="sleep",
+            mi_weight=mi_weight,
+            observed=observed,
+            data_args=data_args,
+            elbo=None if reparameterised else TraceGraph_ELBO(),
+        )
         with titled("refitting the guide"):
             fit(*copies, elbo, data, steps=steps, prepare=prepare, seed=seed, **settings)
         for parameter, flag in zip(every, flags, strict=True):
@@ -115,8 +131,8 @@ def _copied_store(own: set[int]) -> StateDict:
 
 def _trained(
     pair: tuple[Any, ...], args: tuple[Any, ...], device: torch.device, seed: int
-) -> list[Tensor]:
-    """The guide's parameters without those that the model uses, by a run of both."""
+) -> tuple[list[Tensor], bool]:
+    """The guide's parameters without those of the model, and if its sites are reparameterised."""
     model, guide = pair
     for module in modules_of(pair):
         make_local(module)
@@ -125,6 +141,7 @@ def _trained(
         torch.manual_seed(seed)
         guide_trace = poutine.trace(guide).get_trace(*args)
         of_guide = _leaves(guide_trace)
+        sites = [guide_trace.nodes[name]["fn"] for name in latent_sites(guide_trace)]
         guide_trace.detach_()
         replayed = poutine.trace(poutine.replay(model, trace=guide_trace))
         of_model = _leaves(replayed.get_trace(*args))
@@ -133,7 +150,8 @@ def _trained(
     if isinstance(model, nn.Module):
         of_model = [*model.parameters(), *of_model]
     kept = {id(parameter) for parameter in of_model}
-    return [p for p in of_guide if id(p) not in kept and p.requires_grad]
+    trained = [p for p in of_guide if id(p) not in kept and p.requires_grad]
+    return trained, all(getattr(fn, "has_rsample", False) for fn in sites)
 
 
 def _leaves(trace: poutine.Trace) -> list[Tensor]:
