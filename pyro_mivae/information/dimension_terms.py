@@ -20,7 +20,15 @@ from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.dependencies import dependencies, entangled_sites
 from pyro_mivae.traces.rerun import latent_values, plate_indices, run_again
 from pyro_mivae.traces.scoring import log_prob
-from pyro_mivae.traces.sites import as_names, dimension_shape, latent_sites, marginals, points
+from pyro_mivae.traces.sites import (
+    as_names,
+    dimension_shape,
+    is_one_hot,
+    latent_sites,
+    marginals,
+    masks_of,
+    points,
+)
 
 
 def mi_per_dimension(
@@ -40,7 +48,8 @@ def mi_per_dimension(
     .. math:: \mathbb{E}[\log q(c_d|x') - \log p(c_d)]
 
     Under ``channel="mean"`` it is a score, no bound. The marginals of model and guide have to be
-    known; where both factorise over a site's dimensions, the bounds add up to the site's.
+    known; where both factorise over a site's dimensions, the bounds add up to the site's. Masks
+    count as in the ELBO, scales are left out.
 
     Args:
         model: A Pyro model.
@@ -78,7 +87,7 @@ def kl_per_dimension(
     """Averages KL(q || p) of every dimension's marginals over the data, by latent site.
 
     Analytic where torch has the closed form and it holds at the guide's draws of the other sites,
-    else one draw per datum.
+    else one draw per datum. Masks count as in the ELBO, scales are left out.
 
     Args:
         model: A Pyro model.
@@ -150,8 +159,8 @@ class BoundTerms:
             self._dims = data_dims(self._run, batching, guide_trace, names, count)
         for name, dim in self._dims.items():
             q, p = guide_trace.nodes[name], forward.trace.nodes[name]
-            log_q = log_prob(marginals(q["fn"], name), q["value"], name)
-            log_p = log_prob(marginals(p["fn"], name), p["value"], name)
+            log_q = counted(log_prob(marginals(q["fn"], name), q["value"], name), q)
+            log_p = counted(log_prob(marginals(p["fn"], name), p["value"], name), p)
             terms = log_q - log_p
             self._parts.setdefault(name, []).append(by_datum(terms, q, dim, count))
 
@@ -182,14 +191,15 @@ class KlTerms:
             require_same_measure(model_trace, guide_trace, names)
             self._sampled = frozenset(entangled_sites(call, model_trace, guide_trace))
         for name, dim in self._dims.items():
-            site = guide_trace.nodes[name]
-            q, p = (marginals(t.nodes[name]["fn"], name) for t in (guide_trace, model_trace))
+            site, prior = (trace.nodes[name] for trace in (guide_trace, model_trace))
+            q, p = (marginals(each["fn"], name) for each in (site, prior))
             try:
-                kl = None if name in self._sampled else kl_divergence(q, p)
+                kl = None if name in self._sampled else counted(kl_divergence(q, p), site)
             except NotImplementedError:
                 kl = None
             if kl is None:
-                kl = log_prob(q, site["value"], name) - log_prob(p, site["value"], name)
+                log_q = counted(log_prob(q, site["value"], name), site)
+                kl = log_q - counted(log_prob(p, site["value"], name), prior)
             self._parts.setdefault(name, []).append(by_datum(kl, site, dim, count))
 
     def by_site(self) -> dict[str, Tensor]:
@@ -234,6 +244,20 @@ def shared_sites(call: Call) -> tuple[list[str], dict[str, str]]:
         except ValueError as error:
             unknown[name] = str(error)
     return names, unknown
+
+
+def counted(terms: Tensor, site: Mapping[str, Any]) -> Tensor:
+    """Sets to 0 what the masks of a site hide.
+
+    Args:
+        terms: One for each dimension of the site, ``batch_shape + shape of its dimensions``.
+        site: The sample statement.
+    """
+    for mask in masks_of(site, terms.device):
+        # A one-hot vector is one dimension; a mask has no entries for its categories.
+        mask = mask.squeeze(-1) if is_one_hot(site["fn"]) else mask
+        terms = torch.where(mask, terms, 0.0)
+    return terms
 
 
 def by_datum(

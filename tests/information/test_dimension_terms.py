@@ -8,8 +8,11 @@ import pytest
 import torch
 from oracles import WEIGHTS, by_dimension_guide
 from oracles import by_dimension as model
+from pyro import poutine
+from pyro.infer import TraceGraph_ELBO
 from torch import nn
 
+from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.information import kl_per_dimension, mi_per_dimension
 
 X = torch.randn(600, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -143,3 +146,41 @@ def test_unknown_marginals_are_refused():
         kl_per_dimension(model, flow, X)
     with pytest.raises(ValueError, match=message):
         mi_per_dimension(model, flow, X, channel="sample")
+
+
+def test_masks_count_as_in_the_elbo():
+    """Steps beyond a series' length: their latents are in no ELBO, and tell nothing."""
+    length, x = torch.randint(1, 5, (300,)), torch.randn(300, 4)
+    mask = torch.arange(4) < length[:, None]
+    bits = torch.tensor([0.3, 0.7])
+
+    def series(x):
+        return pyro.plate_stack("steps", x.shape)
+
+    def model(x, mask):
+        with series(x), poutine.mask(mask=mask):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            k = pyro.sample("k", dist.OneHotCategorical(bits).mask(mask))
+            pyro.sample("x", dist.Normal(z.sum(-1) + k[..., 0], 1.0), obs=x)
+
+    def guide(x, mask):
+        with series(x), poutine.mask(mask=mask):
+            pyro.sample("z", dist.Normal(0.3 * x[..., None].expand(300, 4, 2), 0.8).to_event(1))
+            logits = torch.stack([x, -x], -1)
+            pyro.sample("k", dist.OneHotCategorical(logits=logits).mask(mask))
+
+    kl = kl_per_dimension(model, guide, (x, mask), batch_size=300)
+    each = 0.5 * ((0.3 * x) ** 2 + 0.8**2 - 1) - math.log(0.8)
+    torch.testing.assert_close(kl["z"], (each * mask).sum(1).mean().expand(2))
+    log_q = torch.stack([x, -x], -1).log_softmax(-1)
+    each = (log_q.exp() * (log_q - bits.log())).sum(-1)
+    torch.testing.assert_close(kl["k"], (each * mask).sum(1).mean())
+    elbo = TraceMI_ELBO(channel="sample", elbo=TraceGraph_ELBO())
+    pyro.set_rng_seed(0)
+    with torch.no_grad():
+        draws = [elbo.terms(model, guide, x, mask) for _ in range(60)]
+    bound = mi_per_dimension(model, guide, (x, mask), channel="sample")
+    for site in ("z", "k"):
+        terms = torch.stack([terms[f"mi/{site}"] for terms in draws]) / 300
+        # One draw in place of 60: its error is that of a single one of these.
+        assert abs(bound[site].sum() - terms.mean()) < 5 * terms.std()
