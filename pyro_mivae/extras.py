@@ -78,7 +78,8 @@ def fit_tails(log_weights: NDArray[np.float64]) -> NDArray[np.float64]:
         log_weights: Logarithms of importance weights, shape ``(..., draws)``.
 
     Returns:
-        Shapes, ``(...)``; infinite where there is no tail to fit.
+        Shapes, ``(...)``; infinite where there is no tail to fit, minus infinity where five of the
+        largest weights are equal, as those of a discrete latent: they are bounded.
 
     Raises:
         MissingExtraError: If ArviZ is not installed.
@@ -93,9 +94,14 @@ def fit_tails(log_weights: NDArray[np.float64]) -> NDArray[np.float64]:
     if tail < 5:
         return shapes
     largest = np.partition(log_weights, -tail, axis=-1)[..., -tail:]
-    rows = largest.max(-1) > largest.min(-1)  # ArviZ 1 refuses equal weights
+    # The five largest of a heavy tail are never so close.
+    bounded = largest.max(-1) - np.partition(largest, -5, axis=-1)[..., -5] < 1e-6
+    bounded &= np.isfinite(largest.max(-1))
+    shapes[bounded] = -np.inf
+    rows = ~bounded & (largest.max(-1) > largest.min(-1))  # ArviZ 1 refuses equal weights
     if rows.any():
-        fitted = _fit_tails(log_weights[rows])
+        with np.errstate(all="ignore"):  # of ties, which no tail fits
+            fitted = _fit_tails(log_weights[rows])
         shapes[rows] = np.where(np.isfinite(fitted), fitted, np.inf)
     return shapes
 

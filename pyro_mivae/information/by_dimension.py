@@ -66,9 +66,8 @@ def per_dimension(
 
     What the masks of a latent site hide counts as 0 in ``mi`` and ``kl``, as in the ELBO, and is
     not left out of the others. A one-hot vector is one dimension (its variances the sums over its
-    categories). Where the
-    marginals of a site are not known, ``mi``, ``aggregate_mi``, ``kl`` and ``pairwise_mi`` of it
-    are left out, and an attribute ``mi_c`` says why.
+    categories). Where the marginals of a site are not known, ``mi``, ``aggregate_mi``, ``kl`` and
+    ``pairwise_mi`` of it are left out, and an attribute ``mi_c`` says why.
 
     Args:
         model: A Pyro model.

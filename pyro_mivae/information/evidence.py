@@ -42,7 +42,8 @@ class LogEvidence:
         num_samples: Draws K of the guide per datum.
         effective_samples: :math:`(\sum_k w_k)^2 / \sum_k w_k^2`, from 1 to K, shape ``(N,)``.
         pareto_k: Shape of the generalised Pareto distribution that fits the largest weights,
-            shape ``(N,)``; infinite where there are too few to fit it.
+            shape ``(N,)``; infinite where there are too few to fit it, minus infinity where the
+            largest are equal.
         note: What to mind of the draws (some lie at an edge of their support), or None.
     """
 

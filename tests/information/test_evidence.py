@@ -93,6 +93,27 @@ def test_too_few_samples_for_a_diagnosis_are_flagged():
     assert (estimate.pareto_k == torch.inf).all()
 
 
+def test_weights_of_discrete_latents_have_no_tail(caplog):
+    """They are few numbers, each of many draws, so that no Pareto distribution fits them."""
+    prior, ones = torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.1, 0.6, 0.8])
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            k = pyro.sample("k", dist.Categorical(prior))
+            pyro.sample("x", dist.Bernoulli(ones[k]), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("k", dist.Categorical(torch.tensor([0.3, 0.3, 0.4])))
+
+    estimate = log_evidence(model, guide, torch.tensor([0.0, 1.0]), num_samples=4000)
+    one = (prior * ones).sum()
+    exact = torch.stack([1 - one, one]).log()
+    assert (estimate.per_datum - exact).abs().max() < 0.1
+    assert not estimate.unreliable.any()
+    assert not caplog.records
+
+
 def test_impossible_data_have_no_evidence():
     def coin(x):
         with pyro.plate("data", len(x)):
