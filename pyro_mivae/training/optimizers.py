@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,6 +17,8 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 from pyro_mivae.checks import check_number
 from pyro_mivae.training.checkpoints import CheckpointError, plain
 
+logger = logging.getLogger(__name__)
+
 
 def adam(parameters: list[Tensor], learning_rate: float = 1e-3) -> torch.optim.Adam:
     """Makes a fused Adam: half the default's time on a CPU, the same numbers to rounding."""
@@ -29,7 +32,7 @@ def make_optimizer(
     """Makes the optimiser of the parameters.
 
     Raises:
-        ValueError: If it is none of torch's.
+        ValueError: If it is none of torch's, or has none of the parameters.
     """
     if isinstance(optimizer, PyroOptim):
         raise ValueError(
@@ -43,6 +46,22 @@ def make_optimizer(
             "optimizer: expected a callable that makes a torch optimiser from a list of "
             "parameters, for example lambda parameters: torch.optim.Adam(parameters, lr=1e-3), "
             f"found {type(optimizer).__name__}, which gives {type(result).__name__}"
+        )
+    updated = {id(parameter) for group in result.param_groups for parameter in group["params"]}
+    left_out = sum(p.requires_grad and id(p) not in updated for p in parameters)
+    if not any(id(parameter) in updated for parameter in parameters):
+        raise ValueError(
+            "optimizer: expected a callable that makes an optimiser from the parameters that it is "
+            "given, for example lambda parameters: torch.optim.Adam(parameters, lr=1e-3), found "
+            f"{type(result).__name__} with other parameters, none of the {len(parameters)} that "
+            "are to be trained"
+        )
+    if left_out and not callable(optimizer):
+        logger.warning(
+            "optimizer: the %s leaves out %d of %d parameters of model and guide, which are not "
+            "trained. A callable, as lambda parameters: torch.optim.Adam(parameters, lr=1e-3), is "
+            "given all of them",
+            *(type(result).__name__, left_out, len(parameters)),
         )
     return result
 

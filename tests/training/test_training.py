@@ -413,3 +413,19 @@ def test_a_pair_without_parameters():
 
     with pytest.raises(ValueError, match="no parameters to train"):
         train(model, guide)
+
+
+def test_an_optimiser_of_another_model_is_refused(tmp_path):
+    other, folder = torch.optim.Adam(Model().parameters()), tmp_path / "run"
+    for optimizer in (other, lambda parameters: other):
+        with pytest.raises(ValueError, match="Adam with other parameters, none of the 3"):
+            train(*pair(), optimizer=optimizer, folder=folder)
+    assert not folder.exists()
+
+
+def test_an_optimiser_that_leaves_the_guide_out_is_told(caplog):
+    model, guide = pair()
+    train(model, guide, optimizer=torch.optim.Adam(model.parameters()))
+    assert "the Adam leaves out 2 of 3 parameters" in caplog.text
+    train(*pair(), optimizer=lambda parameters: torch.optim.Adam(parameters[:1]))
+    assert caplog.text.count("leaves out") == 1
