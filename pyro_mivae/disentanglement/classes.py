@@ -55,7 +55,7 @@ def match_classes(categories: Any, labels: Any, num_categories: int) -> ClassMat
         num_categories: Number of categories.
 
     Raises:
-        ValueError: If the shapes differ, or a category is out of range.
+        ValueError: If the shapes differ, a category is out of range, or they are no whole numbers.
 
     References:
         Yang, Xu, Nie, Yan and Zhuang (2010), *Image clustering using local discriminant models
@@ -66,6 +66,13 @@ def match_classes(categories: Any, labels: Any, num_categories: int) -> ClassMat
         raise ValueError(
             "expected a category and a label for each datum, found shapes "
             f"{categories.shape} and {labels.shape}"
+        )
+    numbered = labels.dtype.kind in "iub" or (labels.dtype.kind == "f" and (labels % 1 == 0).all())
+    if categories.dtype.kind not in "iu" or not numbered:
+        raise ValueError(
+            "expected categories and labels as whole numbers, found "
+            f"{categories.dtype} and {labels.dtype}: number them, for example with "
+            "numpy.unique(labels, return_inverse=True)[1]"
         )
     if categories.min() < 0 or categories.max() >= num_categories:
         raise ValueError(

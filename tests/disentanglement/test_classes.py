@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
@@ -53,3 +54,17 @@ def test_errors():
         match_classes(torch.zeros(3, dtype=torch.long), labels, 2)
     with pytest.raises(ValueError, match="categories from 0 to 1, found 0 to 2"):
         match_classes(torch.tensor([0, 2]), labels, 2)
+
+
+@pytest.mark.parametrize(
+    ("categories", "labels"),
+    [
+        (torch.tensor([0.0, 1.0]), torch.tensor([0, 1])),
+        (torch.tensor([True, False]), torch.tensor([0, 1])),
+        (torch.tensor([0, 1]), np.array(["a", "b"])),
+        (torch.tensor([0, 1]), torch.tensor([0.2, 0.7])),
+    ],
+)
+def test_what_is_no_number_of_a_class(categories, labels):
+    with pytest.raises(ValueError, match=r"as whole numbers, found .*: number them"):
+        match_classes(categories, labels, 2)
