@@ -23,7 +23,7 @@ from pyro_mivae.information.estimate import Estimate, in_lines
 from pyro_mivae.isolation import evaluation
 from pyro_mivae.progress import Progress
 from pyro_mivae.traces.call import Call
-from pyro_mivae.traces.sites import Codes, as_codes, as_names
+from pyro_mivae.traces.sites import Codes, Dims, as_codes, as_names
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Sandwich:
         lower_per_datum: L_K of every x', double precision, shape ``(len(num_samples), M)``.
         upper_per_datum: U_K, likewise.
         barber_agakov_per_datum: log q(c|x') - log p(c), shape ``(M,)``.
-        codes: Names of the code sites, c.
+        codes: Names of the code sites, c, as ``"z[0]"`` where dimensions of a site are the code.
         draws_note: What to mind of the draws (some lie at an edge of their support), or None.
     """
 
@@ -228,11 +228,28 @@ def sandwich(
             )
             if run == 0:
                 passes = 2 if bounds.noise else 1
-                what = f"bounds on I({', '.join(bounds.codes)}; x')"
+                what = f"bounds on I({', '.join(_names(bounds.codes))}; x')"
                 bar.expect(passes * counts[-1] * num_dual_particles, what)
             runs.append(bounds(counts, bar))
     lower, upper, barber_agakov = (torch.cat(parts, -1).cpu() for parts in zip(*runs, strict=True))
-    result = Sandwich(counts, lower, upper, barber_agakov, tuple(bounds.codes), edges.note())
+    names = _names(bounds.codes)
+    result = Sandwich(counts, lower, upper, barber_agakov, names, edges.note())
     if result.note:
         logger.warning("I(%s; x'): %s", ", ".join(result.codes), result.note)
     return result
+
+
+def _names(codes: Codes) -> tuple[str, ...]:
+    """Names of codes, as ``"z"``, or ``"z[:2]"`` for dimensions of a site."""
+    return tuple(
+        name if dims is None else f"{name}[{_index(dims)}]" for name, dims in codes.items()
+    )
+
+
+def _index(dims: Dims) -> str:
+    if isinstance(dims, list):
+        return ", ".join(map(str, dims))
+    if isinstance(dims, int):
+        return str(dims)
+    ends = ["" if end is None else str(end) for end in (dims.start, dims.stop)]
+    return ":".join(ends if dims.step is None else [*ends, str(dims.step)])

@@ -9,7 +9,15 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from oracles import Bits, CodeAndNoise, LinearGaussian, SymmetricChannel, UniformChannel
+from oracles import (
+    Bits,
+    CodeAndNoise,
+    LinearGaussian,
+    SymmetricChannel,
+    UniformChannel,
+    by_dimension,
+    by_dimension_guide,
+)
 from pyro import poutine
 from pyro.infer import Trace_ELBO
 from torch import nn
@@ -265,6 +273,17 @@ def test_an_ignored_code_has_zero_inside():
     low, high = bounds.interval()
     assert low < 0 < high
     assert high - low < 0.1
+
+
+@pytest.mark.parametrize(
+    ("dims", "name"),
+    [(0, "z[0]"), ([1], "z[1]"), (slice(1), "z[:1]"), (slice(1, None), "z[1:]"), (None, "z")],
+)
+def test_text_names_the_dimensions_of_a_code(dims, name):
+    guide, x = by_dimension_guide(), torch.randn(5, 3)
+    bounds = sandwich(by_dimension, guide, x, codes={"z": dims}, num_samples=2)
+    assert bounds.codes == (name,)
+    assert f"I({name}; x')" in str(bounds)
 
 
 def test_a_deterministic_decoder_has_no_upper_bound():
