@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +21,11 @@ from pyro_mivae.traces.sites import (
     Codes,
     as_codes,
     latent_sites,
+    masks_of,
     unwrap,
 )
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def posteriors(
             is in no vectorised plate of the data.
     """
     num_samples = check_draws("num_samples", num_samples)
-    wanted, dims = as_codes(codes), dict[str, int]()
+    wanted, dims, warned = as_codes(codes), dict[str, int](), False
     for args, count in batching:
         trace = poutine.trace(guide).get_trace(*args)
         if not dims:
@@ -79,6 +83,13 @@ def posteriors(
         sites = {name: trace.nodes[name] for name in dims}
         for name, site in sites.items():
             require_plate(site, {dims[name]}, count)
+        if not warned and (hidden := _masked(sites)):
+            warned = True
+            logger.warning(
+                "the masks of the latent sites %s are left out: what they hide counts in the "
+                "posteriors and in what is measured of them, and not in the ELBO",
+                hidden,
+            )
         densities = {
             name: Density(name, site["fn"], dims[name] - site["fn"].event_dim)
             for name, site in sites.items()
@@ -86,6 +97,15 @@ def posteriors(
         draws = {name: q.fn.sample((num_samples,)) for name, q in densities.items()}
         dtypes = {name: site["value"].dtype for name, site in sites.items()}
         yield args, Batch(count, densities, draws, dtypes)
+
+
+def _masked(sites: Mapping[str, Any]) -> list[str]:
+    """Lists the sites of which a mask hides a part."""
+    return [
+        name
+        for name, site in sites.items()
+        if any(not bool(mask.all()) for mask in masks_of(site, site["value"].device))
+    ]
 
 
 def _code_sites(trace: Any, wanted: Codes | None) -> list[str]:

@@ -287,6 +287,16 @@ def test_scales_and_masks_of_latents_are_left_out():
         assert aggregate_information(changed, data).estimate == plain.estimate
 
 
+def test_masks_that_hide_a_part_of_a_latent_are_told(caplog):
+    """Once in a measurement, and not where a mask hides nothing."""
+    data, guide = torch.randn(20, 2), in_plate(normal)
+    aggregate_information(poutine.mask(guide, torch.ones(5, dtype=torch.bool)), data, batch_size=5)
+    assert not caplog.records
+    aggregate_information(poutine.mask(guide, torch.arange(5) > 2), data, batch_size=5)
+    assert "the masks of the latent sites ['z'] are left out" in caplog.text
+    assert len(caplog.records) == 1
+
+
 # ------------------------------------------------------------------ precision
 
 
