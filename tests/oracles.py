@@ -7,11 +7,15 @@ unbiasedness can be held to rounding error.
 
 import itertools
 import math
+from contextlib import ExitStack, contextmanager
+from unittest import mock
 
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import nn
+
+from pyro_mivae.infer.dual import crossing_look, multisample
 
 
 class Script:
@@ -36,15 +40,37 @@ class Script:
         return torch.tensor(chosen).reshape(probs.shape[:-1])
 
 
+@contextmanager
+def unscripted_looks():
+    """The looks at a pair's plates draw for themselves; the result depends on none of it."""
+
+    def unscripted(look):
+        def wrapped(*args):
+            script, Script.current = Script.current, None
+            try:
+                return look(*args)
+            finally:
+                Script.current = script
+
+        return wrapped
+
+    places = ((crossing_look, "crossed_plates"), (multisample, "_dependent"))
+    with ExitStack() as stack:
+        for module, name in places:
+            look = unscripted(getattr(module, name))
+            stack.enter_context(mock.patch.object(module, name, look))
+        yield
+
+
 def expectation(run):
     """The exact expectation of the tensor ``run()`` over all scripted draws that it makes."""
-    run()  # what is looked at once, with draws of its own, is no part of it
     total, pending, mass = 0.0, [()], 0.0
     while pending:
         prefix = pending.pop()
         Script.current = script = Script(prefix)
         try:
-            value = run()
+            with unscripted_looks():
+                value = run()
         finally:
             Script.current = None
         total = total + script.weight * value
