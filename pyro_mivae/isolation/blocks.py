@@ -16,6 +16,9 @@ from pyro_mivae.isolation.reach import modules_of, remembered_roots
 from pyro_mivae.isolation.watch import Visits, watching
 from pyro_mivae.page_in import page_in_log1p
 
+_STREAM = 20_161_205
+"""What the seeds of measurements are mixed with."""
+
 
 def forked_random(device: torch.device) -> Any:
     """Returns a context that leaves the random states of the host and of a device as they were."""
@@ -69,7 +72,8 @@ def evaluation(*parts: Any, device: torch.device, seed: int = 0) -> Iterator[Non
 
     page_in_log1p()  # densities are computed for minutes in such blocks
     with torch.no_grad(), forked_random(device):
-        torch.manual_seed(seed)
+        # Another stream than that of data which were drawn under the same seed.
+        torch.manual_seed((seed * 1_000_003 + _STREAM) % 2**63)
         try:
             with _kept_buffers(parts, visit):
                 yield

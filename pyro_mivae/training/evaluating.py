@@ -41,8 +41,7 @@ def evaluate(
             iterable of batches has to end.
         batch_size: Data in a batch, where `data` has no batches of its own.
         prepare: As in :func:`fit`.
-        seed: Seed of the draws. Of data that were drawn at random under a seed take another one:
-            the first draws of the guide would be the data's noise, and the terms too good.
+        seed: Seed of the draws.
 
     Raises:
         ValueError: If the data do not fit, or `batch_size` is below 1.
