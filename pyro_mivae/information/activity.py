@@ -14,6 +14,7 @@ from pyro_mivae.information.dimension_terms import by_datum, pair
 from pyro_mivae.information.estimate import mean_and_error
 from pyro_mivae.information.posteriors import data_dims
 from pyro_mivae.traces.call import Call
+from pyro_mivae.traces.dependencies import dependencies
 from pyro_mivae.traces.importance import Cells, density
 from pyro_mivae.traces.rerun import (
     latent_values,
@@ -50,6 +51,7 @@ class UseTerms:
         self._losses: dict[str, list[Tensor]] = {name: [] for name in sites}
         self._sizes: dict[str, int] = {}
         self._dims: dict[str, int] = {}
+        self._upstream: dict[str, frozenset[str]] | None = None
 
     def add(self, args: tuple[Any, ...], count: int, batching: Batching) -> None:
         """Adds the terms of a batch of `count` data."""
@@ -67,15 +69,23 @@ class UseTerms:
             )
             self._means[name].append((mean, noise))
             self._sizes[name] = len(dimension_shape(site["fn"]))
-            prior = model_trace.nodes[name]
-            draw = prior["fn"].sample()
+            draw = model_trace.nodes[name]["fn"].sample()
+            prior = self._prior(name, args, model_trace, draw)
             moments = [
                 by_datum(part, prior, dim, count, prior["fn"].event_shape)
-                for part in _prior_moments(prior["fn"], draw)
+                for part in _prior_moments(prior["fn"], prior["value"])
             ]
             self._priors[name].append((moments[0], moments[1]))
             loss = _resampling_loss(self.model, args, model_trace, name, draw, self._dims, count)
             self._losses[name].append(loss)
+
+    def _prior(self, name: str, args: tuple[Any, ...], model_trace: Any, draw: Tensor) -> Any:
+        """The site at a draw of its prior, and at the prior's draws of what it depends on."""
+        if self._upstream is None:
+            self._upstream = dependencies(self.model, args, {})
+        if not self._upstream.get(name):
+            return {**model_trace.nodes[name], "value": draw}
+        return run_again(self.model, args, {}, plate_indices(model_trace)).nodes[name]
 
     def by_site(self) -> dict[str, Use]:
         """Joins what was added, by site."""
@@ -84,7 +94,7 @@ class UseTerms:
             mean, noise = (torch.cat(part) for part in zip(*parts, strict=True))
             variance = _variance_and_error(mean, noise, self._sizes[name])
             means, within = (torch.cat(p) for p in zip(*self._priors[name], strict=True))
-            # Of a prior that depends on the data: the variance of its means, too.
+            # Of a prior that depends on data or other sites: the variance of its means, too.
             prior = within.mean(0) + means.var(0, unbiased=False)
             prior = prior.sum(-1) if prior.dim() > self._sizes[name] else prior
             joined[name] = Use(variance, prior.cpu(), torch.cat(self._losses[name]))

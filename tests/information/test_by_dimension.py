@@ -238,6 +238,31 @@ def test_a_one_hot_vector_is_one_variable_whose_entries_a_categorical_has_too():
     assert list(one["dimension"].values) == ["d"]
 
 
+@pytest.mark.parametrize("closed", [True, False])
+def test_variance_of_a_prior_that_depends_on_another_site(closed):
+    """Of z = 3 a + e under the model, 10, wherever the guide puts a."""
+
+    class Opaque(dist.Normal):
+        mean = property(lambda self: torch.full_like(self.loc, torch.nan))
+        variance = property(lambda self: (_ for _ in ()).throw(NotImplementedError))
+
+    family = dist.Normal if closed else Opaque
+
+    def hierarchy(x):
+        with pyro.plate("data", len(x)):
+            a = pyro.sample("a", dist.Normal(0.0, 1.0))
+            z = pyro.sample("z", family(3 * a, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def far(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("a", dist.Normal(10 + 5 * x, 2.0))
+            pyro.sample("z", dist.Normal(x, 1.0))
+
+    data = per_dimension(hierarchy, far, torch.randn(4000), codes="z")
+    assert float(data["prior_variance_z"]) == pytest.approx(10, rel=0.1)
+
+
 def test_two_calls_agree_and_nothing_changes():
     before = torch.get_rng_state()
     one, two = (per_dimension(model, guide, X[:100], seed=4) for _ in range(2))
