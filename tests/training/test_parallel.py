@@ -45,9 +45,9 @@ CHANNELS = ("mean", "straight-through")
 STEPS = 6  # of the comparison with one process: two epochs
 DRAWS = 400
 # Model and guide are called twice a step, and before the first one to find the parameters,
-# and those that are not used. In the first of these runs the model is called twice more, to see
-# whether it draws x' given the real data.
-BEFORE = 6
+# and those that are not used. In these runs the model is called twice more, to see whether it
+# draws x' given the real data, and four times, to see whether a draw moves other data's terms.
+BEFORE = 10
 IN_STEP_5 = BEFORE + 2 * 5
 
 
