@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, NullLocator, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from experiments.capacity.trainings import MAP, PARTS, WEIGHTS, WITHOUT, Model, training_of
 from experiments.poster.rows import IGNORED
@@ -87,7 +87,7 @@ def _panel(axes: Axes, rows: Sequence[Row], part: str, weight: float) -> None:
     ticks = sorted({getattr(model, across) for model in models})
     axes.set_xticks(ticks, [str(tick).replace("000", "k") for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
     style.finish(axes, f"{_TITLES[part]}, λ = {weight:g}", xlabel)
 
