@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pyro_mivae.checks import check_count
+from pyro_mivae.isolation.seeds import mixed
 
 Prepare = Callable[..., Any]
 """Makes the arguments of model and guide, a tensor or a tuple, from the tensors of a batch."""
@@ -184,7 +185,7 @@ def arguments(batch: Sequence[Tensor], prepare: Prepare | None) -> tuple[Any, ..
 
 def permutation(length: int, seed: int, epoch: int) -> Tensor:
     """Draws the order of an epoch's data, int64 ``(length,)``, from seed and epoch alone."""
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+    generator = torch.Generator().manual_seed(mixed(seed, epoch))
     return torch.randperm(length, generator=generator)
 
 

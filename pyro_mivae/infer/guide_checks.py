@@ -23,6 +23,7 @@ __all__ = [
     "require_same_measure_of",
     "require_support",
     "support_bounds",
+    "without_rsample",
 ]
 
 _ALONG = ", both along the sides of its turned square"
@@ -32,21 +33,26 @@ class NoReparameterisationError(ValueError, NotImplementedError):
     """A guide site has no reparameterised sampler; code for Pyro catches NotImplementedError."""
 
 
+def without_rsample(trace: Any) -> list[str]:
+    """Names the latent sites whose distribution has no reparameterised sampler."""
+    nodes = trace.nodes
+    return [n for n in latent_sites(trace) if not getattr(nodes[n]["fn"], "has_rsample", False)]
+
+
 def require_rsample(guide_trace: Any) -> None:
     """Refuses guide sites whose gradient ``TraceMeanField_ELBO`` would lose in silence.
 
     Raises:
         NoReparameterisationError: If a site's distribution has no reparameterised sampler.
     """
-    for name in latent_sites(guide_trace):
-        site = guide_trace.nodes[name]
-        if not getattr(site["fn"], "has_rsample", False):
-            raise NoReparameterisationError(
-                f"guide site '{name}' is a {type(unwrap(site['fn'])).__name__}, which has no "
-                "reparameterised sampler: TraceMeanField_ELBO would lose its gradient. Use "
-                "elbo=TraceEnum_ELBO() to sum it out or elbo=TraceGraph_ELBO() for "
-                "score-function gradients"
-            )
+    if names := without_rsample(guide_trace):
+        kind = type(unwrap(guide_trace.nodes[names[0]]["fn"])).__name__
+        raise NoReparameterisationError(
+            f"guide site '{names[0]}' is a {kind}, "
+            "which has no reparameterised sampler: TraceMeanField_ELBO would lose its gradient. "
+            "Use elbo=TraceEnum_ELBO() to sum it out or elbo=TraceGraph_ELBO() for "
+            "score-function gradients"
+        )
 
 
 def require_support(model_trace: Any, guide_trace: Any) -> None:

@@ -13,6 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from pyro_mivae.checks import check_seed
 from pyro_mivae.isolation.reach import modules_of, remembered_roots
+from pyro_mivae.isolation.seeds import mixed
 from pyro_mivae.isolation.watch import Visits, watching
 from pyro_mivae.page_in import page_in_log1p
 
@@ -73,7 +74,7 @@ def evaluation(*parts: Any, device: torch.device, seed: int = 0) -> Iterator[Non
     page_in_log1p()  # densities are computed for minutes in such blocks
     with torch.no_grad(), forked_random(device):
         # Another stream than that of data which were drawn under the same seed.
-        torch.manual_seed((seed * 1_000_003 + _STREAM) % 2**63)
+        torch.manual_seed(mixed(seed, _STREAM))
         try:
             with _kept_buffers(parts, visit):
                 yield

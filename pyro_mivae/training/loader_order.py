@@ -9,7 +9,7 @@ import torch
 from torch.utils import data as torch_data
 from torch.utils.data import DataLoader
 
-from pyro_mivae.training.seeding import mixed
+from pyro_mivae.isolation.seeds import mixed
 
 KNOWN_SAMPLERS = (
     torch_data.SequentialSampler,

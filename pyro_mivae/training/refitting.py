@@ -19,9 +19,9 @@ from pyro_mivae.checks import check_count, check_seed
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.infer.compiled.capture import leaves_of
 from pyro_mivae.infer.dual.binding import DataArgs
+from pyro_mivae.infer.guide_checks import without_rsample
 from pyro_mivae.isolation import modules_of, undisturbed
 from pyro_mivae.progress import titled
-from pyro_mivae.traces.sites import latent_sites
 from pyro_mivae.training.copies import copy_programs
 from pyro_mivae.training.discovery import make_local
 from pyro_mivae.training.fitting import fit
@@ -141,7 +141,7 @@ def _trained(
         torch.manual_seed(seed)
         guide_trace = poutine.trace(guide).get_trace(*args)
         of_guide = _leaves(guide_trace)
-        sites = [guide_trace.nodes[name]["fn"] for name in latent_sites(guide_trace)]
+        reparameterised = not without_rsample(guide_trace)
         guide_trace.detach_()
         replayed = poutine.trace(poutine.replay(model, trace=guide_trace))
         of_model = _leaves(replayed.get_trace(*args))
@@ -151,7 +151,7 @@ def _trained(
         of_model = [*model.parameters(), *of_model]
     kept = {id(parameter) for parameter in of_model}
     trained = [p for p in of_guide if id(p) not in kept and p.requires_grad]
-    return trained, all(getattr(fn, "has_rsample", False) for fn in sites)
+    return trained, reparameterised
 
 
 def _leaves(trace: poutine.Trace) -> list[Tensor]:

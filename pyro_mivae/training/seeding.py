@@ -9,13 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-
-def mixed(*numbers: int) -> int:
-    """Makes one seed of several numbers."""
-    seed = 0
-    for number in numbers:
-        seed = (seed * 1_000_003 + number) % 2**63
-    return seed
+from pyro_mivae.isolation.seeds import mixed
 
 
 @contextmanager

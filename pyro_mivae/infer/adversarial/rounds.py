@@ -152,9 +152,7 @@ class Round:
         if scores:  # draws of the model without a pathwise gradient
             coupled = draw.coupled or self._coupled(comparison)
             memory = rules.dual.memories(self.call)
-            crossed = rules.dual.crossed(
-                forward, None, {}, self.call, memory, scores, coupled=coupled
-            )
+            crossed = rules.dual.crossed(forward, None, {}, self.call, memory, coupled=coupled)
             surrogate = with_scores(
                 value,
                 [comparison.cost(rows)],

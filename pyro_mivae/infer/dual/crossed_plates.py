@@ -18,11 +18,11 @@ from pyro import poutine
 from torch import Tensor
 
 from pyro_mivae.infer.dual.channel import Forward
+from pyro_mivae.infer.dual.score_function import scored_draws
 from pyro_mivae.isolation import aside
 from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.dependent_plates import REDRAWS, choose, patterns, same_draws
 from pyro_mivae.traces.importance import density, plates
-from pyro_mivae.traces.rerun import latent_values
 from pyro_mivae.traces.sites import Codes, keep_masked, unmasked
 
 logger = logging.getLogger(__name__)
@@ -57,8 +57,7 @@ class Runs:
         forward = self.forward
         sides = [_Side.of(forward.trace, forward.score_sites, forward.originals)]
         if self.guide_trace is not None:
-            own = latent_values(self.guide_trace)
-            names = [name for name in own if self._is_own(name, self.guide_trace.nodes[name])]
+            names = scored_draws(self.guide_trace, self.codes)
             sides.append(_Side.of(self.guide_trace, names, {}))
         return sides
 
@@ -90,11 +89,6 @@ class Runs:
             if dim is not None:
                 numbers[name, "value"] = _along(value, dim - site["fn"].event_dim)
         return numbers
-
-    def _is_own(self, name: str, site: dict[str, Any]) -> bool:
-        """Whether the guide draws a site, or a part of it, without a pathwise gradient."""
-        replayed = name in self.codes and self.codes[name] is None
-        return not replayed and not getattr(site["fn"], "has_rsample", False)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from torch import Tensor
 from pyro_mivae.infer.dual.channel import Channel, Forward, generate
 from pyro_mivae.infer.dual.crossed_plates import Runs, crossed_plates
 from pyro_mivae.infer.dual.guide_run import GuideRun
-from pyro_mivae.infer.dual.score_function import Scores
 from pyro_mivae.infer.pair_memory import PairMemory
 from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.rerun import plate_indices
@@ -46,7 +45,6 @@ class CrossingLook:
         codes: Codes,
         call: Call,
         memory: PairMemory,
-        scores: Scores,
         *,
         coupled: bool,
     ) -> frozenset[str]:
@@ -58,11 +56,10 @@ class CrossingLook:
             codes: The codes.
             call: The pair and its arguments.
             memory: What is known of the pair.
-            scores: The draws without a pathwise gradient; without any there is no look.
             coupled: Whether all data depend on each other anyway.
         """
         with_guide = guide_trace is not None
-        if coupled or not scores:
+        if coupled:
             return frozenset()
         if with_guide not in memory.crossed:
 

@@ -39,7 +39,7 @@ from pyro_mivae.infer.dual.subsampling import (
     SubsampledByGuideError,
     subsampled_by_guide,
 )
-from pyro_mivae.infer.pair_memory import PairMemories, PairMemory
+from pyro_mivae.infer.pair_memory import PairMemories
 from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.sites import Codes, site_log_prob
 
@@ -138,10 +138,7 @@ class DualPass:
         if self.num_samples == 1:
             return self.score(forward, guide_trace, codes, call, scoring, coupled=watch.coupled)
         terms, scores = self._score_many(forward, many)
-        crossed = self.crossed(
-            forward, guide_trace, codes, call, memory, scores, coupled=watch.coupled
-        )
-        return self._with_scores(terms, scores, watch.coupled, crossed, memory)
+        return self._with_scores(terms, scores, forward, guide_trace, codes, call, watch.coupled)
 
     def traces(self, call: Call, scoring: Scoring = _PLAIN) -> tuple[Forward, poutine.Trace, Codes]:
         """Runs the model forward and the guide on x'; with both traces come the latent codes."""
@@ -252,8 +249,7 @@ class DualPass:
             if not forward.frozen:
                 scores += forward_scores(forward, gathering(guide_trace, codes, memory.blind))
             scores += guide_scores(guide_trace, codes)
-        crossed = self.crossed(forward, guide_trace, codes, call, memory, scores, coupled=coupled)
-        return self._with_scores(terms, scores, coupled, crossed, memory)
+        return self._with_scores(terms, scores, forward, guide_trace, codes, call, coupled)
 
     def _score_many(self, forward: Forward, many: ManySamples) -> tuple[DualTerms, Scores]:
         value = many.bound.sum()
@@ -271,13 +267,16 @@ class DualPass:
         self,
         terms: DualTerms,
         scores: Scores,
+        forward: Forward,
+        guide_trace: poutine.Trace,
+        codes: Codes,
+        call: Call,
         coupled: bool,
-        crossed: frozenset[str],
-        memory: PairMemory,
     ) -> DualTerms:
         """The terms with the gradient of the score-function terms, if there are any."""
         if not scores:  # as there are none where gradients are disabled
             return terms
+        memory = self.memories(call)
         if coupled and not memory.has_scores:
             warnings.warn(_COUPLED, stacklevel=3)
         memory.has_scores = True
@@ -286,7 +285,7 @@ class DualPass:
             terms.costs,
             scores,
             coupled=coupled,
-            crossed=crossed,
+            crossed=self.crossed(forward, guide_trace, codes, call, memory, coupled=coupled),
             baseline=self.baseline and self.channel == "sample",
         )
         return terms

@@ -12,12 +12,12 @@ from pyro.infer.util import MultiFrameTensor
 from torch import Tensor
 
 from pyro_mivae.infer.dual.channel import Forward
+from pyro_mivae.infer.guide_checks import without_rsample
 from pyro_mivae.isolation import buffers_apart, remembered_roots
 from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.scoring import site_density
 from pyro_mivae.traces.sites import (
     Codes,
-    latent_sites,
     site_log_prob,
     unmasked,
 )
@@ -53,14 +53,18 @@ def forward_scores(forward: Forward, gathering: Sequence[dict[str, Any]] = ()) -
     return _with_gradient(terms)
 
 
+def scored_draws(guide_trace: poutine.Trace, codes: Codes) -> list[str]:
+    """Names the sites that the guide draws, or a part of them, without a pathwise gradient."""
+    sites = without_rsample(guide_trace)
+    return [name for name in sites if not (name in codes and codes[name] is None)]
+
+
 def guide_scores(guide_trace: poutine.Trace, codes: Codes) -> Scores:
     """Collects those of the guide's own draws of sites (or dimensions) that are not code."""
     terms = []
-    for name in latent_sites(guide_trace):
-        site, fn = guide_trace.nodes[name], guide_trace.nodes[name]["fn"]
-        if getattr(fn, "has_rsample", False) or (name in codes and codes[name] is None):
-            continue
-        fn = unmasked(fn)
+    for name in scored_draws(guide_trace, codes):
+        site = guide_trace.nodes[name]
+        fn = unmasked(site["fn"])
         log_q = site_density({**site, "fn": fn})
         if name in codes:
             unweighted = {**site, "fn": fn, "scale": 1.0, "mask": None}
