@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from pyro_mivae.checks import check_count
 from pyro_mivae.isolation.seeds import mixed
@@ -131,11 +133,11 @@ class Batches:
                     self._epoch, self._order = epoch, order.to(parts[0].device)
                 index, count = shard(self._order[number * size : (number + 1) * size], *self.share)
                 parts = [tensor[index] for tensor in parts]
-        return Batch(arguments(parts, self.prepare), {}, count)
+        return Batch(arguments(parts, self.prepare, len(parts[0])), {}, count)
 
     def one(self) -> Batch:
         """Gives a batch of the first datum."""
-        return Batch(arguments([tensor[:1] for tensor in self.tensors], self.prepare), {}, 1)
+        return Batch(arguments([tensor[:1] for tensor in self.tensors], self.prepare, 1), {}, 1)
 
     def smallest(self) -> int:
         """Gives the number of data in the smallest batch, or share of one, of an epoch."""
@@ -177,10 +179,32 @@ def shard(index: Tensor, rank: int, ranks: int) -> tuple[Tensor, float]:
     return own, len(index) / ranks if len(index) % ranks else len(own)
 
 
-def arguments(batch: Sequence[Tensor], prepare: Prepare | None) -> tuple[Any, ...]:
-    """Returns the positional arguments of model and guide."""
-    prepared = tuple(batch) if prepare is None else prepare(*batch)
-    return prepared if isinstance(prepared, tuple) else (prepared,)
+def arguments(
+    batch: Sequence[Tensor], prepare: Prepare | None, count: int | None = None
+) -> tuple[Any, ...]:
+    """Returns the positional arguments of model and guide; `count` is that of the data in them."""
+    if prepare is None:
+        return tuple(batch)
+    return prepared_arguments(prepare(*batch), count)
+
+
+def prepared_arguments(prepared: Any, count: int | None) -> tuple[Any, ...]:
+    """Returns what `prepare` made of `count` data as positional arguments.
+
+    Warns where none of its tensors has a dimension of this length: sums over other data would be
+    divided by `count`.
+    """
+    args = prepared if isinstance(prepared, tuple) else (prepared,)
+    shapes = [leaf.shape for leaf in pytree.tree_leaves(args) if isinstance(leaf, Tensor)]
+    if count is not None and any(shapes) and not any(count in shape for shape in shapes):
+        found = ", ".join(str(tuple(shape)) for shape in shapes)
+        warnings.warn(
+            f"prepare: expected tensors with a dimension of the {count} data of the batch, found "
+            f"shapes {found}. Sums over the batch are divided by {count} all the same: where "
+            "prepare leaves data out, leave them out of the data themselves",
+            stacklevel=2,
+        )
+    return args
 
 
 def permutation(length: int, seed: int, epoch: int) -> Tensor:
@@ -234,4 +258,5 @@ def batches(
     """Yields the arguments of model and guide by batch, and the number of data in it."""
     batch_size = check_count("batch_size", batch_size)
     for batch in zip(*(torch.split(t, batch_size) for t in tensors), strict=True):
-        yield arguments(batch, prepare), len(batch[0])
+        count = len(batch[0])
+        yield arguments(batch, prepare, count), count

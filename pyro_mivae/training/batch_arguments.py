@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_mivae.batches import Batch, Prepare, shard
+from pyro_mivae.batches import Batch, Prepare, prepared_arguments, shard
 
 EXPECTED = "data: expected batches that are tensors, or tuples, lists or dicts of tensors"
 
@@ -44,11 +44,12 @@ def make_batch(
         batch = map_tensors(batch, lambda tensor: tensor[index])
     batch = map_tensors(batch, lambda tensor: tensor.to(device, non_blocking=True), prepare is None)
     if prepare is not None:
+        own = len(leaves_of(batch)[0])
         if isinstance(batch, Mapping):
             batch = prepare(**batch)
         else:
             batch = prepare(*batch) if isinstance(batch, list | tuple) else prepare(batch)
-        return Batch(batch if isinstance(batch, tuple) else (batch,), {}, count)
+        return Batch(prepared_arguments(batch, own), {}, count)
     if isinstance(batch, Mapping):
         return Batch((), dict(batch), count)
     return Batch(tuple(batch) if isinstance(batch, list | tuple) else (batch,), {}, count)

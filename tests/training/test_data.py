@@ -268,3 +268,26 @@ def test_batch_normalisation_and_a_loader_that_leaves_one_datum():
     elbo = TraceMI_ELBO(channel="sample", codes="z")
     with pytest.raises(ValueError, match="drop_last=True"):
         fit(Model(), Normalising(), elbo, loader, steps=3, device="cpu", progress=False)
+
+
+def without_first(x):
+    return x[1:]
+
+
+@pytest.mark.parametrize("kind", ["tensors", "loader", "dict"])
+def test_a_prepare_that_leaves_data_out_is_warned_of(kind):
+    """The mean over the data would count what is left out as terms of 0."""
+    if kind == "dict":
+        data = [{"x": DATA[:20]}, {"x": DATA[20:40]}]
+    else:
+        data = DATA if kind == "tensors" else DataLoader(DATA, **LOADER)
+    batch_size = 20 if kind == "tensors" else None
+    with pytest.warns(UserWarning, match=r"dimension of the 20 data .*\(19, 3\).*divided by 20"):
+        make_source(data, batch_size, 0, without_first, CPU).at(0)
+
+
+@pytest.mark.parametrize(
+    "prepare", [lambda x: x.T, lambda x: (x, 3), lambda x: {"rows": [x[:, 0]]}, lambda x: ()]
+)
+def test_a_prepare_that_keeps_the_data_is_not(prepare):
+    make_source(DATA, 20, 0, prepare, CPU).at(0)
