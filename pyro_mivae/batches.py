@@ -72,8 +72,8 @@ class BatchSource(Protocol):
     def smallest(self) -> int:
         """Gives the number of data in the smallest batch of an epoch; 2 where it is not known."""
 
-    def one(self) -> Batch:
-        """Gives a batch of one datum."""
+    def few(self, number: int) -> Batch:
+        """Gives a batch of as many data, from the first on; what is missing is repeated."""
 
     def checksums(self) -> dict[str, str]:
         """Gives what tells these data from others; nothing where two readings of them differ.
@@ -135,9 +135,10 @@ class Batches:
                 parts = [tensor[index] for tensor in parts]
         return Batch(arguments(parts, self.prepare, len(parts[0])), {}, count)
 
-    def one(self) -> Batch:
-        """Gives a batch of the first datum."""
-        return Batch(arguments([tensor[:1] for tensor in self.tensors], self.prepare, 1), {}, 1)
+    def few(self, number: int) -> Batch:
+        """Gives a batch of the first data; what is missing is repeated."""
+        parts = [tensor[first_of(len(tensor), number)] for tensor in self.tensors]
+        return Batch(arguments(parts, self.prepare, number), {}, number)
 
     def smallest(self) -> int:
         """Gives the number of data in the smallest batch, or share of one, of an epoch."""
@@ -170,6 +171,11 @@ def smallest_batch(length: int, batch_size: int | None, drop_last: bool, ranks: 
     return max(1, (rest or min(size, length)) // ranks)
 
 
+def first_of(length: int, number: int) -> list[int]:
+    """Lists the indices of the first data; where there are fewer, they are repeated."""
+    return [index % length for index in range(number)]
+
+
 def shard(index: Tensor, rank: int, ranks: int) -> tuple[Tensor, float]:
     """Takes a rank's part of the indices of a batch, and gives what its sums are divided by."""
     own = index[rank::ranks]
@@ -197,10 +203,10 @@ def prepared_arguments(prepared: Any, count: int | None) -> tuple[Any, ...]:
     args = prepared if isinstance(prepared, tuple) else (prepared,)
     shapes = [leaf.shape for leaf in pytree.tree_leaves(args) if isinstance(leaf, Tensor)]
     if count is not None and any(shapes) and not any(count in shape for shape in shapes):
-        found = ", ".join(str(tuple(shape)) for shape in shapes)
+        listed = ", ".join(str(tuple(shape)) for shape in shapes)
         warnings.warn(
             f"prepare: expected tensors with a dimension of the {count} data of the batch, found "
-            f"shapes {found}. Sums over the batch are divided by {count} all the same: where "
+            f"shapes {listed}. Sums over the batch are divided by {count} all the same: where "
             "prepare leaves data out, leave them out of the data themselves",
             stacklevel=2,
         )

@@ -10,6 +10,7 @@ from pyro_mivae.isolation.blocks import (
     undisturbed,
 )
 from pyro_mivae.isolation.reach import (
+    device_of,
     functions_of,
     modules_of,
     names_of_globals,
@@ -23,6 +24,7 @@ from pyro_mivae.isolation.watch import watching
 __all__ = [
     "aside",
     "buffers_apart",
+    "device_of",
     "evaluation",
     "forked_random",
     "functions_of",

@@ -8,12 +8,13 @@ import functools
 import sys
 import types
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
 from pyro.poutine.messenger import _context_wrap
-from torch import nn
+from torch import Tensor, nn
 
 DEPTH = 12
 """Steps from a program to a module: a closure's cell, an attribute, an item of a list."""
@@ -41,6 +42,13 @@ def modules_of(parts: Sequence[Any]) -> list[nn.Module]:
         for module in root.modules():
             modules.setdefault(id(module), module)
     return list(modules.values())
+
+
+def device_of(parts: Sequence[Any], leaves: Iterable[Any] = ()) -> torch.device:
+    """Returns the device of the parameters that programs reach; else of the first tensor."""
+    parameters = (p for module in modules_of(parts) for p in module.parameters(recurse=False))
+    tensors = chain(parameters, (leaf for leaf in leaves if isinstance(leaf, Tensor)))
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
 def roots_of(parts: Sequence[Any]) -> list[nn.Module]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -65,11 +65,11 @@ class AdversarialGame(Game):
             return terms, loss
         return {name: value * factor for name, value in terms.items()}, loss * factor
 
-    def look(self, call: Call, count: float) -> None:
+    def look(self, call: Call, count: float, few: Callable[[int], Batch]) -> None:
         """Computes the terms once."""
         self.elbo.terms(call.model, call.guide, *call.args, **call.kwargs)
 
-    def sums(self, call: Call, count: float) -> Terms:
+    def sums(self, call: Call, count: float, few: Callable[[int], Batch]) -> Terms:
         """Computes the terms per datum, and makes sums of them."""
         terms = self.elbo.terms(call.model, call.guide, *call.args, **call.kwargs)
         return {name: value * count for name, value in terms.items()}

@@ -12,6 +12,7 @@ from pyro_mivae.batches import (
     Batch,
     Prepare,
     checksum_of,
+    first_of,
     number_of_batches,
     order_of,
     shard,
@@ -88,9 +89,9 @@ class DatasetBatches:
         """Gives the number of data in the smallest batch, or share of one, of an epoch."""
         return smallest_batch(self.length, self.batch_size, self.drop_last, self.share[1])
 
-    def one(self) -> Batch:
-        """Gives a batch of the first datum."""
-        return self._read([0], 1, 0)
+    def few(self, number: int) -> Batch:
+        """Gives a batch of the first data; what is missing is repeated."""
+        return self._read(first_of(self.length, number), number, 0)
 
     def checksums(self) -> dict[str, str]:
         """Gives the ``checksum`` of a sample of the data; nothing where two readings differ."""

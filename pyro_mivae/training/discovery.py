@@ -97,7 +97,7 @@ def discover(
     with _new_objects_alone():
         with undisturbed(parts, device), torch.no_grad(), watching(look), trace, reports:
             call = Call(objective.model, objective.guide, batch.args, batch.kwargs)
-            objective.game.look(call, batch.count)
+            objective.game.look(call, batch.count, batches.few)
         sites = dict(trace.trace.nodes)
         del trace
         if any(reference() is not None for reference in called.values()):
@@ -231,11 +231,11 @@ def check_small_batches(objective: Objective, batches: BatchSource, device: torc
     """
     if batches.smallest() > 1 or not any(_normalises(module) for module in objective.modules()):
         return
-    batch = batches.one()
+    batch = batches.few(1)
     try:
         with undisturbed((objective,), device), torch.no_grad():
             call = Call(objective.model, objective.guide, batch.args, batch.kwargs)
-            objective.game.look(call, batch.count)
+            objective.game.look(call, batch.count, batches.few)
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise

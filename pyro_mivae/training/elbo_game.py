@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from pyro.infer import ELBO
 from torch import Tensor
 
+from pyro_mivae.batches import Batch
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.infer.any_elbo import loss_terms, with_terms
+from pyro_mivae.isolation import aside, device_of
 from pyro_mivae.traces.call import Call
 from pyro_mivae.training.data_plates import DataPlates
 from pyro_mivae.training.games import Game, Terms
+from pyro_mivae.training.parallel import share_factor
 from pyro_mivae.training.steps import Compile, Steps
 
 
@@ -24,13 +29,22 @@ class ElboGame(Game):
         guide: Its guide.
         elbo: An ELBO of this library or of Pyro.
         compile: As for :class:`~pyro_mivae.training.steps.Steps`.
+        share: Rank of this process, and number of all.
 
     Attributes:
         steps: How the loss is computed.
     """
 
-    def __init__(self, model: Any, guide: Any, elbo: ELBO, compile: Compile) -> None:  # noqa: A002
+    def __init__(
+        self,
+        model: Any,
+        guide: Any,
+        elbo: ELBO,
+        compile: Compile,  # noqa: A002 -- torch's word
+        share: tuple[int, int] = (0, 1),
+    ) -> None:
         self.model, self.guide, self.elbo = model, guide, with_terms(elbo)
+        self.share = share
         self.steps = Steps(self.elbo, model, guide, compile)
         self._looked = False
 
@@ -62,21 +76,60 @@ class ElboGame(Game):
         """Goes on in the way that a checkpoint notes, where none is asked for."""
         self.steps.resume(done, noted.get("steps"))
 
-    def look(self, call: Call, count: float) -> None:
+    def divisor(self, count: float) -> float:
+        """Returns the number of data that a process's terms are sums over."""
+        if self.number is None:
+            return count
+        factor = share_factor(count, *self.share)
+        return self.number / factor if factor else math.inf
+
+    def look(self, call: Call, count: float, few: Callable[[int], Batch]) -> None:
         """Computes the loss once, and finds the number of data that it is a sum over."""
         with DataPlates(count) as plates:
             self.elbo.loss(call.model, call.guide, *call.args, **call.kwargs)
-        if not self._looked:  # not by a second look, at a single datum
-            self.number, self._looked = plates.number, True
+        self._find_number(plates, few)
 
-    def sums(self, call: Call, count: float) -> Terms:
+    def sums(self, call: Call, count: float, few: Callable[[int], Batch]) -> Terms:
         """Computes the terms of a :class:`TraceMI_ELBO`."""
         elbo: Any = self.elbo
         with DataPlates(count) as plates:
             terms: Terms = elbo.terms(call.model, call.guide, *call.args, **call.kwargs)
-        if plates.number is None:
+        self._find_number(plates, few)
+        if self.number is None:
             return terms
-        return {name: value * (count / plates.number) for name, value in terms.items()}
+        return {name: value * (count / self.number) for name, value in terms.items()}
+
+    def _find_number(self, plates: DataPlates, few: Callable[[int], Batch]) -> None:
+        """Finds, by the first batch, the number of data that the sums over any are over."""
+        if self._looked:
+            return
+        self._looked = True
+        other = self._other_plates(plates, few) if plates.is_unclear else None
+        self.number = plates.number(other)
+
+    def _other_plates(self, plates: DataPlates, few: Callable[[int], Batch]) -> DataPlates | None:
+        """The plates of a run on another number of data; None where the model takes no other."""
+        number = 3 if plates.count == 2 else 2
+        programs = (self.model, self.guide)
+        with aside(programs, device_of(programs)):
+            batch = few(number)
+            other = DataPlates(number)
+            try:
+                with other:
+                    self.elbo.loss(*programs, *batch.args, **batch.kwargs)
+            except (RuntimeError, ValueError, IndexError) as error:
+                sizes = {n: size for site in plates.plates.values() for n, size in site.items()}
+                full = plates.number() or plates.count
+                reason = str(error).splitlines() or [type(error).__name__]
+                warnings.warn(
+                    f"the plates {sorted(sizes)} have the size of a batch, {plates.count:g}, "
+                    f"and the model can't be run on {number} data to see which of them is that "
+                    f"of the data ({reason[0]}): terms are divided by "
+                    f"{full:g}. Use another batch_size to be sure",
+                    stacklevel=2,
+                )
+                return None
+        return other
 
     def advance(self) -> None:
         """Counts a step, and moves the schedules of a :class:`TraceMI_ELBO`."""

@@ -11,7 +11,7 @@ from torch.utils.data import TensorDataset
 from pyro_mivae.batches import Prepare, as_tensors
 from pyro_mivae.checks import check_count
 from pyro_mivae.infer import TraceMI_ELBO, TraceMI_GAN
-from pyro_mivae.isolation import evaluation, modules_of
+from pyro_mivae.isolation import device_of, evaluation
 from pyro_mivae.traces.call import Call
 from pyro_mivae.training.objective import make_game
 from pyro_mivae.training.sources import DefaultSize, TrainingData, kind_of, make_source
@@ -51,7 +51,7 @@ def evaluate(
         tensors: Any = data.tensors if isinstance(data, TensorDataset) else data
         device = as_tensors(tensors)[0].device
     else:
-        device = _device_of((model, guide))
+        device = device_of((model, guide))
     totals: dict[str, float] = {}
     data_read = 0.0
     game = make_game(model, guide, elbo)
@@ -59,16 +59,11 @@ def evaluate(
         source = make_source(data, batch_size, seed, prepare, device, shuffle=False)
         for step in count():
             batch = source.at(step)
-            terms = game.sums(Call(model, guide, batch.args, batch.kwargs), batch.count)
+            call = Call(model, guide, batch.args, batch.kwargs)
+            terms = game.sums(call, batch.count, source.few)
             for name, value in zip(terms, torch.stack(list(terms.values())).tolist(), strict=True):
                 totals[name] = totals.get(name, 0.0) + value
             data_read += batch.count
             if source.steps_per_epoch == step + 1:
                 break
     return {name: total / data_read for name, total in totals.items()}
-
-
-def _device_of(programs: tuple[Any, ...]) -> torch.device:
-    """The device of the first parameter of the modules that programs reach; else the CPU."""
-    parameters = (p for module in modules_of(programs) for p in module.parameters(recurse=False))
-    return next((parameter.device for parameter in parameters), torch.device("cpu"))

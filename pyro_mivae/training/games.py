@@ -42,12 +42,9 @@ class Game(ABC):
         averaged_without: Programs whose buffers are not those of the player ``"model"``.
         alone: Whether processes average the gradients of each turn's player after the turn, and
             not while they are computed.
-        number: Number of data that the sums over any batch stand for, where a plate of the model
-            takes the batch for a part of more data; None where they are sums over the batch.
     """
 
     elbo: Any
-    number: int | None = None
     turns: tuple[Turn, ...] = (Turn(MODEL),)
     modules: Mapping[str, nn.Module] = {}
     averaged_without: tuple[Any, ...] = ()
@@ -77,20 +74,36 @@ class Game(ABC):
         """
 
     @abstractmethod
-    def look(self, call: Call, count: float) -> None:
-        """Runs all parts of the objective once on `count` data, without gradients."""
+    def look(self, call: Call, count: float, few: Callable[[int], Batch]) -> None:
+        """Runs all parts of the objective once on `count` data, without gradients.
+
+        Args:
+            call: The first batch, with its programs.
+            count: Number of data in it.
+            few: Makes a batch of a given small number of data.
+        """
 
     @abstractmethod
-    def sums(self, call: Call, count: float) -> Terms:
-        """Computes the terms over a batch, summed over its `count` data, without gradients."""
+    def sums(self, call: Call, count: float, few: Callable[[int], Batch]) -> Terms:
+        """Computes the terms over a batch, summed over its `count` data, without gradients.
+
+        Args:
+            call: A batch, with its programs.
+            count: Number of data in it.
+            few: Makes a batch of a given small number of data.
+        """
 
     def owners(self, batch: Batch, trained: list[Tensor]) -> dict[str, list[Tensor]]:
         """Gives each of the trained parameters to its player."""
         return {MODEL: trained}
 
+    @abstractmethod
     def divisor(self, count: float) -> float:
-        """Returns what the terms of a turn are divided by for those per datum."""
-        return count if self.number is None else self.number
+        """Returns what the terms of a turn are divided by for those per datum.
+
+        Args:
+            count: What sums over the data of the batch are divided by.
+        """
 
     def merged(self, turns: Sequence[Terms]) -> Terms:
         """Makes the terms of a step of those of its turns."""

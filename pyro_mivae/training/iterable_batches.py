@@ -10,7 +10,14 @@ import torch
 from torch.utils import data as torch_data
 from torch.utils.data import DataLoader
 
-from pyro_mivae.batches import Batch, Prepare, checksum_of, number_of_batches, smallest_batch
+from pyro_mivae.batches import (
+    Batch,
+    Prepare,
+    checksum_of,
+    first_of,
+    number_of_batches,
+    smallest_batch,
+)
 from pyro_mivae.training.batch_arguments import leaves_of, make_batch, map_tensors
 from pyro_mivae.training.dataset_batches import checksum_of_items
 from pyro_mivae.training.loader_order import check_shareable, reseed, sampler_of, unrepeatable
@@ -94,9 +101,10 @@ class IterableBatches:
         drop_last = self.drop_last or self.loader.drop_last
         return smallest_batch(self.length, self.batch_size, drop_last, self.share[1])
 
-    def one(self) -> Batch:
-        """Gives a batch of the first datum of the first batch."""
-        first = map_tensors(self._first, lambda tensor: tensor[:1] if tensor.dim() else tensor)
+    def few(self, number: int) -> Batch:
+        """Gives a batch of the first data of the first batch; what is missing is repeated."""
+        index = first_of(len(leaves_of(self._first)[0]), number)
+        first = map_tensors(self._first, lambda tensor: tensor[index] if tensor.dim() else tensor)
         return make_batch(first, self.prepare, self.device)
 
     def checksums(self) -> dict[str, str]:

@@ -126,7 +126,7 @@ def make_game(
                 f"discriminator_steps={discriminator_steps} is for TraceMI_GAN: "
                 f"{type(objective).__name__} has one player, whose parameters are updated together"
             )
-        return ElboGame(model, guide, objective, compile)
+        return ElboGame(model, guide, objective, compile, share)
     if isinstance(compile, CompiledELBO):
         raise ValueError(
             "compile: expected False for TraceMI_GAN, found what compile_elbo made of an ELBO"

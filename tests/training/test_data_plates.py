@@ -107,3 +107,84 @@ def test_a_plate_inside_of_a_datum_is_none_of_the_data():
     with evaluation(model, guide, device=x.device):
         loss = float(elbo.terms(model, guide, x)["loss"])
     assert terms["loss"] == pytest.approx(loss / 8)
+
+
+class Wide(nn.Module):
+    """Twenty features of 40 data, in plates or in one dimension of the site."""
+
+    def __init__(self, *, plate=True, features=20):
+        super().__init__()
+        self.plate, self.features = plate, features
+        self.gain = nn.Parameter(torch.ones(features))
+
+    def model(self, x):
+        with pyro.plate("data", 40, subsample_size=len(x), dim=-2):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            if self.plate:
+                with pyro.plate("features", self.features, dim=-1):
+                    pyro.sample("x", dist.Normal(self.gain * z, 1.0), obs=x)
+            else:
+                loc = (self.gain * z)[:, None]
+                pyro.sample("x", dist.Normal(loc, 1.0).to_event(1), obs=x[:, None])
+
+    def guide(self, x):
+        with pyro.plate("data", 40, subsample_size=len(x), dim=-2):
+            pyro.sample("z", dist.Normal(x.mean(-1, keepdim=True), 0.1))
+
+
+@pytest.mark.parametrize("batch_size", [20, 2, 30, 7])
+def test_a_batch_of_as_many_data_as_another_plate_is_told_from_it(batch_size):
+    """At a batch of 20, or a last one of 10, the features took the place of the data."""
+    features = 10 if batch_size == 30 else 2 if batch_size == 2 else 20
+    x = torch.randn(40, features)
+    plain = {}
+    for plate in (True, False):
+        wide = Wide(plate=plate, features=features)
+        elbo = TraceMI_ELBO(channel="sample", elbo=Trace_ELBO())
+        terms = evaluate(wide.model, wide.guide, elbo, x, batch_size=batch_size)
+        plain[plate] = terms["log_likelihood"]
+        settings = SETTINGS | {"steps": 1, "batch_size": batch_size}
+        history = fit(wide.model, wide.guide, elbo, x, optimizer=sgd, **settings)
+        assert history.rows[0]["log_likelihood"] == pytest.approx(plain[plate], rel=0.5)
+    assert plain[True] == pytest.approx(plain[False])
+
+
+def test_a_model_of_one_size_is_warned_of():
+    wide = Wide()
+
+    def of_twenty(x):
+        return wide.model(x.reshape(20, 20))
+
+    x = torch.randn(40, 20)
+    elbo = TraceMI_ELBO(channel="sleep", elbo=Trace_ELBO())
+    with pytest.warns(UserWarning, match="can't be run on 2 data .* divided by 40"):
+        terms = evaluate(of_twenty, wide.guide, elbo, x, batch_size=20)
+    assert terms == evaluate(wide.model, wide.guide, elbo, x, batch_size=20)
+
+
+@pytest.mark.parametrize("length", [3, 8])
+def test_what_is_observed_of_all_data_does_not_hide_their_plate(length):
+    """One vector beside the data, also if it is as long as a batch."""
+
+    def of_all(x):
+        pyro.sample(
+            "all", dist.Normal(torch.zeros(length), 1.0).to_event(1), obs=torch.ones(length)
+        )
+        with pyro.plate("data", N, subsample_size=len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def without(x):
+        with pyro.plate("data", N, subsample_size=len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", N, subsample_size=len(x)):
+            pyro.sample("z", dist.Normal(x / 2, 0.7))
+
+    elbo = TraceMI_ELBO(channel="mean", codes="z", observed="all")
+    found = evaluate(of_all, guide, elbo, X, batch_size=8)
+    right = evaluate(without, guide, TraceMI_ELBO(channel="mean", codes="z"), X, batch_size=8)
+    for term in ("kl", "mi"):
+        assert found[term] == pytest.approx(right[term])

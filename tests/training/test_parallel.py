@@ -72,26 +72,30 @@ class Given(dist.Normal):
 
 
 class Model(nn.Module):
-    def __init__(self):
+    """A pair's model; `number` data are in its plate, or those of the batch."""
+
+    def __init__(self, number=None):
         super().__init__()
+        self.number = number
         self.weight = nn.Parameter(torch.randn((), dtype=torch.float64))
         self.shift = nn.Parameter(torch.randn((), dtype=torch.float64))
 
     def forward(self, x, prior_noise, guide_noise, noise):
-        with pyro.plate("data", len(x)):
+        with pyro.plate("data", self.number or len(x), subsample_size=len(x)):
             z = pyro.sample("z", Given(torch.zeros_like(x), torch.ones_like(x), prior_noise))
             mean = self.weight * z + self.shift
             pyro.sample("x", Given(mean, torch.ones_like(x), noise), obs=x)
 
 
 class Guide(nn.Module):
-    def __init__(self):
+    def __init__(self, number=None):
         super().__init__()
+        self.number = number
         self.linear = nn.Linear(1, 2, dtype=torch.float64)
 
     def forward(self, x, prior_noise, guide_noise, noise):
         loc, raw = self.linear(x.unsqueeze(-1)).unbind(-1)
-        with pyro.plate("data", len(x)):
+        with pyro.plate("data", self.number or len(x), subsample_size=len(x)):
             pyro.sample("z", Given(loc, nn.functional.softplus(raw) + 0.1, guide_noise))
 
 
@@ -276,6 +280,9 @@ def program(folder):
             found[f"{channel}-{size}"] = train_given(size, channel, 2, pair)
     torch.manual_seed(rank)
     found["replayed-21"] = train_given(21, "mean", 2, (Model(), Guide()), "replay")
+    for size in SIZES:
+        torch.manual_seed(rank)
+        found[f"of all-{size}"] = train_given(size, "mean", 2, (Model(size), Guide(size)))
     for size, turns in GANS:
         found[f"gan-{size}"] = train_gan(size, turns, 2, rank)
     found["drawing"] = train_drawing(2)
@@ -378,11 +385,12 @@ def test_both_players_of_a_gan_are_those_of_one_process(ranks, size, turns):
     [
         *((f"{channel}-{size}", channel, size) for channel in CHANNELS for size in SIZES),
         ("replayed-21", "mean", 21),
+        *((f"of all-{size}", "mean", size) for size in SIZES),
     ],
 )
 def test_gradients_weights_and_terms_are_those_of_one_process(ranks, name, channel, size):
     torch.manual_seed(0)
-    one = train_given(size, channel, 1, (Model(), Guide()))
+    one = train_given(size, channel, 1, (Model(), Guide()))  # the plate of the batch
     assert one["gradients"].abs().min() > 1e-6
     for rank in ranks[:2]:
         two = rank[name]

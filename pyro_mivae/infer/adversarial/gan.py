@@ -18,7 +18,6 @@ from pyro_mivae.infer.adversarial.look import look
 from pyro_mivae.infer.adversarial.losses import Adversary, check_adversary
 from pyro_mivae.infer.adversarial.players import PLAYERS, Players, PlayerStep
 from pyro_mivae.infer.adversarial.rounds import Round, Rules
-from pyro_mivae.infer.compiled.graphs import device_of
 from pyro_mivae.infer.dual.binding import DataArgs
 from pyro_mivae.infer.dual.channel import Channel, check_channel
 from pyro_mivae.infer.dual.dual_pass import DualPass
@@ -32,7 +31,7 @@ from pyro_mivae.infer.schedule import (
     scales_at,
     weights_at,
 )
-from pyro_mivae.isolation import buffers_apart, remembered_roots, undisturbed
+from pyro_mivae.isolation import buffers_apart, device_of, remembered_roots, undisturbed
 from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.sites import Codes, as_codes, as_names
 
@@ -281,7 +280,7 @@ class TraceMI_GAN:
     def _play_once(self, call: Call) -> tuple[Players, bool]:
         """The players, and whether the call had codes to look at."""
         parts = (call.model, call.guide, self.discriminator)
-        device = device_of(pytree.tree_leaves((call.args, dict(call.kwargs))), parts)
+        device = device_of(parts, pytree.tree_leaves((call.args, dict(call.kwargs))))
         by_site = weights if isinstance(weights := self.weights(), dict) else None
         scoring = Scoring(by_site, scales_at(self.code_scale, self.step))
         with torch.enable_grad(), undisturbed(parts, device):

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from pyro_mivae.infer.adversarial.comparison import Comparison, compare
 from pyro_mivae.infer.adversarial.gan import TraceMI_GAN
-from pyro_mivae.infer.compiled.graphs import device_of
-from pyro_mivae.isolation import undisturbed
+from pyro_mivae.isolation import device_of, undisturbed
 from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.sites import unwrap
 
@@ -43,7 +42,7 @@ def measure_variety(gan: TraceMI_GAN, call: Call) -> Variety:
         call: Model and guide with the arguments of a batch.
     """
     parts = (call.model, call.guide, gan.discriminator)
-    device = device_of(list(call.args), parts)
+    device = device_of(parts, call.args)
     with torch.no_grad(), undisturbed(parts, device):
         forward, codes = gan._rules.dual.generate(call)
         comparison = compare(forward, gan.observed)

@@ -26,13 +26,13 @@ from pyro_mivae.infer.compiled.graphs import (
     Scalars,
     StepFunction,
     backend_options,
-    device_of,
     signature,
     step_function,
     why_not,
 )
 from pyro_mivae.infer.compiled.making import make_graph
 from pyro_mivae.infer.compiled.settings import Settings, StepSettings, settings_of
+from pyro_mivae.isolation import device_of
 from pyro_mivae.traces.call import Call
 
 logger = logging.getLogger(__name__)
@@ -184,7 +184,7 @@ class CompiledELBO(nn.Module):
             logger.info("captured again: %s changed", self._reliance.changed() or "the program")
         self._cache.clear()
         parts = (self.model, self.guide)
-        self._device = device_of(pytree.tree_leaves((args, kwargs)), parts)
+        self._device = device_of(parts, pytree.tree_leaves((args, kwargs)))
         # With gradients: what is looked at once can't be looked at in a capture.
         with repeatable(parts, self._device), torch.enable_grad():
             used, called = uses_of(lambda: self._eager(args, kwargs, None, True))

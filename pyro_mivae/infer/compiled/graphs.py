@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from pyro_mivae.infer.compiled.capture import NotCapturedError, leaves_of
-from pyro_mivae.isolation import modules_of
 
 _ENUM_READS = (
     "TraceEnum_ELBO reads values of tensors while it sums sites out. Where few values are "
@@ -206,12 +205,3 @@ def signature(leaves: list[Any]) -> list[Any]:
         layout = (tuple(leaf.shape), leaf.stride(), leaf.dtype, leaf.device)
         signature.append((*layout, leaf.requires_grad, first, offset))
     return signature
-
-
-def device_of(leaves: list[Any], parts: tuple[Any, ...]) -> torch.device:
-    """Returns the device of the parameters or, without modules, of the first tensor."""
-    tensors: list[Tensor] = []
-    for module in modules_of(parts):
-        tensors += module.parameters(recurse=False)
-    tensors += [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-    return tensors[0].device if tensors else torch.device("cpu")
