@@ -128,7 +128,8 @@ def fit(
             is logged and noted in the checkpoints; a resumed training takes it up. What
             ``compile_elbo`` has made of this model, guide and ELBO is taken, too: a pair that is
             trained several times, its parameters set anew in between, is then recorded once. In
-            the steps 1, 10, 100, 1000, 2000, ... a recorded step is compared with an eager one.
+            the steps 1, 10, 100, 1000, 2000, ... and the last, a recorded step is compared with an
+            eager one.
 
     Returns:
         The history, with means over the steps between two readings, in nats per datum. Where the

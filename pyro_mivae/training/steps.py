@@ -31,9 +31,9 @@ COMPILATION = 50
 """Time of a compilation over the processor time of recording: 20 s over 0.4 s for the main job."""
 
 
-def is_checked(step: int) -> bool:
-    """Tells whether what was recorded is looked at again in a step."""
-    return step in CHECKED or (step > 0 and step % CHECKED_EVERY == 0)
+def is_checked(step: int, last: int) -> bool:
+    """Tells whether what was recorded is looked at again in a step, as in the last one."""
+    return step in (*CHECKED, last) or (step > 0 and step % CHECKED_EVERY == 0)
 
 
 class Steps:
@@ -60,7 +60,7 @@ class Steps:
         self._chooses = compile == "auto"
         self._seconds: list[float] = []
         self._recorded: CompiledELBO | None = None
-        self.done = 0
+        self.done = self._last = 0
         self.why = ""
         if isinstance(compile, CompiledELBO):
             parts = compile.elbo, compile.model, compile.guide
@@ -98,7 +98,7 @@ class Steps:
         recorded, step = self._recorded, self.done + 1
         if recorded is None:
             return None
-        checked = is_checked(step)
+        checked = is_checked(step, self._last)
         if checked:
             recorded.check(args, kwargs, scale=scale)
         timed = self._chooses and not checked
@@ -112,6 +112,7 @@ class Steps:
 
     def plan(self, to_come: int) -> None:
         """Decides between eager and replayed steps, by the number of those to come."""
+        self._last = self.done + to_come
         if not self._chooses or self._recorded is not None:
             return
         if to_come < FEWEST:

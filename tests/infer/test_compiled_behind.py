@@ -215,3 +215,43 @@ def test_a_large_graph_is_announced_before_it_is_compiled(monkeypatch, caplog):
     assert then == "made"
     assert f"has {function.graphs[0].nodes} operations" in words
     assert "seconds" in words
+
+
+class Cached(nn.Module):
+    """Keeps what it has made for a number of data."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain, self.cache = nn.Parameter(torch.tensor(0.5)), {}
+
+    def origin(self, count):
+        if count not in self.cache:
+            self.cache[count] = torch.zeros(count)
+        return self.cache[count]
+
+    def model(self, x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(self.origin(len(x)), 1.0))
+            pyro.sample("x", dist.Normal(self.gain * z, 1.0), obs=x)
+
+    def guide(self, x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(self.origin(len(x)) + self.gain * x, 0.8))
+
+
+def test_what_a_program_keeps_by_shape_is_real():
+    """A later shape was captured without a run: the cache kept a tensor of the capture."""
+    x = torch.randn(7)
+    elbo = TraceMI_ELBO(channel="sample")
+    settings = {"steps": 12, "batch_size": 4, "device": "cpu", "progress": False, "log_every": 1}
+    settings["optimizer"] = lambda parameters: torch.optim.SGD(parameters, lr=0.05)
+    rows = [
+        fit(p.model, p.guide, elbo, x, compile=way, **settings).rows
+        for p, way in ((Cached(), "replay"), (Cached(), False))
+    ]
+    assert [row["loss"] for row in rows[0]] == [row["loss"] for row in rows[1]]
+    cached = Cached()
+    replayed = compile_elbo(elbo, cached.model, cached.guide, backend=None)
+    for count in (4, 3):
+        replayed(x[:count])
+    assert all(type(kept) is torch.Tensor for kept in cached.cache.values())

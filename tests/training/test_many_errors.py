@@ -244,5 +244,6 @@ def test_a_program_that_changes_is_refused():
 
     settings = {"callbacks": lambda seed: [change]}
     many(make, POINTS, steps=4, **settings)  # another tensor of the same number
-    with pytest.raises(RecordingError, match=words):
-        many(make, POINTS, steps=12, **settings)
+    for steps in (12, 7):  # at the check in step 11, and in the last step
+        with pytest.raises(RecordingError, match=words):
+            many(make, POINTS, steps=steps, **settings)

@@ -79,10 +79,12 @@ def assert_alike(one, other, rel=1e-5):
 def test_replayed_steps_have_the_eager_numbers(precision):
     """Under schedules of lambda and beta, with batches of two sizes."""
     eager, replayed = (
-        train(compile_it, precision=precision, batch_size=16) for compile_it in (False, "replay")
+        train(compile_it, precision=precision, batch_size=16, steps=24)
+        for compile_it in (False, "replay")
     )
     assert_alike(eager, replayed, rel=1e-5 if precision == "32-true" else 1e-2)
-    # The program itself ran for the first look, records of two shapes, and the checks of 1 and 10.
+    # The program itself ran for the first look, looks and records of two shapes, and the checks of
+    # the steps 1, 10 and 24.
     assert replayed[0].calls < eager[0].calls / 2
 
 
@@ -121,6 +123,16 @@ def test_a_number_that_changes_ends_the_training_at_the_next_check(compile_it, m
     ):
         train(compile_it, pair=pair, callbacks=callbacks)
     assert done[-1] == 9  # step 10 is checked
+
+
+@pytest.mark.parametrize("at", [11, 14])
+def test_a_number_that_changes_after_the_last_of_these_checks_is_found_at_the_end(at):
+    """A training of fewer than 1000 steps ended without another look."""
+    pair, done = Pair(), []
+    callbacks = [changing(pair, at), lambda event: done.append(event.step)]
+    with pytest.raises(RecordingError, match="recorded step gives"):
+        train("replay", steps=15, pair=pair, callbacks=callbacks)
+    assert done[-1] == 14
 
 
 def test_a_counter_is_found_in_the_first_step():

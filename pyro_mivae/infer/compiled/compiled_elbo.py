@@ -74,6 +74,7 @@ class CompiledELBO(nn.Module):
         self._cache = GraphCache(max_graphs)
         self._reliance: Reliance | None = None
         self._relied: tuple[Any, ...] = ()
+        self._shapes_seen: set[tuple[torch.Size, ...]] = set()
         self._scalars = Scalars()
         self._device = torch.device("cpu")
 
@@ -190,6 +191,7 @@ class CompiledELBO(nn.Module):
             used, called = uses_of(lambda: self._eager(args, kwargs, None, True))
         self._reliance = Reliance([*parts, *called], used)
         self._relied = self._program()
+        self._shapes_seen = {_shapes_of(pytree.tree_leaves((args, kwargs)))}
 
     def _find(
         self, leaves: list[Any], spec: Any, settings: StepSettings, always_dual: bool
@@ -203,9 +205,10 @@ class CompiledELBO(nn.Module):
             (settings.key, always_dual, torch.is_grad_enabled()),
             (torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)),
         )
-        shapes = [tuple(leaf.shape) for leaf in leaves if isinstance(leaf, Tensor)]
         return self._cache.get(
-            key, lambda: self._capture(leaves, spec, settings, always_dual), shapes
+            key,
+            lambda: self._capture(leaves, spec, settings, always_dual),
+            [tuple(shape) for shape in _shapes_of(leaves)],
         )
 
     def _capture(
@@ -217,6 +220,7 @@ class CompiledELBO(nn.Module):
     ) -> Compiled:
         assert self._reliance is not None
         device = self._device
+        self._run_shapes(leaves, spec, always_dual)
         trained: list[Tensor] = []
         names: list[str] = []
 
@@ -243,6 +247,19 @@ class CompiledELBO(nn.Module):
         logger.info("made %s", graph)
         return graph
 
+    def _run_shapes(self, leaves: list[Any], spec: Any, always_dual: bool) -> None:
+        """Runs the pair once in eager mode if the shapes are new.
+
+        What it keeps by shape (as ``functools.cache`` does) is then real, and no tensor of the
+        capture that nobody else can use.
+        """
+        if (shapes := _shapes_of(leaves)) in self._shapes_seen:
+            return
+        self._shapes_seen.add(shapes)
+        args, kwargs = pytree.tree_unflatten(leaves, spec)
+        with repeatable((self.model, self.guide), self._device), torch.enable_grad():
+            self._eager(args, kwargs, None, always_dual)
+
     def _call(
         self, graph: Compiled, tensors: list[Tensor], inputs: list[Tensor]
     ) -> tuple[dict[str, Tensor], Tensor]:
@@ -254,3 +271,7 @@ class CompiledELBO(nn.Module):
         terms = dict(zip(graph.names, values[count:], strict=False))  # then draws of no use
         loss = StepFunction.apply(values[:count], *wanted) if wanted else values[0]
         return terms, loss
+
+
+def _shapes_of(leaves: list[Any]) -> tuple[torch.Size, ...]:
+    return tuple(leaf.shape for leaf in leaves if isinstance(leaf, Tensor))

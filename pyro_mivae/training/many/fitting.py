@@ -162,7 +162,7 @@ def fit_many(
         CheckpointError: If a checkpoint is damaged or of another training, see :func:`fit`.
         FolderInUseError: If another process trains in one of the folders.
         RecordingError: If the program of the first seed changes in the steps 2, 11, 101, 1001,
-            2001, ...: it depends on a number of Python's.
+            2001, ... or the last: it depends on a number of Python's.
         ValueError: If the pairs can't be recorded or stacked, or settings do not fit; nothing was
             written then.
     """

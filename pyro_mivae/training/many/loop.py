@@ -69,6 +69,7 @@ class ManyLoop:
             Interrupted: After SIGINT or SIGTERM, with the checkpoints written.
         """
         self.optimizer.gather()
+        self.stepping.last = steps - 1
         words = f"training {len(self.loops)} seeds"
         bar = Progress(words, steps, "steps", done=self.step, shown=progress)
         log_every = self.loops[0].log_every

@@ -32,7 +32,12 @@ class Stepping:
         loops: The copies.
         stack: Their parameters and buffers.
         compile: Whether Inductor compiles the graphs.
+
+    Attributes:
+        last: Steps done before the last one.
     """
+
+    last = 0
 
     def __init__(self, loops: Sequence[CopyLoop], stack: Stack, compile: bool) -> None:  # noqa: A002
         self.loops, self.stack, self.compile = loops, stack, compile
@@ -175,7 +180,7 @@ class Stepping:
 
     def _is_due(self) -> bool:
         """Whether the first copy's program is looked at again, before this step."""
-        return self.loops[0].active and is_checked(self.loops[0].step)
+        return self.loops[0].active and is_checked(self.loops[0].step, self.last)
 
     def _require_same_program(
         self,
