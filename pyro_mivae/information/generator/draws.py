@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pyro import poutine
 from torch import Tensor
 
@@ -16,14 +15,17 @@ from pyro_mivae.disentanglement.inputs import Floats
 from pyro_mivae.infer.dual.channel import Channel, Forward, generate
 from pyro_mivae.infer.dual.code_sites import CodeSites
 from pyro_mivae.infer.pair_memory import PairMemory
+from pyro_mivae.information.generator.pixels import Images, to_bytes
 from pyro_mivae.traces.call import Call
+from pyro_mivae.traces.dependencies import dependencies
 from pyro_mivae.traces.rerun import plate_indices
-from pyro_mivae.traces.sites import Codes, chosen_dims, is_one_hot, latent_sites, unwrap
-
-Images = NDArray[np.uint8]
-
-_FAR = 0.5
-"""How far beyond 0 to 1 means of pixels lie only where an image has another scale."""
+from pyro_mivae.traces.sites import (
+    Codes,
+    chosen_dims,
+    is_one_hot,
+    latent_sites,
+    unwrap,
+)
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,14 @@ class CodeColumn:
         dim: Place among the site's dimensions; None for a category that is the site as a whole.
         categories: Number of values of a category, 0 for a continuous code.
         unit: Numbers that hold the code: as many as there are values for a one-hot vector, else 1.
+        free: Whether it can be drawn anew alone: no other dimension of its site depends on it.
     """
 
     site: str
     dim: int | None
     categories: int
     unit: int
+    free: bool = True
 
     @property
     def name(self) -> str:
@@ -57,7 +61,7 @@ class GeneratorDraws:
         codes: Their values, (N, codes); a category is a number.
         images: The images, uint8 (N, H, W), or (N, channels, H, W).
         moved: For each code the first M images with this code drawn anew and all else kept,
-            (codes, M, ...).
+            (codes, M, ...); as they were where it can't be drawn alone.
         again: The first M images made again with nothing drawn anew: they differ from the images
             where a model draws what is no site, or pixels are drawn. None where they are the same.
     """
@@ -105,19 +109,51 @@ class Generator:
             keep=False,
         )
 
+    def parents(self, forward: Forward) -> Mapping[str, frozenset[str]]:
+        """Finds the latent sites that others depend on."""
+        several = len(self._latent(forward)) > 1
+        return dependencies(self.model, self.args, self.kwargs) if several else {}
+
+    def anew(
+        self,
+        forward: Forward,
+        columns: tuple[CodeColumn, ...],
+        parents: Mapping[str, frozenset[str]],
+    ) -> dict[str, Forward]:
+        """Draws each code site anew in a run, from its distribution given its parents."""
+        indices = plate_indices(forward.trace)
+        together = self.run(indices=indices)
+        runs: dict[str, Forward] = {}
+        for site in dict.fromkeys(column.site for column in columns):
+            runs[site] = together
+            if parents.get(site):
+                others = [name for name in self._latent(forward) if name != site]
+                runs[site] = self.run(self._kept(forward, others), indices)
+        return runs
+
+    def _latent(self, forward: Forward) -> list[str]:
+        return [n for n in latent_sites(forward.trace) if n not in forward.generated]
+
+    def _kept(
+        self, forward: Forward, names: Iterable[str], changed: Mapping[str, Tensor] | None = None
+    ) -> Any:
+        """The model with the draws of a run, some of them changed."""
+        trace = poutine.Trace()
+        for name in names:
+            trace.add_node(name, **forward.trace.nodes[name])
+            if changed and name in changed:
+                trace.nodes[name]["value"] = changed[name]
+        return poutine.replay(self.model, trace=trace)
+
     def again(
         self, forward: Forward, column: CodeColumn | None = None, other: Forward | None = None
     ) -> Images:
         """Makes the images of a run again, all latents kept but one code of another run."""
-        trace = poutine.Trace()
-        for name in latent_sites(forward.trace):
-            if name not in forward.generated:
-                trace.add_node(name, **forward.trace.nodes[name])
+        changed = {}
         if column is not None and other is not None:
-            node = trace.nodes[column.site]
-            drawn = other.trace.nodes[column.site]["value"]
-            node["value"] = _replaced(node["value"], drawn, column)
-        kept = poutine.replay(self.model, trace=trace)
+            before, drawn = (run.trace.nodes[column.site]["value"] for run in (forward, other))
+            changed[column.site] = _replaced(before, drawn, column)
+        kept = self._kept(forward, self._latent(forward), changed)
         return self.images_of(self.run(kept, plate_indices(forward.trace)))
 
     def images_of(self, forward: Forward) -> Images:
@@ -138,7 +174,7 @@ class Generator:
         value = forward.generated[name]
         if self.to_images is not None:
             value = self.to_images(value)
-        return _to_bytes(value, name, drawn=self.channel != "mean")
+        return to_bytes(value, name, drawn=self.channel != "mean")
 
     def columns_of(self, forward: Forward) -> tuple[CodeColumn, ...]:
         """Lists the codes that are latent in a run.
@@ -160,10 +196,11 @@ class Generator:
                 columns.append(CodeColumn(name, None, kind, unit))
                 continue
             chosen = list(range(size))
+            free = unit > 1 or not unwrap(site["fn"]).event_shape
             if dims is not None:
                 mask = chosen_dims(dims, site["fn"], name, site["value"].device)
                 chosen = [d for d in chosen if mask[d % len(mask)]]
-            columns += [CodeColumn(name, d, kind, unit) for d in chosen]
+            columns += [CodeColumn(name, d, kind, unit, free) for d in chosen]
         return tuple(columns)
 
 
@@ -185,16 +222,19 @@ def draw_images(generator: Generator, *, num_draws: int, num_moved: int) -> Gene
     moved: list[Images] = []
     again: list[Images] = []
     columns: tuple[CodeColumn, ...] = ()
+    parents: Mapping[str, frozenset[str]] | None = None
     drawn = 0
     while drawn < num_draws:
         forward = generator.run()
         batch = generator.images_of(forward)
         columns = columns or generator.columns_of(forward)
-        codes.append(np.stack([_values(forward, column, len(batch)) for column in columns], 1))
+        values = [_values(forward, column, len(batch), generator.site) for column in columns]
+        codes.append(np.stack(values, 1))
         images.append(batch)
         if drawn < num_moved:
-            other = generator.run()
-            anew = [generator.again(forward, column, other) for column in columns]
+            parents = generator.parents(forward) if parents is None else parents
+            runs = generator.anew(forward, columns, parents)
+            anew = [generator.again(forward, c, runs[c.site]) if c.free else batch for c in columns]
             moved.append(np.stack(anew))
             again.append(generator.again(forward))
         drawn += len(batch)
@@ -227,10 +267,16 @@ def _replaced(value: Tensor, other: Tensor, column: CodeColumn) -> Tensor:
     return changed.reshape(value.shape)
 
 
-def _values(forward: Forward, column: CodeColumn, count: int) -> Floats:
+def _values(forward: Forward, column: CodeColumn, count: int, site: str | None) -> Floats:
     """The values of a code, one for each of the images of a run."""
     value: Tensor = forward.trace.nodes[column.site]["value"]
-    if not value.dim() or len(value) != count:
+    of_code = _plates(forward, column.site)
+    of_images = _plates(forward, site or next(iter(forward.generated)))
+    crossed = of_code[:1] != of_images[:1] and {*of_code[:1], *of_images[:1]} & {
+        *of_code[1:],
+        *of_images[1:],
+    }
+    if not value.dim() or len(value) != count or crossed:
         raise ValueError(
             f"codes: expected a value of '{column.site}' for each of the {count} images of a run, "
             f"found the shape {tuple(value.shape)}: put the code into the plate of the images"
@@ -241,33 +287,7 @@ def _values(forward: Forward, column: CodeColumn, count: int) -> Floats:
     return values
 
 
-def _to_bytes(value: Tensor, name: str, *, drawn: bool) -> Images:
-    value = value.detach()
-    if value.dim() == 4 and value.shape[1] == 1:
-        value = value[:, 0]
-    if value.dim() not in (3, 4):
-        raise ValueError(
-            f"site '{name}': expected images (N, height, width) or (N, channels, height, width), "
-            f"found the shape {tuple(value.shape)}: give a function that makes them, "
-            "to_images=lambda x: x.reshape(-1, 28, 28), say"
-        )
-    if value.dtype == torch.uint8:
-        return value.cpu().numpy()
-    value = value.double()
-    finite = value.isfinite()
-    if not bool(finite.all()):
-        raise ValueError(
-            f"site '{name}': expected finite images, found NaN or infinity in "
-            f"{100 * float((~finite).double().mean()):.3g} % of the pixels"
-        )
-    # Noise may take drawn pixels anywhere, but not their average.
-    typical = value.mean(0) if drawn else value
-    outside = (typical < -_FAR) | (typical > 1 + _FAR)
-    if (share := float(outside.double().mean())) > 0.01:
-        raise ValueError(
-            f"site '{name}': expected grey values from 0 (paper) to 1 (ink), found "
-            f"{100 * share:.0f} % of the pixels beyond {-_FAR:g} to {1 + _FAR:g}, from "
-            f"{typical.min():.3g} to {typical.max():.3g}: give a function that makes them, "
-            "to_images=lambda x: (x + 1) / 2, say"
-        )
-    return (255 * value.clamp(0, 1)).round().to(torch.uint8).cpu().numpy()
+def _plates(forward: Forward, site: str) -> list[str]:
+    """The plates along the dimensions of a site's value, from the first dimension on."""
+    frames = [f for f in forward.trace.nodes[site]["cond_indep_stack"] if f.vectorized]
+    return [frame.name for frame in sorted(frames, key=lambda frame: int(frame.dim))]

@@ -40,8 +40,10 @@ class GeneratorInformation:
     Attributes:
         information: Information of each code with each factor of x', in nats, with null, ceiling,
             alignment and amount; None where too few images could be measured.
-        effects: Total effects: what drawing a code anew changes, half its mean square over the
-            variance of the real images; shape ``(codes, factors)``.
+        effects: Total effects: what drawing a code anew, given its parents, and keeping all else
+            changes, half its mean square over the variance of the real images; shape
+            ``(codes, factors)``. NaN for a dimension of a site that does not factorise, as a
+            ``Dirichlet``: such a code can't be drawn anew alone.
         effects_standard_errors: Their standard errors, likewise.
         effects_floor: The same with nothing drawn anew, shape ``(factors,)``: above 0 where pixels
             are drawn, or the model draws what is no site.
@@ -183,7 +185,9 @@ def generator_information(
         channel: ``"mean"`` or ``"sample"``, how x' is generated; no default.
         codes: Code sites, as in :class:`~pyro_mivae.infer.TraceMI_ELBO`; None for all latent sites.
         observed: Observed sites that keep their data (covariates).
-        site: Name of the site of the images, where several are generated.
+        site: Name of the site of the images, where several are generated. Under
+            ``channel="mean"`` the others have their means, too: name what is drawn in `observed`,
+            or take ``"sample"``, where the images depend on one of them.
         prepare: Makes the model's arguments from `args`, as in :func:`~pyro_mivae.training.fit`.
         to_images: Function from x' to images (N, H, W) with grey values from 0 (paper) to 1 (ink).
             Without it x' is taken as it is, and cut off at 0 and 1.
@@ -235,6 +239,8 @@ def generator_information(
     real = reader.real.table(LABEL)
     moved = [reader.read(images).table(LABEL) for images in draws.moved]
     effects, errors = total_effects(first, moved, real, label=LABEL)
+    bound = [not column.free for column in draws.columns]
+    effects[bound], errors[bound] = np.nan, np.nan
     floor = np.zeros(len(first))
     if draws.again is not None:
         again = reader.read(draws.again).table(LABEL)

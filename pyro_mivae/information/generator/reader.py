@@ -16,13 +16,13 @@ from torch.nn import functional as F
 
 from pyro_mivae.datasets import Split, measured
 from pyro_mivae.datasets.cache import cached, fingerprint
+from pyro_mivae.information.generator.pixels import Images, without_channel
 from pyro_mivae.isolation import evaluation, forked_random
 
 logger = logging.getLogger(__name__)
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
-Images: TypeAlias = NDArray[np.uint8]
 Measure: TypeAlias = Callable[[Images], Mapping[str, Any]]
 """Measures uint8 images, (N, H, W): factors by name, (N,) each, NaN where there is none."""
 
@@ -137,10 +137,10 @@ class ImageReader:
 
 
 def train_reader(
-    images: Tensor,
-    labels: Tensor,
-    test_images: Tensor,
-    test_labels: Tensor,
+    images: Tensor | NDArray[Any],
+    labels: Tensor | NDArray[Any],
+    test_images: Tensor | NDArray[Any],
+    test_labels: Tensor | NDArray[Any],
     *,
     measure: Measure = strokes,
     steps: int = 1000,
@@ -154,7 +154,8 @@ def train_reader(
     as it was. On digits the default takes about 20 seconds of one core.
 
     Args:
-        images: Real images to train on, uint8 (N, H, W) or (N, channels, H, W).
+        images: Real images to train on, uint8 (N, H, W) or (N, channels, H, W); `measure` is given
+            grey ones as (N, H, W).
         labels: Their classes, integers (N,).
         test_images: Real images to test on. Generated images are compared with these, so that
             there should be some thousands.
@@ -168,6 +169,11 @@ def train_reader(
     Raises:
         ValueError: If images and labels do not fit, or there are fewer than two classes.
     """
+    images, labels, test_images, test_labels = (
+        torch.as_tensor(given).detach().cpu()
+        for given in (images, labels, test_images, test_labels)
+    )
+    images, test_images = without_channel(images), without_channel(test_images)
     _check(images, labels, "images, labels")
     _check(test_images, test_labels, "test_images, test_labels")
     if images.shape[1:] != test_images.shape[1:]:
@@ -177,8 +183,6 @@ def train_reader(
         )
     if min(steps, batch_size) < 1:
         raise ValueError(f"steps, batch_size: expected at least 1, found {steps} and {batch_size}")
-    images, labels = images.detach().cpu(), labels.detach().cpu()
-    test_images, test_labels = test_images.detach().cpu(), test_labels.detach().cpu()
     classes, numbers = torch.unique(labels, return_inverse=True)
     if len(classes) < 2:
         raise ValueError(f"labels: expected at least two classes, found {classes.tolist()}")
@@ -234,11 +238,16 @@ def _train(
 def _read(
     network: ClassNetwork, classes: Ints, images: Tensor | Images, measure: Measure
 ) -> Readings:
-    images = torch.as_tensor(images).detach().cpu()
+    images = without_channel(torch.as_tensor(images).detach().cpu())
     if images.dtype != torch.uint8 or not len(images):
         raise ValueError(
             f"images: expected at least one image in uint8, found {images.dtype} of shape "
             f"{tuple(images.shape)}"
+        )
+    if (shape := (1, *images.shape[1:])[-3:]) != network.image_shape:
+        raise ValueError(
+            "images: expected (channels, height, width) of the images that the reader was trained "
+            f"on, {network.image_shape}, found {shape}"
         )
     features, logits = [], []
     with evaluation(network, device=images.device):

@@ -34,6 +34,9 @@ def report(result: GeneratorInformation) -> str:
     else:
         lines += information_table(info)
     lines += _table("total effect", result.codes, result.factors, result.effects)
+    bound = [c for c, row in zip(result.codes, result.effects, strict=True) if np.isnan(row).all()]
+    if bound:
+        lines.append(f"  can't be drawn anew alone, or measured: {', '.join(bound)}")
     if result.effects_floor.any():
         lines.append(_row("(nothing anew)", result.effects_floor))
     if info is not None:
