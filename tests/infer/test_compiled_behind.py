@@ -217,6 +217,29 @@ def test_a_large_graph_is_announced_before_it_is_compiled(monkeypatch, caplog):
     assert "seconds" in words
 
 
+def test_a_hook_that_is_added_later_is_seen():
+    plain = Plain()
+    elbo = Trace_ELBO()
+    replayed = compile_elbo(elbo, plain.model, plain.guide, backend=None)
+    x = torch.randn(5, 3)
+
+    def both():
+        losses = []
+        for loss in (replayed, lambda x: elbo.differentiable_loss(plain.model, plain.guide, x)):
+            torch.manual_seed(1)
+            losses.append(float(loss(x).detach()))
+        return losses
+
+    before, eager = both()
+    assert before == pytest.approx(eager)
+    handle = plain.decoder().register_forward_hook(lambda module, args, output: 3 * output)
+    changed, eager = both()
+    assert changed == pytest.approx(eager)
+    assert changed != pytest.approx(before)
+    handle.remove()
+    assert both()[0] == pytest.approx(before)
+
+
 class Cached(nn.Module):
     """Keeps what it has made for a number of data."""
 

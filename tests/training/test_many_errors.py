@@ -6,7 +6,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from many_pairs import COUNTS, POINTS, Line, Mixture, Nothing, Sign, line, many
+from many_pairs import COUNTS, POINTS, Line, Mixture, Nothing, Sign, counts, line, many
 from pyro.infer import (
     Trace_ELBO,
     TraceEnum_ELBO,
@@ -95,6 +95,13 @@ PAIRS = {
     "an attribute that differs": (
         lambda seed: (Scaled(1.0 + seed), Nothing(), Trace_ELBO()),
         "differ, first in .*4.0.*1.0",
+    ),
+    "a channel that differs": (
+        lambda seed: (
+            *counts(seed)[:2],
+            TraceMI_ELBO(channel="mean" if seed else "sleep", codes="z"),
+        ),
+        r"differ, first in '(?!def)[^']*' and '(?!def).*not the channel",
     ),
     "sizes that differ": (
         lambda seed: (Wide(seed + 1), Nothing(), Trace_ELBO()),

@@ -220,6 +220,7 @@ class Reliance:
         self._tables: list[tuple[dict[str, Any], int]] = []
         for module in self.modules:
             tables: list[Any] = [module._modules, module._parameters, module._buffers]
+            tables += [module._forward_hooks, module._forward_pre_hooks]
             if isinstance(module, PyroModule):
                 tables += [module._pyro_params, module._pyro_samples]
             for table in tables:
@@ -243,7 +244,7 @@ class Reliance:
 
     def changed(self) -> list[str]:
         """Names what is another object now, for messages."""
-        return [name for table, name, value in self._slots if table.get(name, self) is not value]
+        return [str(n) for table, n, value in self._slots if table.get(n, self) is not value]
 
     def modes(self) -> tuple[bool, ...]:
         """Returns the mode, training or evaluation, of each module."""

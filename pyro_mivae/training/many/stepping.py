@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -227,15 +228,14 @@ class Stepping:
         """
         for loop, other in zip(self.loops[1:], others, strict=True):
             if other.module.code != first.module.code:
-                lines = zip(
-                    first.module.code.splitlines(), other.module.code.splitlines(), strict=False
-                )
-                one, another = next((pair for pair in lines if pair[0] != pair[1]), ("", ""))
+                operations = (_operations(recorded.module.code) for recorded in (first, other))
+                pairs = zip_longest(*operations, fillvalue="no more operations")
+                one, another = next((pair for pair in pairs if pair[0] != pair[1]), ("", ""))
                 raise ValueError(
                     f"make_pair: expected one program for all seeds, but those of "
-                    f"{self.loops[0].seed} and {loop.seed} differ, first in '{one.strip()}' and "
-                    f"'{another.strip()}'. The seed may change weights and data alone, not numbers "
-                    "that are attributes"
+                    f"{self.loops[0].seed} and {loop.seed} differ, first in '{one}' and "
+                    f"'{another}'. The seed may change weights and data alone, not numbers that "
+                    "are attributes, and not the channel or the number of draws"
                 )
         for number, tensor in enumerate(first.lifted):
             column = [tensor, *(other.lifted[number] for other in others)]
@@ -249,6 +249,11 @@ class Stepping:
                 same = all(one is tensor or torch.equal(one, tensor) for one in column)
                 own = tensor if same else torch.stack([one.detach() for one in column])
                 self._constants[id(tensor)] = (tensor, Argument(own.detach(), not same))
+
+
+def _operations(code: str) -> list[str]:
+    """The lines of a graph's code behind its signature."""
+    return [line.strip() for line in code.splitlines() if not line.startswith("def ")]
 
 
 def _together(leaves: Sequence[Tensor]) -> Argument:
