@@ -24,8 +24,14 @@ def as_array(values: Any, name: str, ndim: int) -> Floats:
     Raises:
         ValueError: If there are more or fewer dimensions, no numbers, or some are not finite.
     """
+    values = plain(values)
+    if np.ma.is_masked(values) or np.iscomplexobj(values):
+        raise ValueError(
+            f"{name}: expected real numbers, found "
+            + ("a masked array: drop masked rows" if np.ma.is_masked(values) else "complex ones")
+        )
     try:
-        array = np.asarray(plain(values), dtype=np.float64)
+        array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         hint = ": if it is a label, give it by name and name it in nominal"
         raise ValueError(
@@ -90,14 +96,16 @@ def as_factors(factors: Any, nominal: Collection[str | int] = ()) -> Factors:
     """
     if isinstance(factors, Factors):
         return factors
-    if isinstance(factors, Mapping):
-        columns = {str(name): plain(values) for name, values in factors.items()}
-    elif hasattr(factors, "columns"):  # a data frame, known by this, so that none is imported
-        columns = {str(name): factors[name] for name in factors.columns}
+    if isinstance(factors, Mapping) or hasattr(factors, "columns"):  # a data frame has columns
+        keys = list(factors if isinstance(factors, Mapping) else factors.columns)
+        names = [str(key) for key in keys]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"factors: expected a name for each, found {twice} more than once")
+        columns = {str(key): plain(factors[key]) for key in keys}
     else:
         array = as_array(factors, "factors", 2)
         columns = {str(i): column for i, column in enumerate(array.T)}
-    labels = {str(name) for name in ([nominal] if isinstance(nominal, str) else nominal)}
+    labels = {str(name) for name in ([nominal] if isinstance(nominal, str | int) else nominal)}
     if unknown := sorted(labels - columns.keys()):
         raise ValueError(
             f"nominal: expected some of the factors {sorted(columns)}, found {unknown[0]!r}"

@@ -31,8 +31,8 @@ class DCI:
         importance: Importance of a code for a factor; a factor's column adds up to its
             informativeness, or to 0 if this is negative. Shape ``(codes, factors)``.
         informativeness: Quality of the prediction on held-out points, shape ``(factors,)``: R² for
-            an ordered factor; for a label the share of right guesses beyond those of always
-            guessing the commonest, 1 if all are right.
+            an ordered factor (0 where it is constant there); for a label the share of right guesses
+            beyond those of always guessing the commonest, 1 if all are right.
     """
 
     importance: Floats
@@ -69,9 +69,9 @@ def dci(
     """Measures how important each code is for predicting each factor by boosted trees.
 
     Columns are weighted by how well the factor can be predicted, so that importances of a model
-    that predicts nothing do not count. Trees only see the order of a code, and choose at random
-    between codes with the same (or the reverse) order: such codes share their importance equally,
-    which is its mean over these choices.
+    that predicts nothing do not count. Trees only see the order of a code, so that they are given
+    its ranks, whatever its scale. They choose at random between codes with the same (or the
+    reverse) order: such codes share their importance equally, which is its mean over these choices.
 
     Args:
         codes: Shape ``(N, codes)``.
@@ -84,8 +84,8 @@ def dci(
         seed: Seed of the draws, the split and the trees.
 
     Raises:
-        ValueError: If a label is not both among the points to train on and to test on, or there
-            are fewer than two of either.
+        ValueError: If a label is not both among the points to train on and to test on, there are
+            fewer than two of either, or `test` leaves a factor constant among them.
 
     References:
         Eastwood and Williams (2018), *A framework for the quantitative evaluation of disentangled
@@ -96,17 +96,19 @@ def dci(
     check_seed("seed", seed)
     with extra("metrics"):
         from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
-        from sklearn.metrics import r2_score
     parts, table = _parts(codes, factors, nominal, test, max_points, seed)
     importance, informativeness = [], []
     for is_label, (x, y, x_test, y_test) in zip(table.nominal, parts, strict=True):
+        # In double precision: trees round codes to single, and take close ones for one value.
+        ranks = rankdata(np.concatenate([x, x_test]), method="dense", axis=0)
+        x, x_test = np.split(ranks, [len(x)])
         if is_label:
             model = GradientBoostingClassifier(random_state=seed).fit(x, y)
             commonest = np.bincount(y_test.astype(np.int64)).max() / len(y_test)
             score = (float((model.predict(x_test) == y_test).mean()) - commonest) / (1 - commonest)
         else:
             model = GradientBoostingRegressor(random_state=seed).fit(x, y)
-            score = float(r2_score(y_test, model.predict(x_test)))
+            score = _r2(y_test, model.predict(x_test))
         importance.append(_shared(model.feature_importances_, x) * max(0.0, score))
         informativeness.append(score)
     return DCI(np.stack(importance, 1), np.array(informativeness))
@@ -138,8 +140,8 @@ def explicitness(
         each label against the rest, averaged, .5 at chance. Shape ``(factors,)``.
 
     Raises:
-        ValueError: If a label is not both among the points to train on and to test on, or there
-            are fewer than two of either.
+        ValueError: If a label is not both among the points to train on and to test on, there are
+            fewer than two of either, or `test` leaves a factor constant among them.
 
     References:
         Ridgeway and Mozer (2018), *Learning deep disentangled embeddings with the F-statistic
@@ -149,7 +151,7 @@ def explicitness(
     check_seed("seed", seed)
     with extra("metrics"):
         from sklearn.linear_model import LinearRegression, LogisticRegression
-        from sklearn.metrics import r2_score, roc_auc_score
+        from sklearn.metrics import roc_auc_score
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
     parts, table = _parts(codes, factors, nominal, test, max_points, seed)
@@ -157,7 +159,7 @@ def explicitness(
     for is_label, (x, y, x_test, y_test) in zip(table.nominal, parts, strict=True):
         if not is_label:
             linear = make_pipeline(StandardScaler(), LinearRegression()).fit(x, y)
-            by_factor.append(float(r2_score(y_test, linear.predict(x_test))))
+            by_factor.append(_r2(y_test, linear.predict(x_test)))
             continue
         logistic = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(x, y)
         guesses = logistic.predict_proba(x_test)
@@ -166,6 +168,13 @@ def explicitness(
         ]
         by_factor.append(float(np.mean(areas)))
     return np.array(by_factor)
+
+
+def _r2(y: Floats, predicted: Floats) -> float:
+    """R² of a prediction; 0 of points that are all equal, for which it is not defined."""
+    from sklearn.metrics import r2_score
+
+    return float(r2_score(y, predicted)) if y.min() < y.max() else 0.0
 
 
 def _parts(
@@ -208,6 +217,12 @@ def _parts(
                 f"points to train on and the {int(held.sum())} to test on: leave rare labels out, "
                 f"or raise max_points ({max_points})"
             )
+        for kind, points in (("train", y[~held]), ("test", y[held])):
+            if given is not None and points.min() == points.max():
+                raise ValueError(
+                    f"factors[{name!r}]: expected a factor that varies among the points to {kind} "
+                    f"on, found {len(points)} equal values: choose another test="
+                )
         parts.append((x[~held], y[~held], x[held], y[held]))
     return parts, table
 

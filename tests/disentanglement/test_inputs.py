@@ -154,3 +154,22 @@ def test_following_of_arrays_and_without_a_name():
         following(np.array([]), np.array([]))
     with pytest.raises(ValueError, match=r"expected: .*found an empty one in 1 of 2"):
         following(["T", ""], ["T", ""])
+
+
+@pytest.mark.parametrize(
+    ("codes", "factors", "words"),
+    [
+        (np.ma.masked_equal(np.arange(4.0), 2)[:, None], np.eye(4), "codes.*a masked array"),
+        (np.arange(4)[:, None] + 1j, np.eye(4), "codes.*complex"),
+        (np.eye(4), {1: np.arange(4), "1": np.arange(4)}, r"\['1'\] more than once"),
+    ],
+)
+def test_what_would_be_lost_without_a_word_is_refused(codes, factors, words):
+    with pytest.raises(ValueError, match=words):
+        mi_matrix(codes, factors)
+
+
+def test_one_number_may_name_the_nominal_factor():
+    labels = np.arange(60)[:, None] % 3
+    expected = mi_matrix(labels, labels, nominal=[0])
+    assert (mi_matrix(labels, labels, nominal=0).values == expected.values).all()

@@ -151,3 +151,26 @@ def test_setting_factors_is_scored_on_fresh_draws(score):
         num_test=1500,
     )
     assert found == pytest.approx(1 / 3, abs=5 * math.sqrt(2 / 9 / 1500))
+
+
+@pytest.mark.parametrize(
+    "change", [lambda c: c * 1e-9, lambda c: c * 1e200, lambda c: 1e7 + c, lambda c: c * [1, 1e-12]]
+)
+def test_dci_knows_no_scale(rng, change):
+    """Trees in single precision saw no order in codes that are close to each other."""
+    factors = rng.normal(size=(400, 2))
+    codes = factors + 0.1 * rng.normal(size=(400, 2))
+    expected, found = dci(codes, factors), dci(change(codes), factors)
+    np.testing.assert_allclose(found.importance, expected.importance, atol=1e-12)
+    assert found.informativeness.min() > 0.95
+
+
+@pytest.mark.parametrize("score", [dci, explicitness])
+@pytest.mark.parametrize(("held", "words"), [(True, "to test on"), (False, "to train on")])
+def test_a_factor_that_is_constant_in_a_part_is_refused(rng, score, held, words):
+    """R² of a constant would be minus infinity, but for rounding."""
+    factors = rng.normal(size=(60, 2))
+    test = np.arange(60) < 20
+    factors[test == held, 1] = 0.3
+    with pytest.raises(ValueError, match=rf"factors\['1'\].*varies among the points {words}"):
+        score(factors, factors, test=test)
