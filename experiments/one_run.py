@@ -38,11 +38,13 @@ class Place:
         folder: Folder of the run.
         claim: Claim on a new folder; None where a run goes on, and on other processes.
         resume: Whether the training goes on from a checkpoint.
+        seconds: Seconds that were trained before.
     """
 
     folder: Path
     claim: runs.Claim | None
     resume: bool
+    seconds: float = 0.0
 
     def settle(self) -> None:
         """Settles the claim on a new folder once there is a checkpoint."""
@@ -88,7 +90,7 @@ class OneRun:
                 # Only now: what failed so far has failed in one process.
                 parallel.launch(fabric)
                 folder, resume = fabric.broadcast((place.folder, place.resume))
-                place = Place(folder, place.claim, resume)
+                place = dataclasses.replace(place, folder=folder, resume=resume)
                 with errors_only("pyro_mivae.information"):
                     run(place)
         except (Interrupted, Stopped) as stop:
@@ -125,13 +127,17 @@ class OneRun:
             stack.enter_context(runs.resumed(folder))
             check_same_data(folder, digits)
         steps = self.config.training.steps
-        if resume and (done := load_checkpoint(folder)["step"]) > steps:
+        before = load_checkpoint(folder) if resume else {"step": 0}
+        done = before["step"]
+        if done > steps:
             raise ValueError(
                 f"--steps {steps} are fewer than the {done} that the run in {folder} has done: say "
                 f"at least --steps {done}"
             )
+        if resume and done < steps and (aside := runs.set_measurements_aside(folder, done)):
+            print(f"what was measured before is in {aside}")
         runs.write_config(folder, dataclasses.asdict(self.config), data, torchrun.job())
-        return Place(folder, claim, resume)
+        return Place(folder, claim, resume, before.get("seconds", 0.0))
 
     def _restarted(self) -> bool:
         """Whether torchrun started this process again, and the folder is of its run so far."""

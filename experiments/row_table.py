@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.runner.engine import StudyConfig
+from experiments.runner.engine import StudyConfig, keep_apart
 from experiments.runner.run import Outcome, Run
 from experiments.runner.stages import run_stages
 from experiments.tables import Row, leaving_out, read_json, read_lines, write_table
@@ -144,7 +144,11 @@ def run_table_study(
 
     Returns:
         The program's exit code.
+
+    Raises:
+        ValueError: If the folder has runs of another size, see :func:`keep_apart`.
     """
+    keep_apart(folder, config.smoke)
     names = dict.fromkeys(names)
     rows.add(table, [folder / name for name in names])  # what ended when nobody looked
 

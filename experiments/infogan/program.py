@@ -47,7 +47,7 @@ def run(
     config: Config, place: Place, pair: tuple[InfoGAN, TraceMI_GAN], digits: Digits, fabric: Fabric
 ) -> None:
     """Trains InfoGAN, measures its images, and draws into the run's folder."""
-    started = time.monotonic()
+    started = time.monotonic() - place.seconds
     training, folder = config.training, place.folder
     gan, elbo = pair
 
@@ -94,6 +94,7 @@ def run(
     metrics = metrics_of(result, gan, elbo, digits.to(fabric.device))
     if warning := doubt(metrics["generator"]):
         metrics["warning"] = warning
+    metrics["step"] = training.steps
     metrics["seconds"] = {"training": trained, "total": time.monotonic() - started}
     attrs = {"data": digits.name, "networks": config.model.networks, "seed": training.seed}
     groups.write(draw(gan, reader, result, attrs), folder / groups.FILE)

@@ -54,7 +54,7 @@ def run(
 ) -> None:
     """Trains a VAE; the first of several processes measures it, and draws into the folder."""
     training, folder = config.training, place.folder
-    started = time.monotonic() - seconds_together(folder)
+    started = time.monotonic() - seconds_together(folder) - place.seconds
     vae, elbo = pair
     digits = digits.to(fabric.device)
     with part(1, PARTS):
@@ -78,6 +78,7 @@ def run(
     metrics, dimensions = measure(config, vae, elbo, digits.test)
     if warning := implausible(history, metrics["test"]):
         metrics["warning"] = warning
+    metrics["step"] = training.steps
     metrics["seconds"] = {"training": trained, "total": time.monotonic() - started}
     if "steps" in noted:  # not in those of earlier versions
         metrics["steps"] = {"computed": noted["steps"], "because": noted["steps_because"]}

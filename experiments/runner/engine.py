@@ -68,6 +68,24 @@ class StudyConfig(Engine):
     """A few runs of seconds in a folder of their own, through everything."""
 
 
+def keep_apart(folder: Path, smoke: bool) -> None:
+    """Keeps the short runs of a --smoke and those of full size out of each other's folder.
+
+    They have the same names, by which a study knows what is done.
+
+    Raises:
+        ValueError: If the folder has the others.
+    """
+    state = folder / ".study"
+    mark = state / "smoke"
+    if state.is_dir() and mark.exists() != smoke:
+        kind = "of a --smoke" if mark.exists() else "of full size"
+        raise ValueError(f"{folder} has runs {kind}: choose another --out")
+    if smoke:
+        state.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+
+
 ENGINE: dict[str, Check] = {"workers": check_count, "threads": optional(check_count)}
 """What the settings of an :class:`Engine` may be."""
 STUDY: dict[str, Check] = {**ENGINE, "out": check_folder, "docs": check_folder}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from experiments.runner.engine import Engine
+from experiments.runner.engine import StudyConfig, keep_apart
 from experiments.runner.pool import report_outcomes
 from experiments.runner.run import Outcome, Run
 from pyro_mivae.progress import part
@@ -48,7 +48,7 @@ def chosen(every: Sequence[AnyBlock], names: Sequence[str]) -> list[AnyBlock]:
 
 
 def run_stages(
-    engine: Engine,
+    config: StudyConfig,
     folder: Path,
     stages: Iterable[Sequence[Run]],
     write_report: Callable[[], Path | None],
@@ -60,7 +60,7 @@ def run_stages(
     """Runs one stage after the other, until one is stopped, and writes the report.
 
     Args:
-        engine: Machines that execute the runs.
+        config: Machines that execute the runs, and whether these are those of a --smoke.
         folder: Folder of the study.
         stages: Runs of each stage.
         write_report: Function that writes the report of what is done so far.
@@ -70,12 +70,16 @@ def run_stages(
 
     Returns:
         The program's exit code.
+
+    Raises:
+        ValueError: If the folder has runs of another size, see :func:`keep_apart`.
     """
+    keep_apart(folder, config.smoke)
     outcomes: list[Outcome] = []
     full = [todo for todo in stages if todo]
     for number, todo in enumerate(full, start=1):
         with part(number, len(full)):
-            outcomes += engine.run(todo, folder, _kind(todo), ended)
+            outcomes += config.run(todo, folder, _kind(todo), ended)
         if any(outcome.status == "stopped" for outcome in outcomes):
             break
     report_path = write_report()

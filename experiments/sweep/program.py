@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any, get_args
@@ -25,6 +25,8 @@ from experiments.command_line import (
     smoke_folder,
 )
 from experiments.mnist.config import Channel, CodePrior, parse_run
+from experiments.mnist.config import Config as MnistConfig
+from experiments.runner.engine import keep_apart
 from experiments.runner.pool import report_outcomes
 from experiments.runner.run import Outcome, Run
 from experiments.sweep import together
@@ -37,10 +39,15 @@ from pyro_mivae.plotting.saving import save
 
 TABLE = "sweep.csv"
 SETTINGS = {
-    "model": ("prior", "posterior", "noise_prior", "code_dim", "noise_dim", "likelihood"),
-    "objective": ("channel", "mi_weight", "kl_weight", "code_scale"),
-    "training": ("seed", "steps", "batch_size"),
+    "model": (
+        *("prior", "posterior", "noise_prior", "code_dim", "noise_dim", "likelihood", "networks"),
+        *("hidden_units", "hidden_layers", "init_gain"),
+    ),
+    "objective": ("channel", "mi_weight", "mi_warmup", "kl_weight", "code_scale"),
+    "training": ("seed", "steps", "batch_size", "learning_rate", "precision"),
 }
+AXES = ("prior", "channel", "mi_weight", "seed")
+"""Settings that a sweep varies."""
 OWN = ("--prior", "--channel", "--mi-weight", "--seed", "--out", "--resume", "--overwrite")
 
 
@@ -56,7 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
         config = dataclasses.replace(config, **few, priors=("uniform",), workers=2)
     try:
         check_settings(config, CHECKS)
+        keep_apart(folder, config.smoke)
         todo = make_runs(config, extra)
+        require_same_settings(read_rows(folder), todo, folder)
         outcomes: list[Outcome] = []
         if config.together:
             todo, outcomes = together.train(config, todo, folder)
@@ -64,10 +73,11 @@ def main(arguments: list[str] | None = None) -> int:
         rows = read_rows(folder)
         if rows:
             write_table(rows, folder, TABLE)
-            save({"sweep_curves": sweep_curves(rows)}, folder)
+            save({"sweep_curves": sweep_curves(distinguished(rows))}, folder)
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    rows = distinguished(rows)
     _report(rows)
     say(sentences(rows))
     then = f"what a run's code really carries, from both sides\n  {_measure(rows, folder)}"
@@ -93,6 +103,56 @@ def sentences(rows: Sequence[dict[str, Any]]) -> list[str]:
             "Trust these bounds (x' drawn), and means over seeds with their range, not single runs."
         )
     return lines
+
+
+def distinguished(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Adds to the prior of each row the settings by which runs of one combination differ.
+
+    Runs of other settings are no other seeds: means are over seeds alone.
+    """
+    names = ["data", *(name for group in SETTINGS.values() for name in group if name not in AXES)]
+    groups: dict[Any, dict[str, set[str]]] = {}
+    for row in rows:
+        values = groups.setdefault(tuple(row[axis] for axis in AXES[:3]), {})
+        for name in names:
+            values.setdefault(name, set()).add(str(row.get(name)))
+    apart = [n for n in names if any(len(values[n]) > 1 for values in groups.values())]
+    named = [
+        {
+            **row,
+            "prior": ", ".join(
+                [row["prior"], *(f"{name.replace('_', ' ')} {row.get(name)}" for name in apart)]
+            ),
+        }
+        for row in rows
+    ]
+    return sorted(named, key=lambda r: tuple(r[axis] for axis in AXES))
+
+
+def require_same_settings(
+    rows: Sequence[Mapping[str, Any]], todo: Sequence[Run], folder: Path
+) -> None:
+    """Refuses runs that would be further seeds of runs with other settings.
+
+    Raises:
+        ValueError: If a folder has such runs; the error names the settings.
+    """
+    for run in todo:
+        config = dataclasses.asdict(parse_run([*run.arguments, "--out", "run"])[0])
+        planned = {name: config[group][name] for group, names in SETTINGS.items() for name in names}
+        for row in rows:
+            if any(row[axis] != planned[axis] for axis in AXES[:3]):
+                continue
+            others = [
+                f"{name} {row[name]} for {value}"
+                for name, value in planned.items()
+                if name not in AXES and name in row and str(row[name]) != str(value)
+            ]
+            if others:
+                raise ValueError(
+                    f"{folder / row['run']} has other settings than {run.name} would have "
+                    f"({', '.join(others)}): they are no seeds of one model. Choose another --out"
+                )
 
 
 def _measure(rows: Sequence[dict[str, Any]], folder: Path) -> str:
@@ -129,14 +189,16 @@ def make_runs(config: Config, extra: Sequence[str]) -> list[Run]:
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
     """Reads a row for each finished run in a study's folder, from the runs' folders alone."""
-    rows = []
+    rows, defaults = [], dataclasses.asdict(MnistConfig())
     for path in folder.glob(f"*/{runs.METRICS}"):
         with leaving_out(path):
             config = runs.read_config(path.parent)
             metrics = read_json(path)
             row = {"run": path.parent.name, "data": config["data"]["name"]}
             for group, names in SETTINGS.items():
-                row |= {name: config["settings"][group].get(name) for name in names}
+                # Runs of earlier versions lack settings that came later.
+                own = {**defaults[group], **config["settings"][group]}
+                row |= {name: own[name] for name in names}
             check_number("mi_weight", row["mi_weight"])
             check_count("seed", row["seed"], least=0)
             check_choice("prior", row["prior"], get_args(CodePrior))

@@ -3,7 +3,7 @@
 The groups of a run's netCDF file are in :mod:`pyro_mivae.runs.groups`, which needs xarray.
 """
 
-from pyro_mivae.runs.claim import Claim, claimed, new_folder, resumed
+from pyro_mivae.runs.claim import Claim, claimed, new_folder, resumed, set_measurements_aside
 from pyro_mivae.runs.folder import (
     CONFIG,
     HISTORY,
@@ -34,6 +34,7 @@ __all__ = [
     "read_config",
     "read_json",
     "resumed",
+    "set_measurements_aside",
     "versions",
     "write_config",
     "write_json",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from pyro_mivae.runs.files import make_folder, remove_leftovers, write_error
 from pyro_mivae.runs.flock import one_at_a_time
-from pyro_mivae.runs.folder import CONFIG, HISTORY, is_run
+from pyro_mivae.runs.folder import CONFIG, HISTORY, MEASURED, METRICS, is_run
 from pyro_mivae.runs.lock import LOCK, check_unlocked, locked
 
 logger = logging.getLogger(__name__)
@@ -116,6 +117,27 @@ def resumed(folder: Path) -> Iterator[None]:
         if not _is_unfinished(folder):
             shutil.rmtree(_aside(folder), ignore_errors=True)
         yield
+
+
+def set_measurements_aside(folder: Path, step: int) -> Path | None:
+    """Moves what was measured and drawn of a run into a folder of its own, as training goes on.
+
+    Args:
+        folder: Folder of the run, which is locked.
+        step: Step that was measured, where the measurements do not say it.
+
+    Returns:
+        The folder, ``measured-at-STEP`` in that of the run; None where nothing was measured.
+    """
+    present = [name for name in (METRICS, *MEASURED) if (folder / name).exists()]
+    if not present:
+        return None
+    with suppress(OSError, ValueError):
+        step = json.loads((folder / METRICS).read_text(encoding="utf-8")).get("step", step)
+    aside = new_folder(folder / f"measured-at-{step}")
+    for name in present:  # the metrics first: without them the run is not finished
+        (folder / name).rename(aside / name)
+    return aside
 
 
 def _set_aside(folder: Path, *, overwrite: bool) -> Path | None:

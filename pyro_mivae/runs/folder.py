@@ -17,6 +17,8 @@ from pyro_mivae.runs.files import write_atomically
 CONFIG = "config.json"
 METRICS = "metrics.json"
 HISTORY = "history.csv"
+MEASURED = ("posterior.nc", "figures", "information", "generator")
+"""What programs leave in a run's folder of its measurements, besides the metrics."""
 
 
 def write_config(

@@ -126,6 +126,13 @@ def load(
     rebuilding = importlib.import_module(REBUILDING)
     settings = config["settings"]
     pair = rebuilding.load_pair(folder, settings, device)
+    if metrics is not None and (measured := metrics.get("step", pair["step"])) != pair["step"]:
+        logger.warning(
+            "the run in %s was measured at step %s, and its last good checkpoint is of step %s: "
+            "the measurements are left out",
+            *(folder, measured, pair["step"]),
+        )
+        metrics = None
     if metrics is None:
         logger.warning(
             "the run in %s is not finished: this is its last checkpoint, of step %d of %s. To "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -15,12 +16,14 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from pyro_mivae.batches import Batch, BatchSource
+from pyro_mivae.isolation import forked_random
 from pyro_mivae.progress import Progress
 from pyro_mivae.runs.history import History
 from pyro_mivae.traces.drawing import NonFiniteError, explain, naming_draws
 from pyro_mivae.training.averaging import WeightAverage
 from pyro_mivae.training.checkpoints import CheckpointError, save_checkpoint
 from pyro_mivae.training.events import Callback, Event
+from pyro_mivae.training.finite import not_finite, require_finite
 from pyro_mivae.training.matching import by_player, check_optimizer, check_players, check_state
 from pyro_mivae.training.objective import Objective
 from pyro_mivae.training.parallel import (
@@ -54,6 +57,7 @@ class Loop:
         history: The rows.
         record: What the checkpoints note of the training.
         average: The moving average of the weights, or None.
+        started: Time when it started, had it not been interrupted.
         terms: The terms since the last row.
     """
 
@@ -70,6 +74,7 @@ class Loop:
     history: History = field(default_factory=History)
     record: dict[str, Any] = field(default_factory=dict)
     average: WeightAverage | None = None
+    started: float = field(default_factory=time.monotonic)
     terms: TermLog = field(init=False)
 
     def __post_init__(self) -> None:
@@ -127,7 +132,8 @@ class Loop:
         if self.batches.steps_per_epoch is not None:
             self.record["steps_per_epoch"] = self.batches.steps_per_epoch
         self.record |= self.objective.game.note()
-        self._check_parameters()
+        named = [*self.objective.named_parameters(), *self.stored.items()]
+        require_finite(named, self.step, self.folder)
         state = {
             "objective": self.objective.state_dict(),
             "stored": {name: value.detach() for name, value in self.stored.items()},
@@ -141,6 +147,7 @@ class Loop:
             "history": self.history.rows,
             "pending": self.terms.pending,
             "record": self.record,
+            "seconds": time.monotonic() - self.started,
         }
         save_checkpoint(self.fabric, self.folder, state)
 
@@ -184,6 +191,7 @@ class Loop:
             self.average.load_state_dict(state["average"])
         self.objective.game.load_state_dict(state["elbo"])
         self.step = state["step"]
+        self.started -= state.get("seconds", 0.0)
         self.objective.game.resume(self.step, state.get("record", {}))
         if self.batches.steps_per_epoch is None:
             self.batches.steps_per_epoch = state["record"].get("steps_per_epoch")
@@ -220,8 +228,8 @@ class Loop:
                 self._read()  # an earlier step may have had the first term that is not finite
                 if reason := explain(error):
                     turn = f", {player.name}'s turn" if len(self.players) > 1 else ""
-                    words = self._stopped(f"step {self.step + 1}{turn}: {reason}")
-                    raise NonFiniteError(words) from error
+                    words = f"step {self.step + 1}{turn}: {reason}"
+                    raise not_finite(words, self.folder) from error
                 raise
             if not loss.requires_grad:
                 of = "model or guide" if len(self.players) == 1 else f"the {player.name}"
@@ -241,24 +249,7 @@ class Loop:
         try:
             self.terms.read()
         except NonFiniteError as error:
-            raise NonFiniteError(self._stopped(str(error))) from None
-
-    def _stopped(self, reason: str) -> str:
-        """The words of an error that ends the training."""
-        kept = f"; the last good checkpoint is in {self.folder}" if self.folder else ""
-        return (
-            f"{reason}: the training stops{kept}. Look for NaN in the data, or try a smaller "
-            "learning rate, a smaller mi_weight or gradient clipping"
-        )
-
-    def _check_parameters(self) -> None:
-        """Raises a :class:`NonFiniteError` unless all parameters are finite: never save others."""
-        named = [*self.objective.named_parameters(), *self.stored.items()]
-        for name, parameter in named:
-            if not bool(torch.isfinite(parameter).all()):
-                raise NonFiniteError(
-                    self._stopped(f"the parameter '{name}' is not finite after step {self.step}")
-                )
+            raise not_finite(str(error), self.folder) from None
 
     def _log(self) -> dict[str, float]:
         self._read()
@@ -270,7 +261,9 @@ class Loop:
                 player.rates.after_reading(means[game.loss_name(player.name)])
         self.history.add(self.step, self._epoch(), "train", means)
         if self.fabric.is_global_zero:
-            with naming_draws(f"after step {self.step}"):
+            # A reading that a longer training has not must draw nothing that it draws.
+            apart = forked_random(self.fabric.device) if part else nullcontext()
+            with naming_draws(f"after step {self.step}"), apart:
                 self.objective.watch(self.step, means, self.batches.at(self._batches_read() - 1))
         self._tell("log", means)
         return means

@@ -15,7 +15,7 @@ from experiments.mnist import closing
 from experiments.open_question import program as open_question
 from experiments.poster import program as poster
 from experiments.poster.trainings import blocks
-from experiments.runner.engine import Engine
+from experiments.runner.engine import StudyConfig, keep_apart
 from experiments.runner.pool import report_outcomes
 from experiments.runner.run import Outcome, Run
 from experiments.runner.stages import run_stages
@@ -142,7 +142,7 @@ def test_sentences_fit_80_columns_and_commands_are_whole(capsys):
 shown = []
 
 
-class Machines(Engine):
+class Machines(StudyConfig):
     """Machines on which every run is done at once; `shown` keeps what the bars were called."""
 
     def run(self, todo, folder, what="runs", ended=None):
@@ -174,3 +174,39 @@ def test_a_study_names_its_stages_and_ends_with_what_came_out(tmp_path, capsys):
     report = tmp_path / "report.md"
     assert lines[:2] == ["It came out.", f"report: {report}"]
     assert lines[-1] == f"next: read {report}"
+
+
+def row(run, **settings):
+    same = {"prior": "uniform", "channel": "sample", "mi_weight": 1.0, "seed": 0}
+    return {"run": run, **same, "likelihood": "bernoulli", "mi/c/sample": 2.0, **settings}
+
+
+def test_runs_of_other_settings_are_no_seeds():
+    rows = [row("a"), row("b", seed=1), row("c", seed=2, likelihood="gaussian")]
+    assert sweep.distinguished(rows[:2]) == rows[:2]
+    told = sweep.distinguished(rows)
+    assert [r["prior"] for r in told] == [
+        *["uniform, likelihood bernoulli"] * 2,
+        "uniform, likelihood gaussian",
+    ]
+    assert len(sweep.sentences(told)) == 3
+    todo = [Run("next", ("--prior", "uniform", "--channel", "sample", "--likelihood", "grey"))]
+    with pytest.raises(ValueError, match=r"a has other settings .*likelihood bernoulli for grey"):
+        sweep.require_same_settings(rows, todo, Path("study"))
+    own = [Run("next", ("--prior", "uniform", "--channel", "sample", "--seed", "5"))]
+    sweep.require_same_settings(rows[:1], own, Path("study"))
+    others = [Run("next", ("--prior", "laplace", "--channel", "sample", "--likelihood", "grey"))]
+    sweep.require_same_settings(rows, others, Path("study"))
+
+
+@pytest.mark.parametrize("smoke", [True, False])
+def test_runs_of_a_smoke_and_of_full_size_are_kept_apart(tmp_path, smoke):
+    keep_apart(tmp_path, smoke)
+    (tmp_path / ".study").mkdir(exist_ok=True)
+    keep_apart(tmp_path, smoke)
+    there = "of a --smoke" if smoke else "of full size"
+    with pytest.raises(ValueError, match=f"has runs {there}: choose another --out"):
+        keep_apart(tmp_path, not smoke)
+    machines = Machines(smoke=not smoke)
+    with pytest.raises(ValueError, match="choose another --out"):
+        run_stages(machines, tmp_path, [], lambda: None, again="", closing=lambda: None)

@@ -236,3 +236,29 @@ def test_other_data_are_refused(folder, digits):
     (folder / runs.CONFIG).write_text(json.dumps({**config, "data": None}))
     with pytest.raises(ValueError, match="expected an object 'data', found NoneType"):
         runs.load(folder)
+
+
+def test_measurements_of_another_step_are_left_out(folder, caplog):
+    """Its last checkpoint is damaged, say: the numbers are not those of what is loaded."""
+    runs.write_json(folder / runs.METRICS, {"test": {"elbo": -1.0}, "step": 4})
+    with caplog.at_level(logging.WARNING):
+        run = runs.load(folder)
+    assert not run.finished
+    assert run.metrics is None
+    assert "was measured at step 4, and its last good checkpoint is of step 2" in caplog.text
+    runs.write_json(folder / runs.METRICS, {"test": {"elbo": -1.0}, "step": 2})
+    assert runs.load(folder).finished
+
+
+def test_measurements_are_set_aside_under_the_step_that_they_are_of(folder):
+    (folder / "figures").mkdir()
+    (folder / "posterior.nc").write_text("draws")
+    before = json.loads((folder / runs.METRICS).read_text())
+    aside = runs.set_measurements_aside(folder, 2)
+    assert aside == folder / "measured-at-2"
+    assert {path.name for path in aside.iterdir()} == {"metrics.json", "posterior.nc", "figures"}
+    assert json.loads((aside / runs.METRICS).read_text()) == before
+    assert not runs.load(folder).finished
+    assert runs.set_measurements_aside(folder, 2) is None
+    runs.write_json(folder / runs.METRICS, {"step": 7})
+    assert runs.set_measurements_aside(folder, 8) == folder / "measured-at-7"

@@ -19,12 +19,14 @@ from pyro_mivae.training import (
     NonFiniteError,
     evaluate,
     fit,
+    make_fabric,
 )
 from pyro_mivae.training.checkpoints import (
     NAME,
     PREVIOUS,
     CheckpointError,
     load_checkpoint,
+    save_checkpoint,
 )
 
 
@@ -451,3 +453,40 @@ def test_draws_are_not_the_noise_of_data_of_the_same_seed(seed):
     terms = evaluate(model, guide, elbo, x, batch_size=2000, seed=seed)
     exact = -0.5 * math.log(2 * math.pi) - 0.5 * ((x / 2) ** 2 + 0.9**2).mean()
     assert abs(terms["log_likelihood"] - float(exact)) < 0.1
+
+
+@pytest.mark.parametrize("log_every", [5, 7, 50])
+def test_an_extended_training_is_the_whole_one_also_behind_a_last_row(tmp_path, log_every):
+    """`prepare` draws: the row of the last step read its batch once more, which drew again."""
+
+    def noisy(x):
+        return torch.bernoulli(x.clamp(0.2, 0.8))
+
+    states = []
+    for folder, parts in ((tmp_path / "whole", (12,)), (tmp_path / "parts", (6, 12))):
+        folder.mkdir()
+        trained = pair()
+        for steps in parts:
+            settings = {"folder": folder, "resume": steps == 12 and len(parts) > 1}
+            settings |= {"steps": steps, "log_every": log_every, "prepare": noisy}
+            train(*trained, **settings)
+        states.append(state(*trained))
+    assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
+
+
+def test_a_checkpoint_has_the_seconds_of_all_its_sessions(tmp_path):
+    train(*pair(), folder=tmp_path, steps=5)
+    saved = load_checkpoint(tmp_path)
+    assert 0 < saved["seconds"] < 100
+    save_checkpoint(make_fabric("cpu"), tmp_path, {**saved, "seconds": 1000.0})
+    train(*pair(), folder=tmp_path, steps=6, resume=True)
+    assert 1000 < load_checkpoint(tmp_path)["seconds"] < 1100
+
+
+def test_an_error_names_no_checkpoint_that_is_not_there(tmp_path):
+    def broken(x):
+        return x * float("nan")
+
+    with pytest.raises(NonFiniteError) as error:
+        train(*pair(), folder=tmp_path, prepare=broken)
+    assert "last good checkpoint" not in str(error.value)

@@ -20,6 +20,7 @@ from pyro_mivae.traces.drawing import NonFiniteError
 from pyro_mivae.training.averaging import make_average
 from pyro_mivae.training.discovery import find_parameters
 from pyro_mivae.training.events import Callback
+from pyro_mivae.training.finite import not_finite
 from pyro_mivae.training.loop import Loop
 from pyro_mivae.training.many.elementwise import check_elementwise
 from pyro_mivae.training.objective import Objective, make_game
@@ -149,7 +150,7 @@ class CopyLoop(Loop):
 
     def stopped(self, error: NonFiniteError) -> NonFiniteError:
         """Makes the error of a copy that is taken out, in the words of a training of its own."""
-        return NonFiniteError(self._stopped(str(error)))
+        return not_finite(str(error), self.folder)
 
 
 def make_copy(seed: int, settings: Settings, fabric: Fabric) -> CopyLoop:
