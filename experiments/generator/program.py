@@ -70,6 +70,7 @@ def run(config: Config, folder: Path, out: Path) -> None:
         measured[channel] = numbers_of(result)
     numbers = {
         "run": str(folder),
+        "step": trained.step,
         "units": "nats",
         "settings": {**dataclasses.asdict(config), "seed": seed},
         "versions": runs.versions(),

@@ -37,6 +37,7 @@ from pyro_mivae.plotting.saving import save
 from pyro_mivae.progress import part
 from pyro_mivae.runs import groups
 from pyro_mivae.training import make_fabric
+from pyro_mivae.training.checkpoints import load_checkpoint
 
 APART = 0.1
 """Nats between the bounds, less two standard errors, from which on they count as apart."""
@@ -99,6 +100,7 @@ def run(config: Config, folder: Path, out: Path) -> None:
     variables = {str(name): v.values.tolist() for name, v in curves.data_vars.items()}
     numbers = {
         "run": str(folder),
+        "step": load_checkpoint(folder)["step"],
         "units": "nats per datum",
         "settings": dataclasses.asdict(config),
         "versions": runs.versions(),

@@ -5,6 +5,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import scipy.integrate
+import scipy.special
 import scipy.stats
 import torch
 from torch.distributions import kl_divergence
@@ -489,3 +490,15 @@ def test_invalid_arguments():
     ):
         with pytest.raises(ValueError, match="constraint"):
             make()
+
+
+@pytest.mark.parametrize("scale", [0.01, 0.9, 1.1, 5.0, 20.0, 1000.0])
+@pytest.mark.parametrize("loc", [-8.0, -0.3, 0.0, 2.0, 40.0])
+def test_the_mean_of_a_logit_normal_of_any_scale(loc, scale):
+    def integrand(y):
+        return scipy.special.expit(loc + scale * y) * scipy.stats.norm.pdf(y)
+
+    step = float(np.clip(-loc / scale, -11, 11))
+    expected = scipy.integrate.quad(integrand, -12, 12, points=[step], limit=2000)[0]
+    q = LogitNormal(torch.tensor(loc).double(), torch.tensor(scale).double(), 2.0, 5.0)
+    assert float(posterior_mean(q)) == pytest.approx(2 + 3 * expected, abs=1e-7)
