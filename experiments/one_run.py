@@ -110,6 +110,10 @@ class OneRun:
         The stack holds its lock.
         """
         digits, output, folder = self.digits, self.config.output, self.folder
+        if (size := self.config.training.batch_size) > len(digits.train):
+            raise ValueError(
+                f"--batch-size {size} is more than the {len(digits.train)} images to train on"
+            )
         data = {
             "name": digits.name,
             "checksum": digits.checksum,

@@ -24,12 +24,12 @@ def results_folder(out: Path, result: str | None = None, overwrite: bool = False
     """
     if result is not None and (out / result).exists() and not overwrite:
         raise FileExistsError(f"{out} holds results: choose another --out or --overwrite them")
-    is_new = not out.exists()
+    new_folders = [folder for folder in (out, *out.parents) if not folder.exists()]
     out.mkdir(parents=True, exist_ok=True)
     try:
         with locked(out):
             yield out
     finally:
-        if is_new:
-            with suppress(OSError):  # it holds results
-                out.rmdir()
+        with suppress(OSError):  # it holds results
+            for folder in new_folders:
+                folder.rmdir()

@@ -33,6 +33,7 @@ class RowTable:
             whole numbers.
         row_of: Function that makes a row of the content of a run's metrics.json and of its folder's
             name.
+        measured: Columns of numbers that no row may lack.
     """
 
     study: str
@@ -41,6 +42,7 @@ class RowTable:
     always: tuple[str, ...]
     name_of: Callable[[Row], str]
     row_of: Callable[[Row, str], Row] = lambda metrics, name: metrics
+    measured: tuple[str, ...] = ()
 
     def read(self, path: Path) -> list[Row]:
         """Reads the rows of a table; none if there is no file.
@@ -77,7 +79,7 @@ class RowTable:
                     row[column] = int(text) if column in self.whole_numbers else float(text)
                 except ValueError:
                     raise ValueError(f"expected a number for {column}, found {text!r}") from None
-        if lacking := [name for name in self.whole_numbers if row[name] is None]:
+        if lacking := [n for n in (*self.whole_numbers, *self.measured) if row[n] is None]:
             raise ValueError(f"expected a value of {lacking[0]}, found none")
         if row["run"] != (name := self.name_of(row)):
             raise ValueError(f"expected the run {name} of these settings, found {row['run']}")

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 import tyro
 
-from experiments.command_line import check_settings
+from experiments.command_line import as_arguments, check_settings
 from pyro_mivae import runs
 from pyro_mivae.checks import Check
 
@@ -77,6 +77,12 @@ class RunSettings(Generic[Config]):
             name = f"{self.program}-{self.name_of(config)}-{time.strftime('%Y%m%d-%H%M%S')}"
             return config, config.output.out or Path("runs") / name
         folder = config.output.resume
+        for flag, value in (("--out", config.output.out), ("--overwrite", config.output.overwrite)):
+            if value:
+                raise ValueError(
+                    f"--resume goes on in {folder}, and {flag} is for a new run: leave one of them "
+                    "out"
+                )
         stored = self.read(folder)
         # Parsed again over the stored settings: what is given now would change them.
         output = {"resume": folder, "out": None, "overwrite": False, "smoke": False}
@@ -96,6 +102,28 @@ class RunSettings(Generic[Config]):
                 "change them: leave them out, or start a new run"
             )
         return config, folder
+
+    def flags(self, config: Config) -> list[str]:
+        """Lists the flags that give these settings, but for the seed and those of the output.
+
+        What follows from other settings, as the steps from the networks, needs no flag.
+        """
+        words: list[str] = []
+        for group, values in dataclasses.asdict(self.default).items():
+            for name, usual in values.items():
+                value = getattr(getattr(config, group), name)
+                if group == "output" or name == "seed" or value == usual:
+                    continue
+                changed = dataclasses.replace(getattr(config, group), **{name: usual})
+                settled = self.settle(dataclasses.replace(config, **{group: changed}))
+                flag = name.replace("_", "-")
+                if getattr(getattr(settled, group), name) == value:
+                    continue
+                if isinstance(value, bool):
+                    words.append(f"--{flag}" if value else f"--no-{flag}")
+                else:
+                    words += as_arguments({flag: value})
+        return words
 
     def read(self, folder: Path) -> Config:
         """Reads the settings of the run in a folder.

@@ -105,10 +105,15 @@ def read_lines(
         study: What the table is of, for the error.
 
     Raises:
-        ValueError: If it is no CSV in UTF-8, has another's columns, or a name that is no plain
-            text.
+        ValueError: If it is cut off, no CSV in UTF-8, has another's columns, or a name that is no
+            plain text.
         OSError: If it can't be read.
     """
+    if (content := path.read_bytes()) and not content.endswith(b"\n"):
+        raise ValueError(
+            f"{path} ends within a line, as what was cut off: take a whole copy, or end it with a "
+            "new line"
+        )
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, strict=True)
         try:

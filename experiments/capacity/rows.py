@@ -40,6 +40,12 @@ def _row_of(metrics: dict[str, Any], name: str) -> Row:
 
 
 ROWS = RowTable(
-    f"experiments.{NAME}", ("run",), WHOLE, ALWAYS, lambda row: training_of(row).name, _row_of
+    f"experiments.{NAME}",
+    ("run",),
+    WHOLE,
+    ALWAYS,
+    lambda row: training_of(row).name,
+    _row_of,
+    tuple(name for name in ALWAYS if name not in ("run", *WHOLE)),
 )
 """The study's table."""

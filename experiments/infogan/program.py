@@ -13,10 +13,10 @@ from functools import partial
 import torch
 from lightning_fabric import Fabric
 
-from experiments.command_line import command, console, say
+from experiments.command_line import as_arguments, command, console, say
 from experiments.generator.measurements import FIRST_SEED, doubt, measure, read_real, table
 from experiments.infogan import figures
-from experiments.infogan.config import Config, parse_run, read_settings
+from experiments.infogan.config import SETTINGS, Config, parse_run, read_settings
 from experiments.infogan.draws import draw
 from experiments.infogan.measurements import metrics_of, sentences
 from experiments.one_run import Place, start_run
@@ -107,7 +107,7 @@ def run(
     else:
         say(sentences(metrics))
     print(f"figures, draws and numbers after {metrics['seconds']['total']:.0f} s: {folder}")
-    again = ["--seed", str(training.seed + 1)]
+    again = [*SETTINGS.flags(config), *as_arguments({"seed": training.seed + 1})]
     print(f"next: another seed, as one run of a GAN shows little\n  {command('infogan', again)}")
 
 

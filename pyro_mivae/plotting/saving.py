@@ -18,6 +18,7 @@ SETTINGS = {
     "prior": "prior {}",
     "channel": "training channel {}",
     "mi_weight": "λ = {}",
+    "code_scale": "codes scored at scale {}",
     "data": "data {}",
     "seed": "seed {}",
     "steps": "{} steps",

@@ -6,6 +6,7 @@ size that is set here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -98,9 +99,12 @@ def numbers(values: NDArray[Any], least: Any = -np.inf) -> NDArray[np.str_]:
 
 
 def tex(name: str) -> str:
-    """Writes a dimension's name as mathematics: ``c[3]`` with the 3 below."""
-    site, _, index = name.partition("[")
-    return f"${site}_{{{index.removesuffix(']')}}}$" if index else f"${site}$"
+    """Writes a dimension's name as mathematics, ``c[3]`` with the 3 below; other names as text."""
+    match = re.fullmatch(r"([A-Za-z]+)(?:\[(\d+)\])?", name)
+    if match is None:
+        return name.replace("$", r"\$")
+    site, index = match.groups()
+    return f"${site}_{{{index}}}$" if index else f"${site}$"
 
 
 def curve(

@@ -101,6 +101,19 @@ def test_a_folder_that_is_a_file(program, tmp_path, capsys):
     assert (tmp_path / "out").read_text() == "precious"
 
 
+def test_a_batch_of_more_images_than_there_are(tmp_path, capsys):
+    flags = ["--smoke", "--batch-size", "5000", "--out", str(tmp_path / "run")]
+    assert mnist.main(flags) == 1
+    assert "--batch-size 5000 is more than the 4000 images" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("flags", [["--out", "other"], ["--overwrite"]])
+def test_a_run_that_goes_on_is_no_new_one(flags, tmp_path, capsys):
+    assert mnist.main(["--resume", str(tmp_path), *flags]) == 1
+    assert f"and {flags[0]} is for a new run" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("flags", ["--steps 2.5", "--steps many", "--prior cauchy", "--speed 3"])
 def test_a_flag_of_another_type(flags, capsys):
     with pytest.raises(SystemExit) as end:

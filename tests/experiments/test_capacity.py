@@ -203,3 +203,18 @@ def test_every_training_is_a_point_of_the_figure(tmp_path):
     assert [tuple(map(float, line.get_xydata()[0])) for line in stars] == [
         (50.0, pytest.approx(kl_of(long.model)))
     ]
+
+
+def test_a_table_that_is_cut_off_or_lacks_a_number_is_refused(tmp_path):
+    """A number that lost its last digits was taken for another one."""
+    rows_of(tmp_path, [Training(Model(), 0)])
+    path = tmp_path / "rows.csv"
+    whole = path.read_text()
+    path.write_text(whole[:-3])
+    with pytest.raises(ValueError, match="ends within a line"):
+        ROWS.read(path)
+    columns, cells = (line.split(",") for line in whole.splitlines())
+    cells[columns.index("kl/z")] = ""
+    path.write_text("\n".join([",".join(columns), ",".join(cells), ""]))
+    with pytest.raises(ValueError, match="expected a value of kl/z, found none"):
+        ROWS.read(path)

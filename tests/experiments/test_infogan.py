@@ -9,7 +9,7 @@ from matplotlib.image import imread
 
 from experiments.generator.measurements import doubt
 from experiments.infogan import figures, program
-from experiments.infogan.config import Config, Model, Objective, Output, Training, settled
+from experiments.infogan.config import SETTINGS, Config, Model, Objective, Output, Training, settled
 from experiments.infogan.draws import QUANTILES, SAMPLES, draw
 from experiments.infogan.measurements import sentences
 from pyro_mivae import runs
@@ -135,3 +135,20 @@ def test_resumed_equals_uninterrupted(tmp_path):
         assert torch.equal(value, other["objective"][name]), name
     first, second = (json.loads((f / runs.METRICS).read_text()) for f in (whole, parts))
     assert first["generator"] == pytest.approx(second["generator"], nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "flags"),
+    [
+        ([], []),
+        (["--prior", "laplace", "--code-scale", "None", "--seed", "3"], None),
+        (["--networks", "paper", "--no-shared-trunk", "--steps", "70"], None),
+        (["--mi-weight", "1.0"], []),  # what it is without the flag
+    ],
+)
+def test_another_seed_of_a_run_has_its_settings(given, flags):
+    config = SETTINGS.parse_run(given)[0]
+    said = SETTINGS.flags(config)
+    assert flags is None or said == flags
+    again = SETTINGS.parse_run([*said, "--seed", str(config.training.seed)])[0]
+    assert again == config

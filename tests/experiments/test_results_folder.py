@@ -62,3 +62,13 @@ def test_a_folder_made_in_vain_is_removed_and_one_with_results_stays(tmp_path):
     with results_folder(tmp_path / "out") as folder:
         (folder / "numbers.json").write_text("{}")
     assert os.listdir(folder) == ["numbers.json"]
+
+
+def test_no_folder_that_was_made_in_vain_is_left(tmp_path):
+    def fail(out):
+        with results_folder(out):
+            raise ValueError("no run")
+
+    with pytest.raises(ValueError, match="no run"):
+        fail(tmp_path / "no" / "such" / "run" / "information")
+    assert not (tmp_path / "no").exists()

@@ -20,6 +20,7 @@ from pyro_mivae.plotting import (
     prior_samples,
     reconstructions,
     redraw,
+    style,
     training_curves,
     traversals,
 )
@@ -470,3 +471,21 @@ def test_functions_return_figures_of_their_own():
     figures = [function(tree) for function in functions]
     assert all(type(figure) is Figure for figure in figures)
     assert len({id(figure) for figure in figures}) == len(functions)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("c[3]", "$c_{3}$"),
+        ("d", "$d$"),
+        ("100%", "100%"),
+        ("x^2_{", "x^2_{"),
+        ("z_extra[1]", "z_extra[1]"),
+        ("$y$", r"\$y\$"),
+    ],
+)
+def test_names_are_mathematics_only_where_they_can_be(name, text):
+    assert style.tex(name) == text
+    figure = Figure()
+    figure.suptitle(style.tex(name))
+    figure.canvas.draw()
