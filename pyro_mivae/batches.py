@@ -197,12 +197,13 @@ def arguments(
 def prepared_arguments(prepared: Any, count: int | None) -> tuple[Any, ...]:
     """Returns what `prepare` made of `count` data as positional arguments.
 
-    Warns where none of its tensors has a dimension of this length: sums over other data would be
-    divided by `count`.
+    Warns where none of its tensors has a dimension of this length, and all begin with a smaller one:
+    sums over fewer data would be divided by `count`.
     """
     args = prepared if isinstance(prepared, tuple) else (prepared,)
     shapes = [leaf.shape for leaf in pytree.tree_leaves(args) if isinstance(leaf, Tensor)]
-    if count is not None and any(shapes) and not any(count in shape for shape in shapes):
+    first = [shape[0] for shape in shapes if shape]
+    if count and first and max(first) < count and not any(count in shape for shape in shapes):
         listed = ", ".join(str(tuple(shape)) for shape in shapes)
         warnings.warn(
             f"prepare: expected tensors with a dimension of the {count} data of the batch, found "

@@ -287,7 +287,8 @@ def test_a_prepare_that_leaves_data_out_is_warned_of(kind):
 
 
 @pytest.mark.parametrize(
-    "prepare", [lambda x: x.T, lambda x: (x, 3), lambda x: {"rows": [x[:, 0]]}, lambda x: ()]
+    "prepare",
+    [lambda x: x.T, lambda x: (x, 3), lambda x: {"rows": [x[:, 0]]}, lambda x: (), torch.flatten],
 )
 def test_a_prepare_that_keeps_the_data_is_not(prepare):
     make_source(DATA, 20, 0, prepare, CPU).at(0)
