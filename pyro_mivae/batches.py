@@ -197,7 +197,7 @@ def arguments(
 def prepared_arguments(prepared: Any, count: int | None) -> tuple[Any, ...]:
     """Returns what `prepare` made of `count` data as positional arguments.
 
-    Warns where none of its tensors has a dimension of this length, and all begin with a smaller one:
+    Warns where all of its tensors begin with a smaller dimension, and none has one of this length:
     sums over fewer data would be divided by `count`.
     """
     args = prepared if isinstance(prepared, tuple) else (prepared,)
