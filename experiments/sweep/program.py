@@ -141,8 +141,8 @@ def require_same_settings(
         config = dataclasses.asdict(parse_run([*run.arguments, "--out", "run"])[0])
         planned = {name: config[group][name] for group, names in SETTINGS.items() for name in names}
         for row in rows:
-            if any(row[axis] != planned[axis] for axis in AXES[:3]):
-                continue
+            if row["run"] == run.name or any(row[axis] != planned[axis] for axis in AXES[:3]):
+                continue  # the engine compares a run with itself
             others = [
                 f"{name} {row[name]} for {value}"
                 for name, value in planned.items()

@@ -33,6 +33,8 @@ class ElboGame(Game):
 
     Attributes:
         steps: How the loss is computed.
+        number: Number of data that the sums over any batch stand for, where a plate of the model
+            takes the batch for a part of more data; None where they are sums over the batch.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class ElboGame(Game):
         self.model, self.guide, self.elbo = model, guide, with_terms(elbo)
         self.share = share
         self.steps = Steps(self.elbo, model, guide, compile)
+        self.number: int | None = None
         self._looked = False
 
     def compute(

@@ -11,6 +11,7 @@ from torch import nn
 from pyro_mivae.infer import TraceMI_ELBO
 from pyro_mivae.isolation import evaluation
 from pyro_mivae.training import evaluate, fit
+from pyro_mivae.training.objective import make_game
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -71,6 +72,10 @@ def test_fit_has_steps_and_history_per_datum(compiled):
     for one, other in zip(*histories, strict=True):
         assert other["loss"] == pytest.approx(one["loss"])
         assert other["kl"] == pytest.approx(one["kl"])
+
+
+def test_before_a_batch_was_seen_its_own_number_counts():
+    assert make_game(*pair("of all")).divisor(8) == 8
 
 
 def test_each_of_many_seeds_too():
