@@ -93,6 +93,8 @@ class OneRun:
                 place = dataclasses.replace(place, folder=folder, resume=resume)
                 with errors_only("pyro_mivae.information"):
                     run(place)
+                if not fabric.is_global_zero:
+                    parallel.leave()
         except (Interrupted, Stopped) as stop:
             if not fabric.is_global_zero:
                 return 0  # all processes stop alike, and the first one says it

@@ -171,6 +171,15 @@ def average_gradients(fabric: Fabric, parameters: Sequence[Tensor]) -> None:
         parameter.grad /= fabric.world_size
 
 
+def leave() -> None:
+    """Ends the part of a process that has nothing to do after a training.
+
+    Threads of the process group that are left when it exits may abort it.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def share_factor(count: float, rank: int, ranks: int) -> float:
     """Returns what a rank's mean over its share of a batch counts in the mean over the ranks.
 
