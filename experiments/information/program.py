@@ -72,6 +72,7 @@ def run(config: Config, folder: Path, out: Path) -> None:
     device = make_fabric(config.device).device
     digits = digits.to(device)
     vae, images = load(folder, device), digits.test.images
+    step = load_checkpoint(folder)["step"]
     started = time.monotonic()
     sizes = Sizes(
         num_samples=sorted(set(config.num_samples)),
@@ -100,7 +101,7 @@ def run(config: Config, folder: Path, out: Path) -> None:
     variables = {str(name): v.values.tolist() for name, v in curves.data_vars.items()}
     numbers = {
         "run": str(folder),
-        "step": load_checkpoint(folder)["step"],
+        "step": step,
         "units": "nats per datum",
         "settings": dataclasses.asdict(config),
         "versions": runs.versions(),

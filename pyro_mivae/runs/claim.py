@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from pyro_mivae.runs.files import make_folder, remove_leftovers, write_error
 from pyro_mivae.runs.flock import one_at_a_time
-from pyro_mivae.runs.folder import CONFIG, HISTORY, MEASURED, METRICS, is_run
+from pyro_mivae.runs.folder import CONFIG, HISTORY, MEASURED, METRICS, is_run, read_json
 from pyro_mivae.runs.lock import LOCK, check_unlocked, locked
 
 logger = logging.getLogger(__name__)
@@ -133,7 +132,7 @@ def set_measurements_aside(folder: Path, step: int) -> Path | None:
     if not present:
         return None
     with suppress(OSError, ValueError):
-        step = json.loads((folder / METRICS).read_text(encoding="utf-8")).get("step", step)
+        step = read_json(folder / METRICS, "Go on without it").get("step", step)
     aside = new_folder(folder / f"measured-at-{step}")
     for name in present:  # the metrics first: without them the run is not finished
         (folder / name).rename(aside / name)

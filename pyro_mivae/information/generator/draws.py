@@ -19,13 +19,7 @@ from pyro_mivae.information.generator.pixels import Images, to_bytes
 from pyro_mivae.traces.call import Call
 from pyro_mivae.traces.dependencies import dependencies
 from pyro_mivae.traces.rerun import plate_indices
-from pyro_mivae.traces.sites import (
-    Codes,
-    chosen_dims,
-    is_one_hot,
-    latent_sites,
-    unwrap,
-)
+from pyro_mivae.traces.sites import Codes, chosen_dims, is_one_hot, latent_sites, unwrap
 
 
 @dataclass(frozen=True)
